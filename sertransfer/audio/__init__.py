@@ -1,0 +1,1 @@
+"""Reading audio by segment and turning it into mel spectrograms, once, into a store."""

@@ -1,0 +1,1 @@
+"""Encoders: waveforms in, features out, one interface for every family."""

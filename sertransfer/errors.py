@@ -1,0 +1,121 @@
+"""Faults in what a user gave us, and the exceptions that carry them.
+
+A *fault* names the file and row, what was found, what was expected and what to do. Readers collect
+faults in a :class:`Faults` and raise them together, so that one run shows everything that is wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with an input."""
+
+    where: str
+    found: str
+    expected: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: found {self.found}; expected {self.expected}; {self.remedy}"
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the fault as plain values, for JSON reports."""
+        return asdict(self)
+
+
+class SertransferError(Exception):
+    """Base of every error that this package raises on purpose. ``exit_status`` is the CLI's."""
+
+    exit_status = 1
+
+
+class BadInput(SertransferError):
+    """An input is not what it must be; carries every fault that was found."""
+
+    exit_status = 2
+
+    def __init__(self, faults: Fault | Iterable[Fault]) -> None:
+        self.faults: tuple[Fault, ...] = (faults,) if isinstance(faults, Fault) else tuple(faults)
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        if len(self.faults) == 1:
+            return str(self.faults[0])
+        lines = [f"{len(self.faults)} faults in the input"]
+        return "\n".join(lines + [f"  {fault}" for fault in self.faults])
+
+
+def bad_input(where: object, *, found: object, expected: object, remedy: str) -> BadInput:
+    """Build the exception for a single fault (raise what is returned)."""
+    return BadInput(Fault(str(where), str(found), str(expected), remedy))
+
+
+class Faults:
+    """Collects faults so that they are raised all at once.
+
+    A *skippable* fault concerns one item (an utterance, a session) that can be left out; with
+    ``skip_bad`` these are kept for the record in :attr:`skipped` instead of being raised.
+    """
+
+    def __init__(self, *, skip_bad: bool = False) -> None:
+        self.skip_bad = skip_bad
+        self._fatal: list[Fault] = []
+        self._skippable: list[Fault] = []
+
+    def add(
+        self, where: object, *, found: object, expected: object, remedy: str, skippable: bool = False
+    ) -> None:
+        """Record one fault."""
+        fault = Fault(str(where), str(found), str(expected), remedy)
+        (self._skippable if skippable else self._fatal).append(fault)
+
+    def __len__(self) -> int:
+        return len(self._fatal) + len(self._skippable)
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self._fatal + self._skippable)
+
+    @property
+    def skipped(self) -> list[Fault]:
+        """The faults whose items were left out because ``skip_bad`` was asked for."""
+        return list(self._skippable) if self.skip_bad else []
+
+    def raise_if_any(self) -> None:
+        """Raise :class:`BadInput` with every fault that may not be skipped.
+
+        Raises:
+            BadInput: If a fatal fault was recorded, or a skippable one without ``skip_bad``.
+        """
+        faults = self._fatal if self.skip_bad else self._fatal + self._skippable
+        if faults:
+            raise BadInput(faults)
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return a remedy that names the valid choice nearest to *name*, and all of them.
+
+    Examples:
+        >>> nearest("resnet5", ["vgg11", "resnet50"])
+        "did you mean 'resnet50'? valid: vgg11, resnet50"
+    """
+    options = list(choices)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.4)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}valid: {', '.join(options)}"
+
+
+def choose(what: str, name: str, choices: Iterable[str]) -> str:
+    """Return *name* if it is one of *choices*.
+
+    Raises:
+        BadInput: Otherwise, naming the nearest valid choice.
+    """
+    options = list(choices)
+    if name not in options:
+        raise bad_input(what, found=f"'{name}'", expected=f"a known {what}", remedy=nearest(name, options))
+    return name

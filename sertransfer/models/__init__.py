@@ -1,0 +1,1 @@
+"""Networks over mel spectrograms, and the checkpoints that carry them. Knows no corpus."""

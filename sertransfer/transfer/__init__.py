@@ -1,0 +1,1 @@
+"""Stage 2: from embedded sentences to decisions about subjects."""
