@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 def majority_vote(scores: Floats, durations: Floats) -> float:
-    """Return the share of sentences scored 0.5 or more; a tie is 0.5, which the rule ``>=`` calls positive."""
+    """Return the share of sentences scored 0.5 or more; a tie gives 0.5, which ``>= 0.5`` calls positive."""
     return float(np.mean(scores >= 0.5))
 
 

@@ -97,15 +97,17 @@ class Faults:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Return a remedy that names the valid choice nearest to *name*, and all of them.
+    """Return a remedy that names the valid choice nearest to *name*, and all of them if they are few.
 
     Examples:
         >>> nearest("resnet5", ["vgg11", "resnet50"])
         "did you mean 'resnet50'? valid: vgg11, resnet50"
     """
     options = list(choices)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name, options, n=8, cutoff=0.4)
     hint = f"did you mean '{close[0]}'? " if close else ""
+    if len(options) > 30:
+        return f"{hint}near it: {', '.join(close)}" if close else f"one of {len(options)} names"
     return f"{hint}valid: {', '.join(options)}"
 
 

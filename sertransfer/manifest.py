@@ -146,9 +146,7 @@ def validate_table(table: pd.DataFrame, where: str, faults: Faults) -> None:
     _validate_times(table, text, where, faults)
 
 
-def _validate_times(
-    table: pd.DataFrame, text: dict[str, pd.Series[str]], where: str, faults: Faults
-) -> None:
+def _validate_times(table: pd.DataFrame, text: dict[str, pd.Series[str]], where: str, faults: Faults) -> None:
     numbers = {column: pd.to_numeric(table[column], errors="coerce") for column in TIMES}
     given = {column: text[column].str.lower().isin(["", "nan"]) for column in TIMES}
     empty = given["start"] & given["end"]
@@ -237,6 +235,9 @@ def _read_notes(path: Path, root: str | Path | None) -> dict[str, Any]:
         ) from None
     if root is None and "root" not in notes:
         raise bad_input(
-            beside, found="no corpus root", expected="the notes that 'prepare' wrote", remedy="give --root DIR"
+            beside,
+            found="no corpus root",
+            expected="the notes that 'prepare' wrote",
+            remedy="give --root DIR",
         )
     return notes

@@ -149,7 +149,12 @@ def cluster_bootstrap(
 
 
 def accuracy_intervals(
-    truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str], clusters: Sequence[str], *, seed: int = 0
+    truth: Sequence[str],
+    predicted: Sequence[str],
+    classes: Sequence[str],
+    clusters: Sequence[str],
+    *,
+    seed: int = 0,
 ) -> dict[str, tuple[float, float] | None]:
     """Return the cluster-bootstrap intervals of WA and UA as ``{"wa_ci95", "ua_ci95"}``.
 
@@ -160,7 +165,8 @@ def accuracy_intervals(
     size = len(classes)
     position = {name: index for index, name in enumerate(classes)}
     counts = np.zeros((len(names), size, size), dtype=np.int64)
-    np.add.at(counts, (members, [position[t] for t in truth], [position[p] for p in predicted]), 1)
+    rows, columns = (np.array([position[name] for name in names]) for names in (truth, predicted))
+    np.add.at(counts, (members, rows, columns), 1)
     held = np.flatnonzero(counts.sum(axis=(0, 2)))
 
     def weighted(chosen: NDArray[np.int64]) -> float:

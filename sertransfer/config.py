@@ -1,0 +1,167 @@
+"""Settings: frozen dataclasses with defaults, values from YAML, overrides from the command line.
+
+YAML holds values only: it is read by the safe loader, and no class or function can be named in it.
+Types are checked by jsonargparse; unknown keys are named with the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_origin, get_type_hints
+
+import yaml
+
+from sertransfer.errors import Faults, bad_input, nearest
+from sertransfer.timebase import parse_framing
+
+T = TypeVar("T")
+
+
+def load_config(
+    kind: type[T], path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> T:
+    """Build the settings *kind* from its defaults, a YAML file, and overrides, each over the last.
+
+    Args:
+        kind: A frozen dataclass, possibly of frozen dataclasses.
+        path: YAML file of nested values; keys may be left out.
+        overrides: Dotted key to value, as in ``{"optimiser.lr": "0.1"}``. Text is read as YAML where the
+            setting is not text itself; a list of texts may be written ``a,b``.
+
+    Raises:
+        BadInput: With every unknown key and every value of a wrong type.
+    """
+    sources: list[tuple[str, dict[str, Any]]] = []
+    if path is not None:
+        sources.append((str(path), _leaves(_read(Path(path)), kind)))
+    if overrides:
+        hints = _keys(kind)
+        read = {key: _value(text, hints.get(key)) for key, text in overrides.items()}
+        sources.append(("command line", _leaves(_nest(read), kind)))
+    faults = Faults()
+    merged: dict[str, Any] = {}
+    valid = _keys(kind)
+    for where, leaves in sources:
+        for key, value in leaves.items():
+            if key not in valid:
+                faults.add(
+                    where, found=f"setting '{key}'", expected="a known setting", remedy=nearest(key, valid)
+                )
+            elif (complaint := _complaint(kind, {key: value})) is not None:
+                faults.add(where, found=f"{key} = {value!r}", expected=complaint, remedy="correct the value")
+            else:
+                merged[key] = value
+    faults.raise_if_any()
+    return _build(kind, merged)
+
+
+def config_dict(config: Any) -> dict[str, Any]:
+    """Return the settings as plain nested values, as JSON and YAML hold them."""
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return values
+
+
+def setting_names(kind: type) -> list[str]:
+    """Return the dotted names of all settings of *kind*."""
+    return list(_keys(kind))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise bad_input(path, found="no file", expected="a YAML config", remedy="check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise bad_input(
+            path, found=text, expected="YAML of plain values", remedy="correct the file"
+        ) from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise bad_input(
+            path,
+            found=f"a {type(values).__name__}",
+            expected="settings as key: value",
+            remedy="correct the file",
+        )
+    return values
+
+
+def _value(text: Any, hint: Any) -> Any:
+    if not isinstance(text, str) or hint is str or get_origin(hint) is Literal:
+        return text  # YAML would read the text "no" as a boolean and "03" as a number
+    if hint == tuple[str, ...]:
+        return [part.strip().strip("'\"") for part in text.strip("[]()").split(",") if part.strip()]
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        level = nested
+        for parent in parents:
+            below = level.setdefault(parent, {})
+            level = below if isinstance(below, dict) else level.setdefault(f"{parent}.", {})
+        level[last] = value
+    return nested
+
+
+def _leaves(values: Mapping[str, Any], kind: Any, prefix: str = "") -> dict[str, Any]:
+    """Flatten *values* down to the settings of *kind*; a named framing becomes its three numbers."""
+    hints = get_type_hints(kind) if dataclasses.is_dataclass(kind) and isinstance(kind, type) else {}
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        name, below = f"{prefix}{key}", hints.get(key)
+        if key == "framing" and isinstance(value, str):
+            value = dataclasses.asdict(parse_framing(value))
+        if isinstance(value, dict) and dataclasses.is_dataclass(below):
+            leaves.update(_leaves(value, below, f"{name}."))
+        else:
+            leaves[name] = value
+    return leaves
+
+
+def _keys(kind: Any, prefix: str = "") -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            keys.update(_keys(hint, f"{prefix}{name}."))
+        else:
+            keys[f"{prefix}{name}"] = hint
+    return keys
+
+
+def _parser(kind: type) -> Any:
+    from jsonargparse import ArgumentParser  # slow to import, and needed only where settings are read
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, "settings", fail_untyped=True)
+    return parser
+
+
+def _complaint(kind: type, leaf: dict[str, Any]) -> str | None:
+    """Return what jsonargparse says against one setting, or ``None``."""
+    try:
+        _parser(kind).parse_object({"settings": _nest(leaf)})
+    except Exception as error:  # jsonargparse raises what its parsers raise: argparse, type and value errors
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[-1].split(" Got value")[0].removeprefix("Expected ") if lines else type(error).__name__
+    return None
+
+
+def _build(kind: type[T], leaves: dict[str, Any]) -> T:
+    parser = _parser(kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        namespace = parser.parse_object({"settings": _nest(leaves)})
+        built: T = parser.instantiate(namespace).settings
+    return built

@@ -1,0 +1,158 @@
+"""The folder of one run: claimed by one process, recognised by content, resumed or refused.
+
+A run folder holds ``config.yaml`` (resolved settings), ``inputs.json`` (hashes of what the run was given),
+``metrics.json`` (written last), ``log.txt``, ``checkpoints/`` and the run's tables and plots. It is made
+readable by its owner alone, since a run on clinical data derives clinical data.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sertransfer.errors import Faults, bad_input
+from sertransfer.files import hash_value, write_json, write_text
+
+log = logging.getLogger("sertransfer")
+
+
+class RunFolder:
+    """One run's folder; everything but :meth:`claim` may be used inside the claim only."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.stamp = ""
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the run's checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Path of ``metrics.json``, whose valid presence marks a finished run."""
+        return self.path / "metrics.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether ``metrics.json`` is whole and was written for this config and these inputs."""
+        return bool(self.stamp) and self.read_metrics().get("stamp") == self.stamp
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Return the content of ``metrics.json``, empty where there is none that can be read."""
+        try:
+            metrics = json.loads(self.metrics_path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return metrics if isinstance(metrics, dict) else {}
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Write ``metrics.json`` with the run's stamp, which marks the run as finished."""
+        stamped = {**metrics, "stamp": self.stamp}
+        write_json(self.metrics_path, stamped)
+        return stamped
+
+    @contextmanager
+    def claim(self, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[RunFolder]:
+        """Hold the folder for this process and record what the run is.
+
+        Args:
+            config: Resolved settings, plain nested values.
+            inputs: What the run was given, as hashes or names (manifest, checkpoint ...).
+
+        Raises:
+            BadInput: If another process holds the folder, or it belongs to another config or inputs.
+        """
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._lock(), self._log_file():
+            self._check("config.yaml", dict(config), "settings", _read_yaml(self.path / "config.yaml"))
+            self._check("inputs.json", dict(inputs), "inputs", _read_json(self.path / "inputs.json"))
+            write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+            write_json(self.path / "inputs.json", dict(inputs))
+            self.checkpoints.mkdir(exist_ok=True)
+            self.stamp = hash_value({"config": dict(config), "inputs": dict(inputs)})
+            yield self
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self.path / ".lock").open("a+", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise bad_input(
+                    self.path,
+                    found=f"the run folder is held by {lock.read().strip() or 'another process'}",
+                    expected="a folder that no run is using",
+                    remedy="wait for that run, or give another --run-dir",
+                ) from None
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
+            yield
+
+    @contextmanager
+    def _log_file(self) -> Iterator[None]:
+        handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        level = log.level
+        log.setLevel(min(level or logging.INFO, logging.INFO))
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
+            handler.close()
+
+    def _check(self, name: str, wanted: dict[str, Any], what: str, found: Any) -> None:
+        """Refuse a folder whose record *name* says something else than *wanted*."""
+        if found is None:
+            return
+        old, new = _flat(found), _flat(json.loads(json.dumps(wanted)))
+        faults = Faults()
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                faults.add(
+                    self.path / name,
+                    found=f"{key} = {old.get(key)!r}",
+                    expected=f"{new.get(key)!r}, as this run's {what} have it",
+                    remedy="give another --run-dir, or remove the folder to start over",
+                )
+        faults.raise_if_any()
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, below in value.items():
+        flat.update(_flat(below, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except yaml.YAMLError:
+        return {"(unreadable)": True}
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {"(unreadable)": True}
