@@ -70,6 +70,17 @@ def setting_names(kind: type) -> list[str]:
     return list(_keys(kind))
 
 
+def describe_settings(kind: type) -> str:
+    """Return one line a setting of *kind*: its name, default and type."""
+    defaults = _leaves(config_dict(kind()), kind)
+    lines = []
+    for name, hint in _keys(kind).items():
+        kind_text = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        lines.append(f"  --{name} {json.dumps(defaults.get(name))}  ({kind_text})")
+    notes = (kind.__doc__ or "").strip()
+    return "\n".join([notes, "settings and their defaults:", *lines])
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

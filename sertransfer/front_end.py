@@ -101,3 +101,12 @@ class Cropping:
 
     seconds: float = 5.0
     pad: bool = False
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "power": {"log": "none", "normalise": "none"},
+    "log": {"normalise": "none"},
+    "db": {"log": "db", "normalise": "none"},
+}
+"""Front ends by name, as settings over the defaults; ``power`` is the paper's text taken literally."""
