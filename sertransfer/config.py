@@ -41,7 +41,8 @@ def load_config(
     if overrides:
         hints = _keys(kind)
         read = {key: _value(text, hints.get(key)) for key, text in overrides.items()}
-        sources.append(("command line", _leaves(_nest(read), kind)))
+        leaves = [_leaves(_nest({key: value}), kind) for key, value in read.items()]
+        sources.append(("command line", {key: value for leaf in leaves for key, value in leaf.items()}))
     faults = Faults()
     merged: dict[str, Any] = {}
     valid = _keys(kind)
@@ -120,8 +121,7 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
         *parents, last = key.split(".")
         level = nested
         for parent in parents:
-            below = level.setdefault(parent, {})
-            level = below if isinstance(below, dict) else level.setdefault(f"{parent}.", {})
+            level = level.setdefault(parent, {})
         level[last] = value
     return nested
 

@@ -1,8 +1,9 @@
 """The folder of one run: claimed by one process, recognised by content, resumed or refused.
 
-A run folder holds ``config.yaml`` (resolved settings), ``inputs.json`` (hashes of what the run was given),
-``metrics.json`` (written last), ``log.txt``, ``checkpoints/`` and the run's tables and plots. It is made
-readable by its owner alone, since a run on clinical data derives clinical data.
+A run folder holds ``config.yaml`` (resolved settings), ``inputs.json`` (hashes of what the run was
+given), ``metrics.json`` (written last), ``log.txt``, ``checkpoints/``, the run's tables and plots, and,
+if it stopped at bad input, ``faults.json``. It is made readable by its owner alone, since a run on
+clinical data derives clinical data.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from sertransfer.errors import Faults, bad_input
+from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.files import hash_value, write_json, write_text
 
 log = logging.getLogger("sertransfer")
@@ -80,7 +81,14 @@ class RunFolder:
             write_json(self.path / "inputs.json", dict(inputs))
             self.checkpoints.mkdir(exist_ok=True)
             self.stamp = hash_value({"config": dict(config), "inputs": dict(inputs)})
-            yield self
+            faults = self.path / "faults.json"
+            faults.unlink(missing_ok=True)
+            try:
+                yield self
+            except BadInput as error:
+                log.error("%s", error)
+                write_json(faults, [fault.as_dict() for fault in error.faults])
+                raise
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -1,0 +1,56 @@
+# setup: .venv from the lock; demo, test, lint, bench, docs do their own set-up.
+PYTHON := $(shell for p in python3.12 python3.11; do $$p -c '' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+EMODB ?=
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup demo test lint bench docs lock clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: found neither python3.12 nor python3.11; install one of them"; exit 2; }
+	@command -v g++ >/dev/null || { echo "make: found no g++; a dependency of ESPnet is built from source: install a C++ compiler"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup
+	recipes/demo.sh exp/demo
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.bench: $(VENV)/.installed benchmarks/requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r benchmarks/requirements.lock
+	touch $@
+
+# EMODB=DIR names a folder with EmoDB's wav/, for the rows that need real speech.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run.py $(if $(EMODB),--emodb $(EMODB))
+
+$(VENV)/.docs: $(VENV)/.installed docs/requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r docs/requirements.lock
+	touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+# Needs uv. The lock holds names, versions and hashes for both Pythons, and no address.
+COMPILE = uv pip compile --universal --fork-strategy fewest --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --quiet --python-version 3.11
+lock:
+	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
+	$(COMPILE) benchmarks/requirements.in -c requirements.lock -o benchmarks/requirements.lock
+	$(COMPILE) docs/requirements.in -c requirements.lock -o docs/requirements.lock
+
+clean:
+	rm -rf $(VENV) exp site

@@ -1,0 +1,123 @@
+"""Imports only point down the floors, and never in a circle."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sertransfer
+
+PACKAGE = Path(sertransfer.__file__).parent
+FLOORS = {
+    "errors": 0, "timebase": 0, "metrics": 0, "files": 0,
+    "manifest": 1, "aggregation": 1, "front_end": 1, "config": 1, "run_folder": 1,
+    "audio": 2, "corpora": 2, "models": 2,
+    "encoders": 3,
+    "training": 4, "transfer": 4, "reporting": 4,
+    "cli": 5,
+}  # fmt: skip
+FORBIDDEN = {
+    ("audio", "corpora"),
+    ("audio", "models"),
+    ("models", "audio"),
+    ("models", "corpora"),
+    ("corpora", "models"),
+    ("training", "transfer"),
+    ("transfer", "training"),
+    ("reporting", "training"),
+    ("reporting", "transfer"),
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(source: str, name: str) -> set[str]:
+    """Return the package's own modules that *source* imports, at any depth of nesting."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import in line {node.lineno}"
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {imported for imported in found if imported.startswith("sertransfer.")}
+
+
+def import_graph() -> dict[str, set[str]]:
+    sources = {module_name(path): path.read_text() for path in PACKAGE.rglob("*.py")}
+    return {
+        name: {imported for imported in imports_of(source, name) if imported in sources} - {name}
+        for name, source in sources.items()
+        if name != "sertransfer"  # its lazy attributes are the public face of every floor
+    }
+
+
+def part(name: str) -> str:
+    return name.split(".")[1]
+
+
+def faults(graph: dict[str, set[str]]) -> list[str]:
+    return [
+        f"{name} imports {imported}"
+        for name, importeds in graph.items()
+        for imported in importeds
+        if FLOORS[part(imported)] > FLOORS[part(name)] or (part(name), part(imported)) in FORBIDDEN
+    ]
+
+
+def find_cycle(graph: dict[str, set[str]]) -> list[str]:
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for imported in sorted(graph.get(name, ())):
+            if cycle := visit(imported, [*path, name]):
+                return cycle
+        done.add(name)
+        return []
+
+    for name in graph:
+        if cycle := visit(name, []):
+            return cycle
+    return []
+
+
+def test_every_module_has_a_floor():
+    assert {part(name) for name in import_graph()} == set(FLOORS)
+
+
+def test_no_import_points_up():
+    assert faults(import_graph()) == []
+
+
+def test_no_cycle():
+    assert find_cycle(import_graph()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "imported"),
+    [
+        ("sertransfer.errors", "sertransfer.manifest"),
+        ("sertransfer.models.zoo", "sertransfer.corpora.lssed"),
+        ("sertransfer.training.pretrain", "sertransfer.transfer.probe"),
+    ],
+)
+def test_a_wrong_import_is_seen(name, imported):
+    assert faults({name: {imported}}) == [f"{name} imports {imported}"]
+
+
+def test_a_cycle_is_seen():
+    graph = {"sertransfer.a": {"sertransfer.b"}, "sertransfer.b": {"sertransfer.a"}}
+    assert find_cycle(graph) == ["sertransfer.a", "sertransfer.b", "sertransfer.a"]
+
+
+def test_imports_inside_functions_count():
+    source = "def f():\n    from sertransfer.cli import main\n"
+    assert imports_of(source, "x") == {"sertransfer.cli", "sertransfer.cli.main"}
