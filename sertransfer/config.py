@@ -134,7 +134,7 @@ def _leaves(values: Mapping[str, Any], kind: Any, prefix: str = "") -> dict[str,
         name, below = f"{prefix}{key}", hints.get(key)
         if key == "framing" and isinstance(value, str):
             value = dataclasses.asdict(parse_framing(value))
-        if isinstance(value, dict) and dataclasses.is_dataclass(below):
+        if isinstance(value, dict) and (below is None or dataclasses.is_dataclass(below)):
             leaves.update(_leaves(value, below, f"{name}."))
         else:
             leaves[name] = value
