@@ -1,0 +1,42 @@
+"""What every model in the registry offers, so that training and encoders need not know which one it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class SpectrogramModel(nn.Module, ABC):
+    """A classifier of mel spectrograms, in three steps: feature map, pooled frames, classifier.
+
+    ``forward_head`` classifies one vector an utterance; ``pool_frames`` gives the same vector frame
+    by frame, so that its mean over the frames is what the classifier sees.
+
+    Attributes:
+        num_features: Length of the vector before the classifier.
+        conv_norm_pairs: Names of a convolution and the batch norm right behind it, for the modules
+            of this class; :mod:`sertransfer.models.inference` folds the second into the first.
+    """
+
+    num_features: int
+
+    @abstractmethod
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map ``(batch, 1, mels, frames)`` to ``(batch, channels, rows, frames')``."""
+
+    @abstractmethod
+    def pool_frames(self, features: Tensor) -> Tensor:
+        """Map a feature map to ``(batch, frames', num_features)``."""
+
+    @abstractmethod
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Map a feature map to scores before the softmax, ``(batch, classes)``."""
+
+    @abstractmethod
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the classifier by a new one, initialised afresh, for *num_classes* classes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(batch, 1, mels, frames)`` to scores before the softmax, ``(batch, classes)``."""
+        return self.forward_head(self.forward_features(x))

@@ -1,0 +1,221 @@
+"""Checkpoints: a model's weights with all that is needed to use them, in one safetensors file.
+
+The file holds tensors, and as text in its metadata the model's name and options, the classes, the front
+end, the crop and where the weights come from. Nothing in it can be executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sertransfer.errors import BadInput, Faults, bad_input
+from sertransfer.files import atomic_path
+from sertransfer.front_end import Cropping, FrontEnd
+from sertransfer.models.base import SpectrogramModel
+from sertransfer.models.zoo import build_model
+
+FORMAT = "sertransfer checkpoint"
+VERSION = 1
+KEYS = ("model", "options", "classes", "front_end", "cropping", "provenance")
+"""What the metadata of a checkpoint must hold, and all that it may hold."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model as values.
+
+    Attributes:
+        model: Name in :data:`sertransfer.models.zoo.MODELS`.
+        options: The builder's options.
+        classes: Class names, in the order of the model's outputs.
+        front_end: What the weights expect as input; ``None`` if it is not known.
+        cropping: How much of an utterance the model sees; ``None`` for all of it.
+        state: The weights by name.
+        provenance: Where the weights come from, in plain values.
+    """
+
+    model: str
+    options: dict[str, Any]
+    classes: tuple[str, ...]
+    front_end: FrontEnd | None
+    cropping: Cropping | None
+    state: dict[str, Tensor]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
+    """Write *checkpoint* to *path*, whole or not at all."""
+    values = {
+        "model": checkpoint.model,
+        "options": checkpoint.options,
+        "classes": list(checkpoint.classes),
+        "front_end": None if checkpoint.front_end is None else checkpoint.front_end.as_dict(),
+        "cropping": None if checkpoint.cropping is None else asdict(checkpoint.cropping),
+        "provenance": checkpoint.provenance,
+    }
+    metadata = {"format": FORMAT, "version": str(VERSION), "checkpoint": json.dumps(values)}
+    # Cloned, because safetensors takes neither views of one storage nor channels-last tensors.
+    state = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in checkpoint.state.items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata)
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint that :func:`write_checkpoint` wrote.
+
+    Raises:
+        BadInput: If the file is missing, truncated, of another kind or of a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise bad_input(path, found=found, expected="a checkpoint file", remedy="correct the path")
+    try:
+        with safe_open(path, framework="pt") as opened:
+            values = _metadata(path, opened.metadata() or {})
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise _no_checkpoint(path, error) from error
+    return _from_values(path, values, state)
+
+
+def _no_checkpoint(path: Path, error: SafetensorError) -> BadInput:
+    """Return the exception for a file that safetensors can not read."""
+    with path.open("rb") as stream:
+        head = stream.read(2)
+    if head == b"PK" or head[:1] == b"\x80":  # a zip archive or a pickle: what torch.save writes
+        return bad_input(
+            path,
+            found="a file of torch.save",
+            expected="a safetensors checkpoint",
+            remedy=f"convert it: sertransfer import-checkpoint {path.name} -o model.safetensors",
+        )
+    return bad_input(
+        path,
+        found=f"no readable safetensors file ({error})",
+        expected="a whole checkpoint file",
+        remedy="copy or make it again",
+    )
+
+
+def _metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the checkpoint's values out of the file's *metadata*."""
+    if metadata.get("format") != FORMAT:
+        raise bad_input(
+            path,
+            found="a safetensors file of another program",
+            expected="a checkpoint written by sertransfer",
+            remedy="make it with 'sertransfer pretrain' or 'sertransfer import-checkpoint'",
+        )
+    if metadata.get("version") != str(VERSION):
+        raise bad_input(
+            path,
+            found=f"checkpoint version {metadata.get('version')}",
+            expected=f"version {VERSION}",
+            remedy="update sertransfer",
+        )
+    try:
+        values = json.loads(metadata["checkpoint"])
+        keys = set(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    faults = Faults()
+    for key in sorted(keys ^ set(KEYS)):
+        state = "is missing" if key in KEYS else "is unknown"
+        faults.add(path, found=f"'{key}' {state}", expected=", ".join(KEYS), remedy="make the file again")
+    faults.raise_if_any()
+    return dict(values)
+
+
+def _damaged(path: Path, error: Exception) -> BadInput:
+    return bad_input(
+        path,
+        found=f"damaged metadata ({error})",
+        expected="a checkpoint's metadata",
+        remedy="make the file again",
+    )
+
+
+def _from_values(path: Path, values: dict[str, Any], state: dict[str, Tensor]) -> Checkpoint:
+    """Build the checkpoint from JSON values, whose types may be anything."""
+    try:
+        return Checkpoint(
+            model=str(values["model"]),
+            options=dict(values["options"]),
+            classes=tuple(str(name) for name in values["classes"]),
+            front_end=None if values["front_end"] is None else FrontEnd.from_dict(values["front_end"]),
+            cropping=None if values["cropping"] is None else Cropping(**values["cropping"]),
+            state=state,
+            provenance=dict(values["provenance"]),
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, error) from error
+
+
+def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: object) -> None:
+    """Compare weights with those a model needs.
+
+    Raises:
+        BadInput: With every key that is missing, unexpected, of another shape or not finite.
+    """
+    faults = Faults()
+    remedy = "this file and this model do not belong together"
+    for name in expected.keys() - found.keys():
+        faults.add(where, found=f"'{name}' missing", expected=_shape(expected[name]), remedy=remedy)
+    for name in found.keys() - expected.keys():
+        faults.add(where, found=f"unexpected '{name}'", expected="only the model's keys", remedy=remedy)
+    for name in expected.keys() & found.keys():
+        if expected[name].shape != found[name].shape:
+            shapes = _shape(found[name]), _shape(expected[name])
+            faults.add(where, found=f"'{name}' of shape {shapes[0]}", expected=shapes[1], remedy=remedy)
+        elif not bool(torch.isfinite(found[name]).all()):
+            faults.add(
+                where, found=f"'{name}' not finite", expected="finite numbers", remedy="train the model again"
+            )
+    if len(faults):
+        raise BadInput(sorted(faults, key=lambda fault: fault.found))
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"({', '.join(str(size) for size in tensor.shape)})"
+
+
+def build_from(checkpoint: Checkpoint, *, where: object = "checkpoint") -> SpectrogramModel:
+    """Build the model with the checkpoint's weights, in evaluation mode.
+
+    Args:
+        checkpoint: The values; its tensors are copied.
+        where: What to call the checkpoint in an error, such as its path.
+
+    Raises:
+        BadInput: If the model is unknown or its weights are not these; every key is named.
+    """
+    with torch.device("meta"):  # shapes without memory: nothing is initialised in vain
+        model = build_model(checkpoint.model, len(checkpoint.classes), **checkpoint.options)
+    check_state(model.state_dict(), checkpoint.state, where)
+    model.to_empty(device="cpu")
+    model.load_state_dict(checkpoint.state)
+    return model.eval()
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """Load a model in evaluation mode: ``(batch, 1, mels, frames)`` to ``(batch, classes)``.
+
+    The scores are those before the softmax, in the order of :attr:`Checkpoint.classes`.
+
+    Raises:
+        BadInput: If *path* is no checkpoint (a ``.pth`` file goes through ``import-checkpoint`` first).
+    """
+    return build_from(read_checkpoint(path), where=path)

@@ -1,0 +1,156 @@
+"""PyResNet, the paper's network: a bottleneck ResNet with pyramidal convolutions (paper, section 3).
+
+Layer names and shapes are those of the authors' published weights, so that these load as they are. It
+differs from the pyramidal ResNet for images in its input (one channel), its stem (no max-pool) and its
+pooling (over time only: 4 rows of frequency are kept).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sertransfer.errors import Faults
+from sertransfer.models.base import SpectrogramModel
+from sertransfer.models.pyramid import second_conv
+
+EXPANSION = 4
+ROWS = 4
+"""Rows of frequency that pooling keeps; 128 mels make exactly as many."""
+
+DEPTHS = {"pyresnet50": (3, 4, 6, 3), "pyresnet101": (3, 4, 23, 3), "pyresnet152": (3, 8, 36, 3)}
+"""Blocks in each of the four stages."""
+
+
+class Bottleneck(nn.Module):
+    """A 1x1 convolution, a pyramidal one, a 1x1 one to four times the planes, and the shortcut.
+
+    Args:
+        stage: Which of the four stages the block stands in, from 0; decides the pyramid.
+        first: The first block of a stage halves the map, and its shortcut with it (max-pool, 1x1).
+    """
+
+    conv_norm_pairs = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
+
+    def __init__(self, in_channels: int, planes: int, stage: int, *, first: bool) -> None:
+        super().__init__()
+        out_channels = planes * EXPANSION
+        stride = 2 if first else 1
+        self.conv1 = nn.Conv2d(in_channels, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = second_conv(planes, planes, stage, stride)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.downsample: nn.Module | None = None
+        if first:
+            self.downsample = nn.Sequential(
+                nn.MaxPool2d(3, stride=stride, padding=1),
+                nn.Conv2d(in_channels, out_channels, 1, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(batch, in_channels, rows, frames)`` to ``(batch, 4 planes, rows', frames')``."""
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.bn3(self.conv3(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return F.relu(out, inplace=True)
+
+
+class PyResNet(SpectrogramModel):
+    """PyResNet of any depth and width.
+
+    Args:
+        num_classes: Outputs of the classifier.
+        blocks: Blocks in each of the four stages.
+        width: Factor on all channels. The first stage has ``64 * width`` planes, rounded to a multiple
+            of 4 (at least 4) so that its pyramid's four levels can share them; each further stage has
+            twice as many. Group counts adapt as :func:`~sertransfer.models.pyramid.level_conv` says.
+        dropout: Probability of dropping a feature before the classifier (paper: none).
+
+    Raises:
+        BadInput: If an option is out of range.
+    """
+
+    conv_norm_pairs = (("conv1", "bn1"),)
+
+    def __init__(
+        self,
+        num_classes: int,
+        blocks: Sequence[int] = DEPTHS["pyresnet50"],
+        *,
+        width: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check_options(num_classes, blocks, width, dropout)
+        base = max(4, 4 * round(64 * width / 4))
+        self.conv1 = nn.Conv2d(1, base, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base)
+        channels = base
+        for stage, count in enumerate(blocks):
+            planes = base * 2**stage
+            layer = nn.Sequential()
+            for index in range(count):
+                layer.append(Bottleneck(channels, planes, stage, first=index == 0))
+                channels = planes * EXPANSION
+            self.add_module(f"layer{stage + 1}", layer)
+        self.num_features = channels * ROWS
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(self.num_features, num_classes)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map ``(batch, 1, mels, frames)`` to ``(batch, channels, mels / 32, frames / 32)``, rounded up."""
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        for stage in range(1, 5):
+            x = self.get_submodule(f"layer{stage}")(x)
+        return x
+
+    def pool_frames(self, features: Tensor) -> Tensor:
+        """Map a feature map to ``(batch, frames', num_features)``, channel-major as the classifier has it."""
+        rows = F.adaptive_avg_pool2d(features, (ROWS, features.shape[-1]))  # (batch, channels, 4, frames')
+        return rows.flatten(1, 2).transpose(1, 2)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Map a feature map to scores before the softmax, ``(batch, classes)``."""
+        pooled = F.adaptive_avg_pool2d(features, (ROWS, 1)).flatten(1)  # (batch, num_features)
+        scores: Tensor = self.fc(self.dropout(pooled))
+        return scores
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace ``fc`` by a new layer for *num_classes* classes, where the old one was."""
+        weight = self.fc.weight
+        self.fc = nn.Linear(self.num_features, num_classes, device=weight.device, dtype=weight.dtype)
+
+
+def _check_options(num_classes: int, blocks: Sequence[int], width: float, dropout: float) -> None:
+    """Refuse options that make no network; a checkpoint file can bring any."""
+    checks: list[tuple[str, object, bool, str]] = [
+        ("num_classes", num_classes, num_classes >= 1, "a number of at least 1"),
+        (
+            "blocks",
+            blocks,
+            len(blocks) == 4 and all(1 <= n <= 100 for n in blocks),
+            "4 numbers of 1 to 100",
+        ),
+        ("width", width, 0 < width <= 8, "a factor above 0, at most 8"),
+        ("dropout", dropout, 0 <= dropout < 1, "a probability of at least 0, below 1"),
+    ]
+    faults = Faults()
+    for name, value, good, expected in checks:
+        if not good:
+            faults.add("PyResNet", found=f"{name} {value}", expected=expected, remedy=f"correct '{name}'")
+    faults.raise_if_any()
