@@ -74,6 +74,10 @@ class Faults:
         fault = Fault(str(where), str(found), str(expected), remedy)
         (self._skippable if skippable else self._fatal).append(fault)
 
+    def extend(self, faults: Iterable[Fault], *, skippable: bool = False) -> None:
+        """Record faults that were found elsewhere, such as those a :class:`BadInput` carries."""
+        (self._skippable if skippable else self._fatal).extend(faults)
+
     def __len__(self) -> int:
         return len(self._fatal) + len(self._skippable)
 

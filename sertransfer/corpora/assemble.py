@@ -1,0 +1,204 @@
+"""From the rows of a metadata table to a manifest: checks, labels, split, task and audio headers.
+
+Order of the steps, which decides the numbers: rows that can not be used are sieved out; what is left is
+split over *all* labels; then the task leaves labels out. The four-class sets are so the four-class part
+of the eleven-class sets, which gives the very counts of the paper. Audio is checked last: a damaged
+file that is skipped does not move any other utterance to another split.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pandas as pd
+
+from sertransfer.corpora import labels as names
+from sertransfer.corpora.headers import check_headers
+from sertransfer.corpora.splits import paper_split, shared_speakers, speaker_split
+from sertransfer.corpora.tabular import Sieve, TableOptions, records
+from sertransfer.errors import BadInput, Faults, choose
+from sertransfer.manifest import AudioSource, Manifest, make_table
+
+UNKNOWN_SPEAKER = "unknown"
+"""The one speaker that stands for all where a corpus does not tell who speaks. Intervals over speakers
+are then undefined, as they must be: an utterance is no speaker."""
+
+
+def check_choices(options: object) -> None:
+    """Refuse a value of a ``Literal`` option that is not one of its choices.
+
+    Raises:
+        BadInput: Naming the nearest valid choice.
+    """
+    for key, hint in get_type_hints(type(options)).items():
+        allowed = get_args(hint)
+        if allowed and all(isinstance(value, str) for value in allowed):
+            choose(key, getattr(options, key), allowed)
+
+
+def assemble(
+    rows: pd.DataFrame, root: Path, options: TableOptions, *, corpus: str, where: str, faults: Faults
+) -> Manifest:
+    """Build the manifest of a corpus that comes as a table.
+
+    Args:
+        rows: Text columns ``id, audio, label, speaker, gender, age, start, end, split`` (``audio``
+            relative to *root*) and others that are kept; the index is the row in the file.
+        root: The corpus root.
+        options: What to do with them.
+        corpus: Name of the corpus.
+        where: Path of the metadata file, for the messages.
+        faults: Receives every fault.
+    """
+    notes: dict[str, Any] = {"task": options.task, "assumptions": [], "errata": [], "left_out": []}
+    rows = _canonical(rows, options, notes)
+    sieve = Sieve(rows, where, faults)
+    _check_cells(sieve, rows, options)
+    rows = sieve.kept().drop(columns="first_row")
+    rows["start"] = pd.to_numeric(rows["start"], errors="coerce").astype(float)
+    rows["end"] = pd.to_numeric(rows["end"], errors="coerce").astype(float)
+    rows = leave_out(rows, rows["class"] == "", "label is mapped to nothing", notes)
+    rows = rows.drop(columns="label").rename(columns={"class": "label"})
+    rows = assign_split(rows, options, notes, faults)
+    if options.task != "any":
+        rows = leave_out_labels(rows, options.task, notes)
+    rows = check_audio(rows, root, where, faults, headers=options.check_audio)
+    notes["split"]["speakers_in_two_splits"] = len(shared_speakers(rows))
+    return Manifest(make_table(records(rows.assign(corpus=corpus))), root, notes)
+
+
+def _canonical(rows: pd.DataFrame, options: TableOptions, notes: dict[str, Any]) -> pd.DataFrame:
+    """Add ``class``, the canonical label (``?`` where unknown), and ``first_row`` of the id."""
+    rows = rows.copy()
+    rows["first_row"] = rows.index.to_series().groupby(rows["id"]).transform("first")
+    mapping = names.parse_mapping(options.label_map, "label_map")
+    mapped = rows["label"].map(lambda label: mapping.get(label, label))
+    dropped = mapped == ""
+    if options.task == "any":
+        known = set(mapping.values()) | set(mapped.unique() if not mapping else ())
+        rows["class"] = mapped.where(mapped.isin(list(known)), "?")
+    else:
+        rows["class"] = names.canonical(mapped, names.LABEL_OF).where(lambda label: label != "", "?")
+    rows["class"] = rows["class"].where(~dropped, "")
+    rows["gender"] = names.canonical_genders(rows["gender"], names.parse_mapping(options.genders, "genders"))
+    codes = sorted(value for value in rows["gender"].unique() if value.isdigit())
+    if codes:
+        notes["assumptions"].append(
+            f"gender codes {', '.join(codes)} are kept as they are: name them with --genders CODE=female"
+        )
+    for role in ("gender", "age"):
+        if (rows[role] == "").all():
+            notes["assumptions"].append(f"{role} is not known (no column, or an empty one)")
+    if options.speakers == "unknown":
+        rows["speaker"] = UNKNOWN_SPEAKER
+        notes["assumptions"].append(
+            "speakers are not known: one speaker stands for all, so that intervals over speakers stay "
+            "undefined and no split can be called speaker-disjoint"
+        )
+    return rows
+
+
+def _check_cells(sieve: Sieve, rows: pd.DataFrame, options: TableOptions) -> None:
+    for column in ("id", "label", "speaker"):
+        sieve.reject(rows[column] == "", f"no {column}", "a value", "fill it in")
+    nowhere = (rows["audio"] == "") & (rows["id"] != "")
+    sieve.reject(nowhere, "no audio", "the name of a file", "fill it in")
+    unknown = (rows["class"] == "?") & (rows["label"] != "")
+    if options.task == "any":
+        remedy: str | dict[str, str] = "add it to --label_map (NAME= leaves it out)"
+        expected = "a label that --label_map names"
+    else:
+        remedy = {label: names.nearest_label(label) for label in rows.loc[unknown, "label"].unique()}
+        expected = "an emotion of LSSED, in one of its spellings"
+    sieve.reject(unknown, "label '{label}'", expected, remedy)
+    repeated = rows["id"].duplicated() & (rows["id"] != "")
+    found = "id '{id}' again (first in row {first_row})"
+    sieve.reject(repeated, found, "each id once", "rename or remove one of the rows")
+    parts = rows["audio"].str.replace("\\", "/", regex=False)
+    outside = parts.str.startswith("/") | parts.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
+    sieve.reject(outside, "audio '{audio}'", "a path inside the corpus root", "write it relative to the root")
+    times = {time: pd.to_numeric(rows[time], errors="coerce") for time in ("start", "end")}
+    given = (rows["start"] != "") | (rows["end"] != "")
+    right = (times["start"] >= 0) & (times["end"] > times["start"]) & (times["end"] < float("inf"))
+    sieve.reject(
+        given & ~right,
+        "start '{start}', end '{end}'",
+        "0 <= start < end in seconds, or both empty",
+        "correct the times",
+    )
+    if options.split == "column":
+        strange = names.canonical(rows["split"], names.SPLIT_OF) == ""
+        known = ", ".join(names.SPLIT_OF)
+        sieve.reject(strange, "split '{split}'", f"one of {known}", "correct the split")
+
+
+def assign_split(
+    rows: pd.DataFrame, options: TableOptions, notes: dict[str, Any], faults: Faults
+) -> pd.DataFrame:
+    """Return the rows with their ``split`` set by the rule of *options*; the rule goes into the notes."""
+    notes["split"] = {"rule": options.split}
+    split = pd.Series("", index=rows.index, dtype=object)
+    if options.split == "column":
+        split = names.canonical(rows["split"], names.SPLIT_OF)
+    elif options.split in ("paper", "speaker") and len(rows):
+        shares = {"test_share": options.test_share, "dev_share": options.dev_share, "seed": options.seed}
+        notes["split"].update(shares)
+        rule = paper_split if options.split == "paper" else speaker_split
+        try:
+            split = rule(rows, test_share=options.test_share, dev_share=options.dev_share, seed=options.seed)
+        except BadInput as error:  # collected, so that it is reported together with all else
+            faults.extend(error.faults)
+    return rows.assign(split=split)
+
+
+def leave_out(rows: pd.DataFrame, which: pd.Series[bool], reason: str, notes: dict[str, Any]) -> pd.DataFrame:
+    """Return the rows without *which*, each of which is recorded in the notes with *reason*."""
+    notes["left_out"] += [{"item": item, "reason": reason} for item in rows.loc[which, "id"]]
+    return rows[~which]
+
+
+def leave_out_labels(rows: pd.DataFrame, task: str, notes: dict[str, Any]) -> pd.DataFrame:
+    """Return the rows whose label is one of the task's; the others are recorded label by label."""
+    others = [label for label in names.label_order(rows["label"]) if label not in names.TASKS[task]]
+    for label in others:
+        rows = leave_out(
+            rows, rows["label"] == label, f"label '{label}' is not one of the {task}-class task", notes
+        )
+    return rows
+
+
+def check_audio(rows: pd.DataFrame, root: Path, where: str, faults: Faults, *, headers: bool) -> pd.DataFrame:
+    """Return the rows whose audio file is there and, with *headers*, sound; the others become faults."""
+    folders = rows["audio"].str.rpartition("/")[0]
+    listings = {folder: _listing(root / folder) for folder in folders.unique()}
+    there = [
+        audio.rpartition("/")[2] in listings[folder]
+        for audio, folder in zip(rows["audio"], folders, strict=True)
+    ]
+    missing = ~pd.Series(there, index=rows.index, dtype=bool)
+    if len(rows) > 1 and missing.all():
+        faults.add(
+            where,
+            found=f"none of {rows['audio'].nunique()} audio files in {root}, such as {rows['audio'].iloc[0]}",
+            expected="the audio that the table names",
+            remedy="check the corpus root and the options that name the audio's folder and ending",
+        )
+        return rows
+    for row, audio, identity in rows.loc[missing, ["audio", "id"]].itertuples(name=None):
+        faults.add(
+            f"{root / audio} ({where}, row {row})",
+            found="no file",
+            expected=f"the audio of '{identity}'",
+            remedy="restore the file, or correct its name in the table",
+            skippable=True,
+        )
+    rows = rows[~missing]
+    if not headers:
+        return rows
+    sources = {audio: AudioSource(root / audio) for audio in rows["audio"].unique()}
+    return check_headers(rows, sources, where, faults)
+
+
+def _listing(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()

@@ -1,0 +1,83 @@
+"""The headers of a corpus's audio files, read in parallel: is each file there, whole, and how long?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+
+from sertransfer.audio.reading import AudioInfo, inspect
+from sertransfer.errors import BadInput, Fault, Faults
+from sertransfer.manifest import AudioSource
+
+WORKERS = 16
+"""Threads. Reading a header waits for the disk, not for a processor."""
+
+SLACK = 512 / 16_000
+"""An end time may pass the end of its file by this much (one hop of the paper's framing, in seconds)."""
+
+SAMPLE = 1 / 16_000
+
+
+def inspect_all(sources: Mapping[str, AudioSource]) -> tuple[dict[str, AudioInfo], dict[str, list[Fault]]]:
+    """Read every header.
+
+    Returns:
+        What was read, and the faults of the files that could not be, both by the key in *sources*.
+    """
+
+    def one(source: AudioSource) -> AudioInfo | list[Fault]:
+        try:
+            return inspect(source)
+        except BadInput as error:
+            return list(error.faults)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        results = list(pool.map(one, sources.values()))
+    good = {
+        key: result for key, result in zip(sources, results, strict=True) if isinstance(result, AudioInfo)
+    }
+    bad = {key: result for key, result in zip(sources, results, strict=True) if isinstance(result, list)}
+    return good, bad
+
+
+def check_headers(
+    table: pd.DataFrame, sources: Mapping[str, AudioSource], where: str | None, faults: Faults
+) -> pd.DataFrame:
+    """Return the rows whose audio is sound, with a column ``duration`` (seconds, of the utterance).
+
+    An end time up to :data:`SLACK` past the end of the file is cut to it; more is a fault.
+
+    Args:
+        table: Columns ``audio``, ``start``, ``end`` (seconds, NaN = whole file); its index numbers the rows.
+        sources: Where each value of ``audio`` is.
+        where: Name of the metadata file whose rows these are, for the messages; ``None`` without one.
+        faults: Receives a skippable fault for each row left out.
+    """
+    infos, broken = inspect_all({audio: sources[audio] for audio in table["audio"].unique()})
+    hit = table["audio"].isin(list(broken))
+    for row, audio in table.loc[hit, "audio"].items():
+        for fault in broken[str(audio)]:
+            faults.add(
+                fault.where if where is None else f"{fault.where} ({where}, row {row})",
+                found=fault.found,
+                expected=fault.expected,
+                remedy=fault.remedy,
+                skippable=True,
+            )
+    table = table[~hit]
+    lengths = table["audio"].map({audio: info.duration for audio, info in infos.items()}).astype(float)
+    late = (table["end"] > lengths + SLACK) | (table["start"] > lengths - SAMPLE)
+    for row in table.index[late]:
+        faults.add(
+            f"{where}, row {row}",
+            found=f"{table['start'][row]:g} to {table['end'][row]:g} s in a file of {lengths[row]:.3f} s",
+            expected="times inside the file",
+            remedy="correct the times, or the name of the recording",
+            skippable=True,
+        )
+    table, lengths = table[~late].copy(), lengths[~late]
+    table["end"] = table["end"].where(table["end"].isna(), table["end"].clip(upper=lengths))
+    table["duration"] = (table["end"] - table["start"]).fillna(lengths).round(6)
+    return table

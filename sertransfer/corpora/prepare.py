@@ -1,0 +1,142 @@
+"""From a raw corpus to a manifest on disk, with the record of what was left out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sertransfer.corpora.registry import find_corpus
+from sertransfer.corpora.statistics import label_counts
+from sertransfer.errors import BadInput, Fault, Faults, bad_input
+from sertransfer.files import write_json
+from sertransfer.manifest import Manifest, notes_path, write_manifest
+
+
+def faults_path(output: str | Path) -> Path:
+    """Return where :func:`prepare` writes the faults of an input that it refuses: ``*.faults.json``."""
+    return Path(output).with_suffix(".faults.json")
+
+
+def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bool = False) -> Manifest:
+    """Read a corpus and write its manifest and notes.
+
+    Args:
+        corpus: Name in :data:`sertransfer.corpora.registry.CORPORA`.
+        root: The corpus root; it is only ever read.
+        options: The corpus's ``Options``; ``None`` for the defaults.
+        output: The CSV to write; the notes go beside it.
+        skip_bad: Leave out single items that are bad, with a record, instead of stopping.
+
+    Returns:
+        The manifest; its notes hold ``left_out`` (every row left out by rule or by *skip_bad*) and
+        ``skipped`` (the faults of the latter).
+
+    Raises:
+        BadInput: With every fault of the corpus, which are also written to :func:`faults_path`.
+    """
+    entry = find_corpus(corpus)
+    root, output = Path(root), Path(output)
+    options = entry.options() if options is None else options
+    _check_output(output, root)
+    faults = Faults(skip_bad=skip_bad)
+    report = faults_path(output)
+    try:
+        manifest = entry.read(root, options, faults)
+        faults.raise_if_any()
+        if len(manifest) == 0:
+            raise bad_input(
+                root, found="no utterance to keep", expected="at least one", remedy="check the options"
+            )
+    except BadInput as error:
+        every = list(dict.fromkeys([*faults, *error.faults]))
+        write_json(report, [fault.as_dict() for fault in every])
+        raise BadInput(every) from None
+    left_out = [*manifest.notes.get("left_out", []), *map(_left_out, faults.skipped)]
+    notes = {
+        **manifest.notes,
+        "corpus": corpus,
+        "options": asdict(options),
+        "left_out": left_out,
+        "skipped": [fault.as_dict() for fault in faults.skipped],
+    }
+    manifest = Manifest(manifest.table, manifest.root, notes)
+    write_manifest(manifest, output)
+    report.unlink(missing_ok=True)
+    return manifest
+
+
+def _left_out(fault: Fault) -> dict[str, str]:
+    return {"item": fault.where, "reason": f"bad: found {fault.found}; expected {fault.expected}"}
+
+
+def _check_output(output: Path, root: Path) -> None:
+    """Refuse an output that is no CSV, or that would overwrite what this package did not write."""
+    if output.suffix != ".csv":
+        raise bad_input(
+            output,
+            found=f"the ending '{output.suffix}'",
+            expected=".csv",
+            remedy="name a manifest such as manifest.csv",
+        )
+    beside = notes_path(output)
+    if output.exists() and not beside.exists():
+        raise bad_input(
+            output,
+            found="a CSV without a manifest's notes beside it",
+            expected="a new name, or a manifest to replace",
+            remedy="name another output; a corpus is never written to",
+        )
+
+
+def summary(manifest: Manifest) -> str:
+    """Return what was found, what was left out and why, and what was assumed, as text for a person."""
+    table, notes = manifest.table, manifest.notes
+    lines = [
+        f"{notes.get('corpus', 'corpus')}: {len(table)} utterances, {table['speaker'].nunique()} speakers, "
+        f"{table['audio'].nunique()} recordings, {table['label'].nunique()} labels",
+        *_split_lines(notes.get("split")),
+        *(f"  {line}" for line in label_counts(table).to_string().splitlines()),
+        *_left_out_lines(notes.get("left_out", [])),
+        *_list_lines("errata", notes.get("errata")),
+        *_list_lines("assumptions", notes.get("assumptions")),
+    ]
+    return "\n".join(lines)
+
+
+EXAMPLES = 3
+"""Items that the summary names for each reason; the notes name all."""
+
+
+def _split_lines(split: Any) -> list[str]:
+    if not isinstance(split, dict):
+        return []
+    settings = ", ".join(
+        f"{key} {value}" for key, value in split.items() if key not in ("rule", "speakers_in_two_splits")
+    )
+    lines = [f"split by rule '{split.get('rule')}'" + (f" ({settings})" if settings else "")]
+    shared = split.get("speakers_in_two_splits", 0)
+    if shared:
+        lines.append(
+            f"  {shared} speaker(s) stand in more than one split: scores on it say nothing about new speakers"
+        )
+    return lines
+
+
+def _left_out_lines(left_out: list[dict[str, str]]) -> list[str]:
+    if not left_out:
+        return ["nothing was left out"]
+    reasons = Counter(entry["reason"] for entry in left_out)
+    lines = [f"left out: {len(left_out)}"]
+    for reason, count in reasons.most_common():
+        items = [entry["item"] for entry in left_out if entry["reason"] == reason][:EXAMPLES]
+        more = ", ..." if count > len(items) else ""
+        lines.append(f"  {count}: {reason} ({', '.join(items)}{more})")
+    return lines
+
+
+def _list_lines(title: str, values: Any) -> list[str]:
+    if isinstance(values, dict):
+        values = [f"{key}: {value}" for key, value in values.items()]
+    return [f"{title}:", *(f"  {value}" for value in values)] if values else []
