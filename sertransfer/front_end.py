@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from sertransfer.errors import bad_input, nearest
-from sertransfer.timebase import Framing, parse_framing
+from sertransfer.timebase import Framing, parse_framing, seconds_to_samples
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,10 @@ class Cropping:
 
     seconds: float = 5.0
     pad: bool = False
+
+    def frames(self, framing: Framing) -> int:
+        """Return the number of frames that ``seconds`` make."""
+        return framing.frames(seconds_to_samples(self.seconds, framing.sample_rate))
 
 
 PRESETS: dict[str, dict[str, Any]] = {

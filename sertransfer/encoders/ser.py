@@ -1,0 +1,134 @@
+"""A speech emotion recognition model of stage 1 as an encoder: what stands before its classifier."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sertransfer.audio.logmel import MelFrontEnd
+from sertransfer.encoders.base import Encoder
+from sertransfer.errors import Faults, bad_input
+from sertransfer.files import hash_value
+from sertransfer.models.checkpoint import Checkpoint, build_from
+from sertransfer.models.inference import prepare_for_inference
+
+
+class SerEncoder(Encoder):
+    """Mel spectrogram, then the model's pooled feature map: 8192 values a frame for PyResNet152.
+
+    Front end and crop are the checkpoint's own. The front end works utterance by utterance, and only
+    utterances of the same number of frames share a batch, so there is no padding for a score to depend on.
+
+    Args:
+        checkpoint: Trained weights with their preprocessing.
+        device: Where the network runs; the front end runs on the CPU.
+        where: What to call the checkpoint in an error, such as its path.
+
+    Raises:
+        BadInput: If the checkpoint's front end is not known, or its weights are not its model's.
+    """
+
+    name = "ser"
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "cpu", where: object = "checkpoint") -> None:
+        if checkpoint.front_end is None:
+            raise bad_input(
+                where,
+                found="weights whose front end is not known",
+                expected="the front end that they were trained with",
+                remedy="import them again with --front-end and --framing (--calibrate-on DIR ranks them)",
+            )
+        self._cropping = checkpoint.cropping
+        self._compute = MelFrontEnd(checkpoint.front_end)
+        self._model = prepare_for_inference(build_from(checkpoint, where=where)).to(device)
+        self._device = torch.device(device)
+        self.framing = checkpoint.front_end.framing
+        self.sample_rate = self.framing.sample_rate
+        self.dim = self._model.num_features
+        self._record = {
+            "encoder": self.name,
+            "model": checkpoint.model,
+            "options": checkpoint.options,
+            "classes": list(checkpoint.classes),
+            "framing": self.framing.name,
+            "front_end": checkpoint.front_end.as_dict(),
+            "cropping": None if checkpoint.cropping is None else asdict(checkpoint.cropping),
+            "provenance": checkpoint.provenance,
+        }
+        self._fingerprint = _fingerprint(checkpoint)
+
+    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode a batch; see :meth:`sertransfer.encoders.base.Encoder.encode`."""
+        _check(waveforms, lengths)
+        by_frames: dict[int, list[int]] = defaultdict(list)
+        spectrograms = []
+        for row, length in enumerate(lengths.tolist()):
+            spectrogram = self._spectrogram(waveforms[row, :length])
+            spectrograms.append(spectrogram)
+            by_frames[spectrogram.shape[1]].append(row)
+        encoded: dict[int, Tensor] = {}
+        with torch.no_grad():
+            for rows in by_frames.values():
+                x = torch.stack([spectrograms[row] for row in rows])[:, None]  # (rows, 1, mels, frames)
+                features = self._model.forward_features(x.to(self._device))
+                encoded.update(zip(rows, self._model.pool_frames(features), strict=True))
+        frames = torch.tensor([len(encoded[row]) for row in range(len(lengths))], dtype=torch.long)
+        padded = torch.zeros(len(frames), int(frames.amax()), self.dim, device=self._device)
+        for row, features in encoded.items():
+            padded[row, : len(features)] = features
+        return padded, frames
+
+    def _spectrogram(self, waveform: Tensor) -> Tensor:
+        """Return what the model is to see of one utterance, shape ``(mels, frames)``."""
+        spectrogram = self._compute(waveform)
+        if self._cropping is None or not self._cropping.pad:
+            return spectrogram
+        wanted = self._cropping.frames(self.framing)
+        return F.pad(spectrogram[:, :wanted], (0, max(0, wanted - spectrogram.shape[1])))
+
+    def describe(self) -> dict[str, Any]:
+        """Return model, front end, crop and where the weights come from."""
+        return {**self._record, "dim": self.dim, "fingerprint": self._fingerprint}
+
+    def fingerprint(self) -> str:
+        """Return a hash of the weights, the model's options, the front end and the crop."""
+        return self._fingerprint
+
+
+def _check(waveforms: Tensor, lengths: Tensor) -> None:
+    """Refuse what has no spectrogram, every item at once."""
+    if waveforms.ndim != 2 or lengths.shape != waveforms.shape[:1] or len(lengths) == 0:
+        shapes = f"waveforms {tuple(waveforms.shape)} and lengths {tuple(lengths.shape)}"
+        raise ValueError(f"{shapes}; expected (batch, samples) and (batch,), at least one")
+    faults = Faults()
+    for row, length in enumerate(lengths.tolist()):
+        if not 0 < length <= waveforms.shape[1]:
+            found = f"{length} samples, of {waveforms.shape[1]} given"
+        elif not bool(torch.isfinite(waveforms[row, :length]).all()):
+            found = "samples that are not finite"
+        else:
+            continue
+        faults.add(f"waveform {row}", found=found, expected="sound", remedy="leave this utterance out")
+    faults.raise_if_any()
+
+
+def _fingerprint(checkpoint: Checkpoint) -> str:
+    """Return the SHA-256 of all in *checkpoint* that decides the features."""
+    values = {
+        "model": checkpoint.model,
+        "options": checkpoint.options,
+        "front_end": None if checkpoint.front_end is None else checkpoint.front_end.as_dict(),
+        "cropping": None if checkpoint.cropping is None else asdict(checkpoint.cropping),
+    }
+    digest = hashlib.sha256(hash_value(values).encode())
+    for name in sorted(checkpoint.state):
+        tensor = checkpoint.state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

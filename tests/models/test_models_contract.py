@@ -1,0 +1,115 @@
+"""One contract over every model in the registry."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from sertransfer.errors import BadInput
+from sertransfer.models.base import SpectrogramModel
+from sertransfer.models.zoo import MODELS, build_model
+
+NARROW = {"pyresnet50": {"width": 0.125}, "pyresnet101": {"width": 0.125}, "pyresnet152": {"width": 0.125}}
+"""Options that make a deep model quick; its structure stays."""
+
+CLASSES = 4
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def model(request: pytest.FixtureRequest) -> SpectrogramModel:
+    torch.manual_seed(0)
+    name: str = request.param
+    built = build_model(name, CLASSES, **NARROW.get(name, {}))
+    # Statistics of a trained model, so that the maps neither vanish nor explode on the way down.
+    built.train()
+    with torch.no_grad():
+        for _ in range(3):
+            built(torch.randn(4, 1, 128, 64))
+    return built.eval()
+
+
+def spectrograms(*sizes: int) -> Tensor:
+    return torch.randn(*sizes, generator=torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize("frames", [1, 63, 157, 501, 1000])  # 63, 157: 2 s and 5 s at 65 ms; 501: 5 s at 25 ms
+def test_scores_are_finite_for_any_number_of_frames(model: SpectrogramModel, frames: int) -> None:
+    with torch.inference_mode():
+        scores = model(spectrograms(1, 1, 128, frames))
+    assert scores.shape == (1, CLASSES)
+    assert torch.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("mels", [80, 128])
+def test_the_pooled_frames_average_to_what_the_classifier_sees(model: SpectrogramModel, mels: int) -> None:
+    seen: list[Tensor] = []
+    classifiers = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    handle = classifiers[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        features = model.forward_features(spectrograms(2, 1, mels, 100))
+        frames = model.pool_frames(features)
+        scores = model.forward_head(features)
+    handle.remove()
+    assert features.ndim == 4
+    assert frames.shape == (2, features.shape[-1], model.num_features)
+    assert scores.shape == (2, CLASSES)
+    torch.testing.assert_close(frames.mean(1), seen[0], rtol=1e-5, atol=1e-6)
+
+
+def test_every_parameter_gets_a_gradient(model: SpectrogramModel) -> None:
+    model.train()
+    loss = torch.nn.functional.cross_entropy(model(spectrograms(4, 1, 128, 64)), torch.arange(4) % CLASSES)
+    loss.backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert missing == []
+    model.zero_grad(set_to_none=True)
+    model.eval()
+
+
+def test_alone_is_as_in_a_batch_and_evaluation_is_deterministic(model: SpectrogramModel) -> None:
+    batch = spectrograms(3, 1, 128, 90)
+    with torch.inference_mode():
+        together = model(batch)
+        alone = torch.cat([model(one[None]) for one in batch])
+        again = model(batch)
+    torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5 * float(together.abs().max()))
+    assert torch.equal(together, again)
+    assert not torch.allclose(together[0], together[1], rtol=1e-3)  # the model listens to its input
+
+
+def test_a_replaced_classifier_has_its_classes_and_keeps_the_rest(model: SpectrogramModel) -> None:
+    x = spectrograms(2, 1, 128, 64)
+    with torch.inference_mode():
+        before = model.forward_features(x)
+        model.reset_classifier(7)
+        assert model(x).shape == (2, 7)
+        assert torch.equal(model.forward_features(x), before)
+    model.reset_classifier(CLASSES)
+    assert model(x).shape == (2, CLASSES)
+
+
+def test_all_that_a_model_holds_is_in_its_state(model: SpectrogramModel) -> None:
+    """A checkpoint's loader relies on it: it builds without initialising."""
+    held = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}
+    assert held == set(model.state_dict())
+
+
+def test_every_builder_says_what_it_builds() -> None:
+    assert all((builder.__doc__ or "").strip() for builder in MODELS.values())
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(BadInput, match="did you mean 'pyresnet152'"):
+        build_model("pyresnet125", 4)
+
+
+def test_all_unknown_options_are_named() -> None:
+    with pytest.raises(BadInput, match="did you mean 'width'") as error:
+        build_model("pyresnet50", 4, wdth=1, colour="red")
+    assert len(error.value.faults) == 2
+
+
+def test_an_option_of_the_wrong_type_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="correct the options"):
+        build_model("pyresnet50", 4, width="wide")
