@@ -23,8 +23,8 @@ class Denoise:
     """Power spectral subtraction (Berouti's form; Upadhyay and Karmakar 2015, the paper's [19]).
 
     ``max(|Y|^2 - over_subtraction * N, floor * N)``, the noise power ``N`` of each frequency being the
-    mean over the ``noise_fraction`` frames of lowest energy, frames of digital silence left out: a
-    tightly cut utterance has no leading pause. With ``resynthesis`` the audio is restored by inverse
+    mean over the ``noise_fraction`` frames of lowest energy, frames of digital silence and those that
+    reach past an end left out: a tightly cut utterance has no leading pause. With ``resynthesis`` the audio is restored by inverse
     transform and analysed again, as the paper's text has it; without, the subtraction acts on the
     very transform that the features are made of, which is several times faster.
     """

@@ -1,0 +1,184 @@
+"""From a waveform to its mel spectrogram, as a :class:`~sertransfer.front_end.FrontEnd` says."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchaudio.functional import melscale_fbanks
+
+from sertransfer.audio.denoising import noise_power, restore, subtract, whole_frames
+from sertransfer.errors import Faults, choose
+from sertransfer.front_end import FrontEnd
+
+_BANDS_AT_ONCE = 32
+"""Mel bands per matrix product. Neighbouring triangles need few bins, so a few narrow products cost
+half of one with the whole filter bank, which is nearly all zeros."""
+
+
+class MelFrontEnd:
+    """Computes mel spectrograms on the CPU, in single precision (paper, section 2.3).
+
+    Denoising, gain, centred STFT (Hann, periodic; zeros beyond the ends), power, triangular mel
+    filters, logarithm, normalisation. The gain is a factor on the power unless it is to clip: then it
+    comes before the transform, and before a subtraction that acts on the transform.
+
+    Work space is kept from call to call, since fresh memory costs as much as the transform itself:
+    one instance serves one thread.
+
+    Attributes:
+        front_end: The settings.
+        empty_filters: Number of mel filters between two neighbouring bins of the transform; their
+            bands hold nothing but the floor.
+
+    Raises:
+        BadInput: If the settings contradict each other; every fault is listed.
+    """
+
+    def __init__(self, front_end: FrontEnd) -> None:
+        _validate(front_end)
+        self.front_end = front_end
+        framing = front_end.framing
+        bins = framing.n_fft // 2 + 1
+        left = (framing.n_fft - framing.window) // 2
+        right = framing.n_fft - framing.window - left
+        self._window = torch.nn.functional.pad(torch.hann_window(framing.window), (left, right))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # empty filters are counted instead
+            bank = melscale_fbanks(
+                bins,
+                front_end.f_min,
+                front_end.f_max,
+                front_end.mels,
+                framing.sample_rate,
+                None if front_end.mel_norm == "none" else front_end.mel_norm,
+                front_end.mel_scale,
+            )  # (bins, mels)
+        self.empty_filters = int((bank.sum(dim=0) == 0).sum())
+        if not front_end.clip:
+            bank = bank * front_end.gain**2
+        self._bank = [_narrow(part) for part in bank.split(_BANDS_AT_ONCE, dim=1)]
+        self._space: dict[str, Tensor] = {}
+
+    def __call__(self, waveform: Tensor) -> Tensor:
+        """Return the mel spectrogram of one utterance.
+
+        Args:
+            waveform: Samples at the framing's rate, shape ``(samples,)``, at least one.
+
+        Returns:
+            Shape ``(mels, frames)``, ``frames = framing.frames(samples)``; a tensor of its own.
+
+        Raises:
+            ValueError: If *waveform* has another shape.
+        """
+        if waveform.ndim != 1 or len(waveform) == 0:
+            raise ValueError(
+                f"a waveform of shape {tuple(waveform.shape)}; expected (samples,), at least one"
+            )
+        denoise, framing = self.front_end.denoise, self.front_end.framing
+        subtracting = denoise.method != "none"
+        waveform = waveform.detach().to("cpu", torch.float32)
+        if subtracting and denoise.resynthesis:
+            waveform = restore(waveform, self._window, framing, denoise)
+        if self.front_end.clip:
+            waveform = (waveform * self.front_end.gain).clamp_(-1, 1)
+        power = self._power(waveform)
+        if subtracting and not denoise.resynthesis:
+            inside = power[whole_frames(framing, len(waveform))]
+            subtract(power, noise_power(inside, denoise.noise_fraction), denoise)
+        mel = torch.cat([power[:, low:high] @ part for low, high, part in self._bank], dim=1)
+        return self._normalised(self._logarithm(mel)).T
+
+    def clipped(self, waveform: Tensor) -> int:
+        """Return how many samples of *waveform* the gain drives beyond full scale."""
+        return int((waveform.abs() * self.front_end.gain > 1).sum())
+
+    def _power(self, waveform: Tensor) -> Tensor:
+        """Return the power of every frame in work space, shape ``(frames, bins)``."""
+        framing, samples = self.front_end.framing, len(waveform)
+        count, half = framing.frames(samples), framing.n_fft // 2
+        padded = self._buffer("padded", (count - 1) * framing.hop + framing.n_fft)
+        reach = min(samples, len(padded) - half)
+        padded[:half] = 0
+        padded[half : half + reach] = waveform[:reach]
+        padded[half + reach :] = 0
+        frames = self._buffer("frames", count, framing.n_fft)
+        torch.mul(padded.unfold(0, framing.n_fft, framing.hop), self._window, out=frames)
+        spectrum = torch.fft.rfft(frames).numpy()
+        power = self._buffer("power", *spectrum.shape)
+        imaginary = self._buffer("imaginary", *spectrum.shape)
+        # numpy squares the interleaved parts twice as fast as torch does.
+        np.square(spectrum.real, out=power.numpy())
+        np.square(spectrum.imag, out=imaginary.numpy())
+        return power.add_(imaginary)
+
+    def _buffer(self, name: str, *shape: int) -> Tensor:
+        size = math.prod(shape)
+        if name not in self._space or len(self._space[name]) < size:
+            self._space[name] = torch.empty(size)
+        return self._space[name][:size].view(shape)
+
+    def _logarithm(self, mel: Tensor) -> Tensor:
+        if self.front_end.log == "none":
+            return mel
+        mel = mel.clamp_min_(self.front_end.log_floor)
+        return mel.log_() if self.front_end.log == "natural" else mel.log10_().mul_(10)
+
+    def _normalised(self, mel: Tensor) -> Tensor:
+        """Scale *mel*, shape ``(frames, mels)``, to mean 0 and deviation 1; a constant becomes 0."""
+        if self.front_end.normalise == "none":
+            return mel
+        axis = 0 if self.front_end.normalise == "band" else None
+        values = mel.numpy()
+        mean = values.mean(axis=axis)
+        centred = values - mean
+        deviation = np.sqrt(np.square(centred).mean(axis=axis))
+        # What is left of a constant after subtracting its mean is rounding, not signal.
+        constant = deviation <= 1e-6 * np.abs(mean)
+        centred /= np.where(constant, np.float32(np.inf), deviation)
+        return torch.from_numpy(centred)
+
+
+def _narrow(part: Tensor) -> tuple[int, int, Tensor]:
+    """Cut a part of the filter bank, shape ``(bins, bands)``, to the bins that it uses."""
+    used = torch.nonzero(part.sum(dim=1)).flatten()
+    low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+    return low, high, part[low:high].contiguous()
+
+
+def _validate(front_end: FrontEnd) -> None:
+    denoise, framing = front_end.denoise, front_end.framing
+    choose("denoise method", denoise.method, ("spectral_subtraction", "none"))
+    choose("mel scale", front_end.mel_scale, ("slaney", "htk"))
+    choose("mel norm", front_end.mel_norm, ("slaney", "none"))
+    choose("log", front_end.log, ("natural", "db", "none"))
+    choose("normalise", front_end.normalise, ("utterance", "band", "none"))
+    nyquist = framing.sample_rate / 2
+    rules = (
+        (
+            0 <= front_end.f_min < front_end.f_max <= nyquist,
+            "f_min and f_max",
+            f"0 <= f_min < f_max <= {nyquist}",
+        ),
+        (front_end.mels >= 1, "mels", "at least 1"),
+        (front_end.gain > 0, "gain", "more than 0"),
+        (front_end.log_floor > 0, "log_floor", "more than 0"),
+        (0 < denoise.noise_fraction <= 1, "denoise.noise_fraction", "more than 0, up to 1"),
+        (denoise.over_subtraction >= 0 and denoise.floor >= 0, "denoise factors", "0 or more"),
+        (
+            not denoise.resynthesis or 2 * framing.hop <= framing.window,
+            "denoise.resynthesis",
+            "windows that overlap by half or more",
+        ),
+    )
+    faults = Faults()
+    for holds, name, expected in rules:
+        if not holds:
+            faults.add(
+                f"front end, {name}", found=str(front_end), expected=expected, remedy="correct the setting"
+            )
+    faults.raise_if_any()

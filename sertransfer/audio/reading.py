@@ -1,0 +1,243 @@
+"""Segments of recordings as 16 kHz mono samples, read by seek, from files or in place from zip archives.
+
+Several channels become one by their mean. A segment is cut at the file's own rate, by the one rounding
+rule of :mod:`sertransfer.timebase`, and resampled then; its edges are treated as silence.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from sertransfer.errors import BadInput, bad_input, nearest
+from sertransfer.manifest import AudioSource
+from sertransfer.timebase import SAMPLE_RATE, samples_to_seconds, seconds_to_samples
+
+_UNKNOWN_SIZES = (0, 0xFFFFFFFF)
+"""Data sizes that a WAV writer leaves in the header when it can not seek back: no promise is made."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a recording's header says; ``samples`` is the number per channel."""
+
+    sample_rate: int
+    samples: int
+    channels: int
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return samples_to_seconds(self.samples, self.sample_rate)
+
+
+def inspect(source: AudioSource) -> AudioInfo:
+    """Read the header of a recording and check it against the file.
+
+    Raises:
+        BadInput: If the recording is missing, empty, shorter than its header says, no audio, or of
+            length zero.
+    """
+    with _opened(source) as sound:
+        return AudioInfo(sound.samplerate, sound.frames, sound.channels)
+
+
+def segment_bounds(info: AudioInfo, start: float | None, end: float | None, where: object) -> tuple[int, int]:
+    """Return the first and the one-past-last sample, at the file's rate, of a segment given in seconds.
+
+    Raises:
+        BadInput: If the segment holds no sample or reaches past the recording.
+    """
+    first = 0 if start is None else seconds_to_samples(start, info.sample_rate)
+    last = info.samples if end is None else seconds_to_samples(end, info.sample_rate)
+    if not 0 <= first < last <= info.samples:
+        raise bad_input(
+            where,
+            found=f"segment {0.0 if start is None else start} to {info.duration if end is None else end} s",
+            expected=f"at least one sample, inside 0 to {info.duration} s",
+            remedy="correct the times, or leave the utterance out",
+        )
+    return first, last
+
+
+def resampled_length(samples: int, sample_rate: int, target_rate: int = SAMPLE_RATE) -> int:
+    """Return how many samples *samples* at *sample_rate* become at *target_rate* (rounded up)."""
+    return -(-samples * target_rate // sample_rate)
+
+
+def read_segment(
+    source: AudioSource,
+    start: float | None = None,
+    end: float | None = None,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    gain: float = 1.0,
+) -> NDArray[np.float32]:
+    """Read one segment.
+
+    Args:
+        source: The recording.
+        start: Seconds from its beginning; ``None`` = the beginning.
+        end: Seconds from its beginning; ``None`` = the end of the recording.
+        sample_rate: Rate in Hz to resample to.
+        gain: Factor on the samples, not clipped.
+
+    Returns:
+        Samples, shape ``(samples,)``, full scale at 1.
+
+    Raises:
+        BadInput: As :func:`inspect`; and if the segment is empty or reaches past the recording, the
+            recording ends before its header says, or a sample is not a finite number.
+    """
+    with _opened(source) as sound:
+        info = AudioInfo(sound.samplerate, sound.frames, sound.channels)
+        first, last = segment_bounds(info, start, end, source)
+        try:
+            sound.seek(first)
+            # 16-bit samples are read as they are: four times as fast as libsndfile's own conversion.
+            integers = sound.subtype == "PCM_16"
+            samples = sound.read(last - first, dtype="int16" if integers else "float32")
+        except soundfile.LibsndfileError as error:
+            raise _damaged(source, str(error)) from None
+    if len(samples) < last - first:
+        raise _damaged(source, f"an end after {first + len(samples)} of {info.samples} samples")
+    if not integers and not np.isfinite(samples).all():
+        bad = first + int(np.argmin(np.isfinite(samples).reshape(len(samples), -1).all(axis=1)))
+        raise bad_input(
+            source,
+            found=f"a sample that is no finite number, at {samples_to_seconds(bad, info.sample_rate)} s",
+            expected="finite samples",
+            remedy="repair the recording, or leave the utterance out",
+        )
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1, dtype=np.float32)
+    scale = gain / 32768 if integers else gain
+    waveform: NDArray[np.float32] = np.multiply(samples, np.float32(scale), dtype=np.float32)
+    if info.sample_rate != sample_rate:
+        waveform = _resample(waveform, info.sample_rate, sample_rate)
+    return waveform
+
+
+def _resample(waveform: NDArray[np.float32], rate: int, target: int) -> NDArray[np.float32]:
+    import torch  # torch only when it is needed: corpus readers ask for lengths and nothing else
+
+    resampled: NDArray[np.float32] = _resampler(rate, target)(torch.from_numpy(waveform)).numpy()
+    return resampled
+
+
+@lru_cache(maxsize=8)
+def _resampler(rate: int, target: int) -> Callable[[Any], Any]:
+    """Return torchaudio's windowed-sinc resampler; its kernel is kept from one segment to the next."""
+    from torchaudio.transforms import Resample
+
+    resampler: Callable[[Any], Any] = Resample(rate, target)
+    return resampler
+
+
+@contextmanager
+def _opened(source: AudioSource) -> Iterator[soundfile.SoundFile]:
+    """Open a recording after checking that there is as much of it as its header says."""
+    with _stream(source) as stream:
+        size = stream.seek(0, io.SEEK_END)
+        if size == 0:
+            raise _damaged(source, "an empty file")
+        _check_complete(source, stream, size)
+        stream.seek(0)
+        try:
+            sound = soundfile.SoundFile(stream if source.member is not None else str(source.path))
+        except soundfile.LibsndfileError as error:
+            raise bad_input(
+                source,
+                found=f"no audio that can be read ({error.error_string.rstrip('.')})",
+                expected="WAV, FLAC, OGG or another format of libsndfile",
+                remedy="convert or replace the file",
+            ) from None
+        with sound:
+            if sound.frames == 0:
+                raise _damaged(source, "a recording of length zero")
+            yield sound
+
+
+@contextmanager
+def _stream(source: AudioSource) -> Iterator[BinaryIO]:
+    path = source.path
+    try:
+        if source.member is None:
+            stream: BinaryIO = path.open("rb")
+        else:
+            status = path.stat()
+            stream = io.BytesIO(_member(path, source.member, status.st_size, status.st_mtime_ns))
+    except FileNotFoundError:
+        raise bad_input(
+            source, found="no such file", expected="a recording", remedy="check the root and the path"
+        ) from None
+    except OSError as error:
+        raise bad_input(
+            source,
+            found=f"a file that can not be read ({error.strerror})",
+            expected="a recording",
+            remedy="check the path and its permissions",
+        ) from None
+    with stream:
+        yield stream
+
+
+@lru_cache(maxsize=1)
+def _member(path: Path, member: str, size: int, changed: int) -> bytes:
+    """Return a member's bytes; the last one used is kept, for the next segment of the same session.
+
+    Args:
+        path: The archive.
+        member: Name inside it.
+        size: The archive's size, and
+        changed: its time of change, so that a rewritten archive is read again.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if member not in archive.namelist():
+                raise bad_input(
+                    path,
+                    found=f"no member '{member}'",
+                    expected="the recording in the archive",
+                    remedy=nearest(member, archive.namelist()),
+                )
+            return archive.read(member)
+    # RuntimeError: encrypted; NotImplementedError: unknown compression.
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+        raise _damaged(AudioSource(path, member), f"an archive that can not be read ({error})") from None
+
+
+def _check_complete(source: AudioSource, stream: BinaryIO, size: int) -> None:
+    """Raise if a WAV header promises more data than the file holds (libsndfile would cut it silently)."""
+    stream.seek(0)
+    head = stream.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return
+    place = 12
+    while place + 8 <= size:
+        stream.seek(place)
+        chunk = stream.read(8)
+        length = int.from_bytes(chunk[4:], "little")
+        place += 8
+        if chunk[:4] == b"data":
+            if length not in _UNKNOWN_SIZES and place + length > size:
+                raise _damaged(source, f"{size - place} of the {length} bytes of sound that the header names")
+            return
+        place += length + length % 2  # chunks begin at even places
+    raise _damaged(source, f"{size} bytes without any sound after the header")
+
+
+def _damaged(source: AudioSource, found: str) -> BadInput:
+    return bad_input(
+        source, found=found, expected="a whole recording", remedy="copy or download the file again"
+    )

@@ -1,0 +1,232 @@
+"""Reading of segments, from files and archives, and what faulty recordings get."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sertransfer.audio import reading
+from sertransfer.audio.reading import AudioInfo, inspect, read_segment, resampled_length, segment_bounds
+from sertransfer.errors import BadInput
+from sertransfer.manifest import AudioSource
+
+
+def tone(samples: int, rate: int = 16000, channels: int = 1) -> np.ndarray:
+    time = np.arange(samples) / rate
+    wave = 0.4 * np.sin(2 * np.pi * 440 * time) + 0.1 * np.sin(2 * np.pi * 1000 * time)
+    return wave if channels == 1 else np.stack([wave * (c + 1) / channels for c in range(channels)], axis=1)
+
+
+def write(path: Path, wave: np.ndarray, rate: int = 16000, subtype: str = "PCM_16") -> AudioSource:
+    soundfile.write(path, wave, rate, subtype=subtype)
+    return AudioSource(path)
+
+
+def test_inspect_tells_what_the_header_says(tmp_path: Path) -> None:
+    info = inspect(write(tmp_path / "a.wav", tone(12000, 8000, 2), 8000))
+    assert info == AudioInfo(8000, 12000, 2)
+    assert info.duration == 1.5
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "DOUBLE", "PCM_U8"])
+def test_a_segment_is_the_slice_of_the_whole(tmp_path: Path, subtype: str) -> None:
+    source = write(tmp_path / "a.wav", tone(16000), subtype=subtype)
+    whole, _ = soundfile.read(source.path, dtype="float32")
+    np.testing.assert_array_equal(read_segment(source), whole)
+    part = read_segment(source, 0.25, 0.5)
+    assert part.dtype == np.float32
+    np.testing.assert_array_equal(part, whole[4000:8000])
+    np.testing.assert_allclose(read_segment(source, 0.25, 0.5, gain=3.0), 3 * whole[4000:8000], rtol=1e-6)
+
+
+def test_other_formats_are_read(tmp_path: Path) -> None:
+    wave = tone(8000)
+    soundfile.write(tmp_path / "a.flac", wave, 16000)
+    np.testing.assert_allclose(
+        read_segment(AudioSource(tmp_path / "a.flac"), 0.1, 0.2), wave[1600:3200], atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_channels_become_one_by_their_mean(tmp_path: Path, subtype: str) -> None:
+    wave = tone(4000, channels=3)
+    source = write(tmp_path / "a.wav", wave, subtype=subtype)
+    np.testing.assert_allclose(read_segment(source), wave.mean(axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_resampling_is_torchaudios_on_the_segment_cut_at_the_files_rate(tmp_path: Path, rate: int) -> None:
+    source = write(tmp_path / "a.wav", tone(rate, rate), rate, "FLOAT")
+    whole, _ = soundfile.read(source.path, dtype="float32")
+    first, last = round(0.2 * rate), round(0.7 * rate)
+    expected = torchaudio.functional.resample(torch.from_numpy(whole[first:last]), rate, 16000)
+    part = read_segment(source, 0.2, 0.7)
+    np.testing.assert_allclose(part, expected.numpy(), atol=1e-5)
+    assert len(part) == resampled_length(last - first, rate)
+
+
+@given(st.integers(1, 3000), st.sampled_from([8000, 11025, 22050, 32000, 44100, 48000]))
+def test_the_length_after_resampling_is_known_before(samples: int, rate: int) -> None:
+    resampled = torchaudio.functional.resample(torch.zeros(samples), rate, 16000)
+    assert resampled_length(samples, rate) == len(resampled)
+
+
+def test_the_exact_end_is_inside_and_half_a_sample_rounds_up(tmp_path: Path) -> None:
+    info = AudioInfo(16000, 16000, 1)
+    assert segment_bounds(info, 0.5, 1.0, "x") == (8000, 16000)
+    assert segment_bounds(info, 0.5 / 16000, 1.5 / 16000, "x") == (1, 2)
+    assert segment_bounds(info, None, None, "x") == (0, 16000)
+    assert segment_bounds(info, 0.25, None, "x") == (4000, 16000)
+    source = write(tmp_path / "a.wav", tone(16000))
+    assert len(read_segment(source, 0.75, 1.0)) == 4000
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0001), (1.0, 2.0), (0.5, 0.5), (0.6, 0.5), (1.0, None)])
+def test_a_segment_that_is_empty_or_reaches_past_the_end_is_refused(
+    tmp_path: Path, start: float, end: float | None
+) -> None:
+    source = write(tmp_path / "a.wav", tone(16000))
+    with pytest.raises(BadInput, match=r"inside 0 to 1\.0 s"):
+        read_segment(source, start, end)
+
+
+def truncate(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def test_a_truncated_file_is_named_with_what_is_missing(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.wav", tone(16000))
+    truncate(source.path, 20044)
+    with pytest.raises(BadInput, match=r"a\.wav: found 20000 of the 32000 bytes of sound"):
+        inspect(source)
+    with pytest.raises(BadInput, match="20000 of the 32000"):
+        read_segment(source)
+    truncate(source.path, 36)
+    with pytest.raises(BadInput, match="36 bytes without any sound"):
+        inspect(source)
+
+
+def test_a_chunk_before_the_sound_is_stepped_over(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.wav", tone(1000))
+    content = source.path.read_bytes()
+    extra = b"junk" + (3).to_bytes(4, "little") + b"abc\0"  # an odd length is padded
+    riff = (len(content) + len(extra) - 8).to_bytes(4, "little")
+    source.path.write_bytes(b"RIFF" + riff + content[8:36] + extra + content[36:])
+    assert inspect(source).samples == 1000
+    truncate(source.path, len(content) - 100)
+    with pytest.raises(BadInput, match="of the 2000 bytes"):
+        inspect(source)
+
+
+def test_a_header_without_a_promise_is_no_truncation(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.wav", tone(1000))
+    content = source.path.read_bytes()
+    source.path.write_bytes(content[:40] + b"\xff\xff\xff\xff" + content[44:])
+    assert inspect(source).samples == 1000
+
+
+def test_a_compressed_file_that_ends_early_is_found_when_it_is_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.flac", rng.uniform(-0.5, 0.5, 64000), 16000)
+    truncate(tmp_path / "a.flac", 60000)
+    with pytest.raises(BadInput, match=r"a\.flac: found"):
+        read_segment(AudioSource(tmp_path / "a.flac"))
+
+
+def test_missing_empty_silent_headers_and_text_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("no sound in here")
+    write(tmp_path / "zero.wav", np.zeros(0))
+    (tmp_path / "folder.wav").mkdir()
+    for name, message in {
+        "missing.wav": "found no such file",
+        "empty.wav": "found an empty file",
+        "text.wav": "found no audio that can be read",
+        "zero.wav": "found a recording of length zero",
+        "folder.wav": "found a file that can not be read",
+    }.items():
+        for reader in (inspect, read_segment):
+            with pytest.raises(BadInput, match=message) as error:
+                reader(AudioSource(tmp_path / name))
+            assert error.value.faults[0].where == str(tmp_path / name)
+            assert error.value.faults[0].remedy
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_sample_that_is_no_finite_number_is_refused_with_its_time(
+    tmp_path: Path, value: float, channels: int
+) -> None:
+    wave = tone(16000, channels=channels)
+    wave[8000] = value
+    source = write(tmp_path / "a.wav", wave, subtype="FLOAT")
+    with pytest.raises(BadInput, match=r"no finite number, at 0\.5 s"):
+        read_segment(source, 0.25, 0.75)
+    assert len(read_segment(source, 0.0, 0.5)) == 8000
+
+
+def archive(path: Path, *, compression: int = zipfile.ZIP_DEFLATED) -> AudioSource:
+    write(path.with_suffix(".wav"), tone(16000))
+    with zipfile.ZipFile(path, "w", compression) as packed:
+        packed.write(path.with_suffix(".wav"), "300_P/300_AUDIO.wav")
+        packed.writestr("300_P/empty.wav", b"")
+    return AudioSource(path, "300_P/300_AUDIO.wav")
+
+
+def test_a_member_of_an_archive_reads_as_the_file_does(tmp_path: Path) -> None:
+    source = archive(tmp_path / "300_P.zip")
+    before = sorted(tmp_path.iterdir())
+    loose = AudioSource(tmp_path / "300_P.wav")
+    assert inspect(source) == inspect(loose)
+    np.testing.assert_array_equal(read_segment(source, 0.1, 0.9), read_segment(loose, 0.1, 0.9))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_consecutive_segments_of_a_member_unpack_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = archive(tmp_path / "300_P.zip")
+    reading._member.cache_clear()
+    reads = []
+    original = zipfile.ZipFile.read
+    monkeypatch.setattr(
+        zipfile.ZipFile, "read", lambda self, name: reads.append(name) or original(self, name)
+    )
+    for place in range(5):
+        read_segment(source, place / 10, place / 10 + 0.1)
+    assert reads == ["300_P/300_AUDIO.wav"]
+
+
+def test_a_rewritten_archive_is_read_again(tmp_path: Path) -> None:
+    source = archive(tmp_path / "300_P.zip")
+    assert inspect(source).samples == 16000
+    write(tmp_path / "new.wav", tone(8000))
+    with zipfile.ZipFile(source.path, "w") as packed:
+        packed.write(tmp_path / "new.wav", source.member)
+    assert inspect(source).samples == 8000
+
+
+def test_faulty_archives_are_named(tmp_path: Path) -> None:
+    source = archive(tmp_path / "300_P.zip", compression=zipfile.ZIP_STORED)
+    with pytest.raises(BadInput, match=r"no member .*did you mean '300_P/300_AUDIO\.wav'"):
+        inspect(AudioSource(source.path, "300_P/300_AUDIO.WAV"))
+    with pytest.raises(BadInput, match=r"300_P\.zip!300_P/empty\.wav: found an empty file"):
+        inspect(AudioSource(source.path, "300_P/empty.wav"))
+    with pytest.raises(BadInput, match="no such file"):
+        inspect(AudioSource(tmp_path / "301_P.zip", "x"))
+    content = bytearray(source.path.read_bytes())
+    content[1000] ^= 0xFF  # inside the member: its check sum fails
+    source.path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"an archive that can not be read.*CRC"):
+        read_segment(source)
+    truncate(source.path, 500)
+    with pytest.raises(BadInput, match="not a zip file"):
+        read_segment(source)
