@@ -99,15 +99,14 @@ class ErrataLog:
         """Note that *erratum* changed *rows* rows."""
         self._rows[erratum.name] = self._rows.get(erratum.name, 0) + rows
 
-    def notes(self) -> dict[str, dict[str, Any]]:
-        """Return, for every known erratum: what it is, switched on or off, applied or not, rows changed."""
-        return {
-            erratum.name: {
-                "session": str(erratum.session),
-                "what": erratum.what,
-                "enabled": (erratum.kind, erratum.session) in self._on,
-                "applied": self._rows.get(erratum.name, 0) > 0,
-                "rows": self._rows.get(erratum.name, 0),
-            }
-            for erratum in ERRATA
-        }
+    def applied(self) -> list[dict[str, Any]]:
+        """Return the errata that changed something: name, session, what, and how many rows."""
+        return [
+            {"name": item.name, "session": str(item.session), "what": item.what, "rows": rows}
+            for item in ERRATA
+            if (rows := self._rows.get(item.name, 0))
+        ]
+
+    def switched_off(self) -> list[str]:
+        """Return the names of the errata that are switched off."""
+        return [erratum.name for erratum in ERRATA if (erratum.kind, erratum.session) not in self._on]

@@ -243,7 +243,7 @@ def _header_problem(data: bytes, filled: list[tuple[int, str]]) -> str | None:
     missing = [name for name in COLUMNS if name not in _names(line)]
     if not missing:
         return None
-    for delimiter, name in ((",", "comma"), (";", "semicolon"), (None, "space")):
+    for delimiter, name in ((",", "comma"), (";", "semicolon"), (" ", "space")):
         cells = {cell.strip().lower() for cell in line.split(delimiter)}
         if len(cells.intersection(COLUMNS)) > 1:
             return f"the {name} as the delimiter"

@@ -196,12 +196,12 @@ class _Reading:
             "options": asdict(self.options),
             "split_files": self.splits,
             "archives": self.archives,
-            "errata": self.errata.notes(),
-            "assumptions": {
-                "gender": f"Gender {female} is female, {1 - female} is male (sources disagree)",
-                "identity": "a session is a subject; E-DAIC's session of the same number is the same subject",
-                "opening": "speech before the interviewer's first row is not part of the interview",
-            },
+            "errata": self.errata.applied(),
+            "errata_off": self.errata.switched_off(),
+            "assumptions": [
+                f"Gender {female} is female and {1 - female} is male (sources disagree)",
+                "a session is a subject, and E-DAIC's session of the same number is the same subject",
+            ],
             "channels": self.channels,
             "cut_at_end": self.cut_at_end,
             "left_out": self.left_out,
