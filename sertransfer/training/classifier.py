@@ -1,0 +1,140 @@
+"""The training step of stage 1 as a Lightning module: cross-entropy, SGD, step-wise decay."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torchaudio.transforms import FrequencyMasking, TimeMasking
+
+from sertransfer.errors import SertransferError
+from sertransfer.training.data import Batch
+from sertransfer.training.settings import Augment, PretrainConfig
+
+_log = logging.getLogger(__name__)
+
+
+class NonFiniteLoss(SertransferError):
+    """Training broke down: the loss is NaN or infinite."""
+
+
+class Classifier(LightningModule):
+    """Trains a network of the zoo.
+
+    Each batch sets the random state from ``(seed, epoch, batch)``, which a resumed run repeats; dropout
+    and masks then do not depend on what happened before the batch.
+
+    Args:
+        network: ``(batch, 1, mels, frames) -> (batch, classes)``.
+        config: Settings of the run.
+        class_weights: Weight of each class in the loss, shape ``(classes,)``, or ``None``.
+        ids: Names of the training items, for the message when the loss breaks down.
+        resume_point: Says where the last good state lies, for the same message.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: PretrainConfig,
+        *,
+        class_weights: Tensor | None = None,
+        ids: Sequence[str] = (),
+        resume_point: Callable[[], str] = lambda: "none",
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.loss = nn.CrossEntropyLoss(weight=class_weights)
+        self.masks = make_masks(config.augment)
+        self.sums = {"loss": 0.0, "hits": 0.0, "items": 0.0}
+        self._ids, self._resume_point = ids, resume_point
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the random state that belongs to this batch."""
+        key = np.random.SeedSequence([self.config.seed, self.trainer.current_epoch, batch_idx])
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the mean loss of the batch.
+
+        Raises:
+            NonFiniteLoss: Naming the step, the batch's utterances and the last good checkpoint.
+        """
+        features = self.masks(batch.features)
+        if self.config.channels_last:
+            features = features.contiguous(memory_format=torch.channels_last)
+        scores = self.network(features)
+        loss: Tensor = self.loss(scores, batch.targets)
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            self._stop(value, batch)
+        self.sums["loss"] += value * len(batch.targets)
+        self.sums["hits"] += float((scores.detach().argmax(1) == batch.targets).sum())
+        self.sums["items"] += len(batch.targets)
+        self.log("loss", value, batch_size=len(batch.targets))
+        return loss
+
+    def _stop(self, value: float, batch: Batch) -> None:
+        names = [self._ids[item] for item in batch.items.tolist()]
+        _log.error("utterances of the batch with loss %s: %s", value, ", ".join(names))
+        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more (see log.txt)" if names[10:] else "")
+        step, epoch = self.trainer.global_step, self.trainer.current_epoch + 1
+        raise NonFiniteLoss(
+            f"the loss is {value} at step {step}, in epoch {epoch}; "
+            f"utterances of the batch: {shown}; last good checkpoint: {self._resume_point()}; "
+            "lower optimiser.lr, or train in 32-true or bf16-mixed precision, in another --run-dir"
+        )
+
+    def take_sums(self) -> tuple[float, float]:
+        """Return the epoch's mean loss and accuracy over the training items as they came, and start anew."""
+        items = max(1.0, self.sums["items"])
+        loss, accuracy = self.sums["loss"] / items, self.sums["hits"] / items
+        self.sums = dict.fromkeys(self.sums, 0.0)
+        return loss, accuracy
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sums of the epoch under way."""
+        checkpoint["epoch_sums"] = dict(self.sums)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the sums up again."""
+        self.sums = dict(checkpoint["epoch_sums"])
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of *epoch*, counted from 0."""
+        settings = self.config.optimiser
+        return settings.lr * settings.factor ** (epoch // settings.step)
+
+    def configure_optimizers(self) -> Any:
+        """Return SGD with the rate decayed by steps of epochs."""
+        settings = self.config.optimiser
+        optimiser = torch.optim.SGD(
+            self.network.parameters(),
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=settings.step, gamma=settings.factor)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+
+def make_masks(augment: Augment) -> nn.Module:
+    """Return the masks, drawn for each utterance of a batch ``(batch, 1, mels, frames)`` anew."""
+    masks: list[nn.Module] = []
+    if augment.freq_mask:
+        masks.append(FrequencyMasking(augment.freq_mask, iid_masks=True))
+    if augment.time_mask:
+        masks.append(TimeMasking(augment.time_mask, iid_masks=True))
+    return nn.Sequential(*masks)
+
+
+def balanced_weights(targets: NDArray[np.int64], classes: int) -> Tensor:
+    """Return ``items / (classes * items of the class)`` for each class, shape ``(classes,)``."""
+    counts = np.bincount(targets, minlength=classes)
+    return torch.tensor(len(targets) / (classes * counts), dtype=torch.float32)

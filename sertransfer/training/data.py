@@ -1,0 +1,247 @@
+"""Batches out of a feature store: the order, the crop, and where a killed epoch goes on.
+
+Everything random is keyed by ``(seed, epoch)`` and drawn in the main process, so that a batch holds the
+same values whatever the number of workers, and an epoch can be taken up at any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sertransfer.errors import bad_input
+from sertransfer.files import hash_value
+
+Integers = NDArray[np.int64]
+
+POOL = 8
+"""Batches that are sorted by length together: enough that little is cut, few enough to stay random."""
+
+
+class Features(Protocol):
+    """What is needed of a :class:`sertransfer.audio.store.FeatureStore`."""
+
+    @property
+    def frames(self) -> Integers:
+        """Frames of each utterance, shape ``(utterances,)``."""
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Return frames ``start`` to ``stop`` of an utterance, shape ``(mels, frames)``."""
+
+
+class Plan(NamedTuple):
+    """What one batch is to hold: items, the first frame of each, and the frames of all."""
+
+    items: Integers
+    starts: Integers
+    frames: int
+
+
+class Batch(NamedTuple):
+    """Features ``(batch, 1, mels, frames)``, targets and items ``(batch,)``."""
+
+    features: Tensor
+    targets: Tensor
+    items: Tensor
+
+
+@dataclass(frozen=True)
+class Utterances(Dataset[Batch]):
+    """The utterances of one part of the data; a :class:`Plan` indexes it, a :class:`Batch` comes out.
+
+    Attributes:
+        store: Their features.
+        positions: Where each item lies in the store, shape ``(items,)``.
+        targets: Class of each item, shape ``(items,)``.
+        ids: Name of each item.
+    """
+
+    store: Features
+    positions: Integers
+    targets: Integers
+    ids: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def frames(self) -> Integers:
+        """Frames of each item, shape ``(items,)``."""
+        return np.asarray(self.store.frames, dtype=np.int64)[self.positions]
+
+    def subset(self, items: Integers) -> Utterances:
+        """Return the utterances *items* alone."""
+        return Utterances(
+            self.store, self.positions[items], self.targets[items], [self.ids[i] for i in items]
+        )
+
+    def __getitem__(self, plan: Plan) -> Batch:
+        read, wanted = self.store.read, plan.frames
+        parts = [
+            read(position, start, start + wanted)
+            for position, start in zip(self.positions[plan.items].tolist(), plan.starts.tolist(), strict=True)
+        ]
+        if all(part.shape[1] == wanted for part in parts):
+            features = np.stack(parts)
+        else:
+            features = np.zeros((len(parts), parts[0].shape[0], wanted), dtype=np.float32)
+            for row, part in enumerate(parts):
+                features[row, :, : part.shape[1]] = part
+        return Batch(
+            torch.from_numpy(features)[:, None],
+            torch.from_numpy(self.targets[plan.items]),
+            torch.from_numpy(plan.items),
+        )
+
+
+def plan_epoch(
+    frames: Integers, *, batch_size: int, longest: int, pad: bool, seed: int, epoch: int
+) -> list[Plan]:
+    """Plan the batches of one training epoch; each item occurs once.
+
+    The items are spread evenly over ``ceil(items / batch_size)`` batches, so that none is left with a
+    handful. See :class:`~sertransfer.front_end.Cropping` for the two rules of length.
+
+    Args:
+        frames: Frames of each item, shape ``(items,)``.
+        batch_size: Most items of a batch.
+        longest: Frames of the crop.
+        pad: Whether every batch has *longest* frames, shorter items being filled up with zeros.
+        seed: Of the run.
+        epoch: Counted from 0.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(frames))
+    place = generator.random(len(frames))
+    kept = np.minimum(frames, longest)
+    sizes = _even_sizes(len(frames), batch_size)
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    if not pad:
+        for first in range(0, len(sizes), POOL):
+            pool = slice(bounds[first], bounds[min(first + POOL, len(sizes))])
+            order[pool] = order[pool][np.argsort(kept[order[pool]], kind="stable")]
+    plans = []
+    for number in generator.permutation(len(sizes)):
+        items = order[bounds[number] : bounds[number + 1]]
+        width = longest if pad else int(kept[items].min())
+        spare = np.maximum(frames[items] - width, 0)
+        plans.append(Plan(items, np.floor(place[items] * (spare + 1)).astype(np.int64), width))
+    return plans
+
+
+def _even_sizes(items: int, batch_size: int) -> Integers:
+    count = -(-items // batch_size)
+    sizes = np.full(count, items // count, dtype=np.int64)
+    sizes[: items % count] += 1
+    return sizes
+
+
+def plan_evaluation(frames: Integers, *, batch_size: int, longest: int, pad: bool) -> list[Plan]:
+    """Plan the batches of an evaluation: equal frame counts only, so that neighbours change no score.
+
+    With *pad* each item gives its first *longest* frames, filled up with zeros; without, all its frames.
+    A batch holds no more frames than *batch_size* items of *longest* frames do.
+    """
+    widths = np.full_like(frames, longest) if pad else frames
+    plans = []
+    for width in np.unique(widths).tolist():
+        items = np.flatnonzero(widths == width)
+        most = max(1, min(batch_size, batch_size * longest // max(1, width)))
+        for part in np.array_split(items, -(-len(items) // most)):
+            plans.append(Plan(part, np.zeros(len(part), dtype=np.int64), width))
+    return plans
+
+
+def load_batches(
+    utterances: Utterances, plans: Sequence[Plan], *, workers: int, pin: bool
+) -> DataLoader[Batch]:
+    """Return a loader that reads *plans* in order, ahead of their use where *workers* allows."""
+    return DataLoader(
+        utterances,
+        batch_size=None,
+        sampler=plans,
+        collate_fn=_as_it_is,  # batches come whole out of the data set
+        num_workers=workers,
+        pin_memory=pin,
+        multiprocessing_context="fork" if workers else None,
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class TrainingBatches:
+    """The training batches of epoch after epoch; knows where it stands and can be set there.
+
+    Each ``iter`` goes on from ``(epoch, position)``, counting batches as they are handed out and not as
+    they are read ahead.
+    """
+
+    def __init__(
+        self,
+        utterances: Utterances,
+        *,
+        batch_size: int,
+        longest: int,
+        pad: bool,
+        seed: int,
+        workers: int = 0,
+        pin: bool = False,
+    ) -> None:
+        self.utterances = utterances
+        self.epoch = 0
+        self.position = 0
+        self._frames = utterances.frames
+        self._batch_size, self._longest, self._pad, self._seed = batch_size, longest, pad, seed
+        self._workers, self._pin = workers, pin
+
+    def __len__(self) -> int:
+        return len(_even_sizes(len(self.utterances), self._batch_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.position >= len(self):
+            self.epoch, self.position = self.epoch + 1, 0
+        plans = plan_epoch(
+            self._frames,
+            batch_size=self._batch_size,
+            longest=self._longest,
+            pad=self._pad,
+            seed=self._seed,
+            epoch=self.epoch,
+        )
+        rest = plans[self.position :]
+        for batch in load_batches(self.utterances, rest, workers=self._workers, pin=self._pin):
+            self.position += 1
+            yield batch
+
+    def fingerprint(self) -> str:
+        """Return the hash of what the batches are made of: names, classes and lengths."""
+        content = [list(self.utterances.ids), self.utterances.targets.tolist(), self._frames.tolist()]
+        return hash_value(content)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the stream stands."""
+        return {"epoch": self.epoch, "position": self.position, "utterances": self.fingerprint()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to where a stream stood.
+
+        Raises:
+            BadInput: If it was a stream of other utterances.
+        """
+        if state["utterances"] != self.fingerprint():
+            raise bad_input(
+                "the run's resume point",
+                found="training utterances that differ from those the run began with",
+                expected="the same audio and labels",
+                remedy="start over in another --run-dir",
+            )
+        self.epoch, self.position = int(state["epoch"]), int(state["position"])

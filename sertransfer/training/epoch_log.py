@@ -1,0 +1,62 @@
+"""The learning curve: one row an epoch, in ``epochs.csv`` and in the log, kept over resumes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from sertransfer.files import write_text
+from sertransfer.training.classifier import Classifier
+from sertransfer.training.selection import InnerSelection
+
+_log = logging.getLogger(__name__)
+
+
+class EpochLog(Callback):
+    """Writes loss, training accuracy and the inner scores of each epoch.
+
+    The accuracy is that of the training batches as they came, cropped and masked, while the weights moved.
+    Seconds are those since the epoch was begun or taken up.
+    """
+
+    def __init__(self, path: Path, selection: InnerSelection | None = None) -> None:
+        self.path = path
+        self.selection = selection
+        self.rows: list[dict[str, float]] = []
+        self._since = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row of the epoch that ended."""
+        if not isinstance(pl_module, Classifier):
+            raise TypeError(f"{type(pl_module).__name__} keeps no sums")
+        loss, accuracy = pl_module.take_sums()
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "lr": pl_module.rate(trainer.current_epoch),
+            "loss": loss,
+            "train_wa": accuracy,
+        }
+        if self.selection is not None:
+            row |= {"inner_wa": self.selection.latest["wa"], "inner_ua": self.selection.latest["ua"]}
+        row["seconds"] = round(time.monotonic() - self._since, 2)
+        self.rows.append(row)
+        write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n"))
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+        _log.info("epoch %d of %s: %s", row["epoch"], trainer.max_epochs, shown)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows up again."""
+        self.rows = [dict(row) for row in state_dict["rows"]]

@@ -1,0 +1,148 @@
+"""Scoring a checkpoint on one split of a manifest."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from sertransfer import __version__
+from sertransfer.audio.store import build_store
+from sertransfer.errors import Faults, bad_input
+from sertransfer.files import hash_file
+from sertransfer.front_end import Cropping, FrontEnd
+from sertransfer.manifest import Manifest
+from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint
+from sertransfer.run_folder import RunFolder
+from sertransfer.training.parts import (
+    Part,
+    check_part,
+    default_store,
+    hash_manifest,
+    is_generated,
+    select_part,
+    take_utterances,
+)
+from sertransfer.training.scoring import (
+    choose_device,
+    predict,
+    score_metrics,
+    score_table,
+    write_report,
+    write_scores,
+)
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    checkpoint: Path,
+    manifest: Manifest,
+    *,
+    split: str = "test",
+    run_dir: Path,
+    absent: Literal["error", "skip"] = "error",
+    skip_bad: bool = False,
+    store: Path | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score *checkpoint* on a split, with the front end and the crop rule that it carries.
+
+    Args:
+        checkpoint: A file that ``pretrain`` or ``import-checkpoint`` wrote.
+        manifest: Utterances; labels outside the checkpoint's classes are left out and counted.
+        split: Split to score.
+        run_dir: Folder of the run; a finished one of the same inputs returns its metrics.
+        absent: ``skip`` leaves classes that the split lacks out of UA; otherwise they are an error.
+        skip_bad: Leave utterances out whose audio is faulty, and record them, instead of stopping.
+        store: Folder of the feature stores (default: ``features`` beside the run folder).
+        batch_size: Most utterances at once.
+        workers: Processes that make features and read ahead.
+        seed: Of the bootstrap.
+        progress: Whether bars are shown.
+
+    Returns:
+        The content of ``metrics.json``, keys as those of :func:`~sertransfer.training.pretrain.pretrain`.
+
+    Raises:
+        BadInput: If checkpoint, manifest or audio are at fault, or the folder belongs to another run.
+    """
+    carried = read_checkpoint(checkpoint)
+    front_end = _front_end(carried, checkpoint)
+    config = {"command": "evaluate", "split": split, "absent": absent, "seed": seed}
+    inputs = {"manifest": hash_manifest(manifest), "checkpoint": hash_file(checkpoint)}
+    with RunFolder(run_dir).claim(config, inputs) as run:
+        if run.finished:
+            _log.info("%s is finished; nothing to do", run.path)
+        else:
+            part = _checked(select_part(manifest, split, carried.classes), carried.classes, absent)
+            features = build_store(
+                part.manifest,
+                front_end,
+                store if store is not None else default_store(run.path),
+                workers=workers,
+                skip_bad=skip_bad,
+                progress=progress,
+            )
+            utterances, part = take_utterances(features, part, carried.classes)
+            _checked(part, carried.classes, absent)
+            cropping = carried.cropping if carried.cropping is not None else Cropping()
+            probabilities = predict(
+                build_from(carried, where=checkpoint).to(choose_device()),
+                utterances,
+                longest=cropping.frames(front_end.framing),
+                pad=cropping.pad,
+                batch_size=batch_size,
+                workers=workers,
+                progress=progress,
+            )
+            scores = score_table(part.table, probabilities, carried.classes)
+            metrics = score_metrics(scores, carried.classes, absent=absent, seed=seed)
+            write_scores(run.path, scores)
+            run.write_metrics(
+                {
+                    **metrics,
+                    "split": split,
+                    "model": carried.model,
+                    "checkpoint": str(checkpoint),
+                    "generated": is_generated(manifest) or bool(carried.provenance.get("generated", False)),
+                    "speakers_shared": _shared(carried, part),
+                    "left_out": {"labels": {split: part.other_labels}, "audio": list(features.left_out)},
+                    "assumptions": manifest.notes.get("assumptions", []),
+                    "sertransfer": __version__,
+                }
+            )
+        write_report(run.path)
+        return run.read_metrics()
+
+
+def _checked(part: Part, classes: tuple[str, ...], absent: str) -> Part:
+    faults = Faults()
+    check_part(part, classes, faults, absent=absent)
+    faults.raise_if_any()
+    return part
+
+
+def _shared(checkpoint: Checkpoint, part: Part) -> int | None:
+    """Return how many speakers of *part* the checkpoint was trained on; ``None`` where it does not say."""
+    train = checkpoint.provenance.get("train")
+    if not isinstance(train, dict) or "speakers" not in train:
+        return None
+    shared = len(part.speakers & set(train["speakers"]))
+    if shared:
+        _log.warning("speakers shared with the checkpoint's training part: %d", shared)
+    return shared
+
+
+def _front_end(checkpoint: Checkpoint, path: Path) -> FrontEnd:
+    if checkpoint.front_end is None:
+        raise bad_input(
+            path,
+            found="a checkpoint that does not say how its features were made",
+            expected="one with a front end",
+            remedy="import it again with 'sertransfer import-checkpoint --front-end NAME --framing NAME'",
+        )
+    return checkpoint.front_end

@@ -1,0 +1,209 @@
+"""Training a network with Lightning: the trainer, its callbacks and logs, and the weights that are kept."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor, nn
+
+from sertransfer.errors import bad_input
+from sertransfer.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
+from sertransfer.models.zoo import build_model
+from sertransfer.run_folder import RunFolder
+from sertransfer.training.classifier import Classifier, balanced_weights
+from sertransfer.training.data import TrainingBatches, Utterances
+from sertransfer.training.epoch_log import EpochLog
+from sertransfer.training.resume import AtomicCheckpointIO, ResumePoint
+from sertransfer.training.scoring import Probabilities, choose_device, predict
+from sertransfer.training.selection import InnerSelection, inner_split
+from sertransfer.training.settings import PretrainConfig
+
+_log = logging.getLogger(__name__)
+
+RESUME_POINT = "resume.ckpt"
+BEST = "best.safetensors"
+"""Files of a run under way, in its ``checkpoints`` folder."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training ends with: the weights that are kept, and how they were chosen."""
+
+    state: dict[str, Tensor]
+    selection: dict[str, Any]
+
+
+def build_network(config: PretrainConfig) -> nn.Module:
+    """Build the network with weights that depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        network: nn.Module = build_model(config.model.name, len(config.classes), **config.model.options())
+    if config.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
+    return network
+
+
+def train_network(
+    config: PretrainConfig,
+    network: nn.Module,
+    train: Utterances,
+    speakers: list[str],
+    run: RunFolder,
+    *,
+    progress: bool,
+) -> Trained:
+    """Train *network* in place, from the run's resume point if there is one.
+
+    Args:
+        config: Settings.
+        network: Fresh, from :func:`build_network`.
+        train: The training part.
+        speakers: Speaker of each training item.
+        run: The run's folder, claimed.
+        progress: Whether a bar is shown.
+
+    Raises:
+        BadInput: If the precision, the inner split or the resume point can not be had.
+        NonFiniteLoss: If the loss breaks down.
+    """
+    if config.precision == "16-mixed" and choose_device().type == "cpu":
+        raise bad_input(
+            "setting precision", found="16-mixed without a GPU", expected="a GPU", remedy="take 32-true"
+        )
+    chosen: dict[str, Any] = {"rule": config.selection.rule, "epoch": config.epochs}
+    learnt, selection = train, None
+    if config.selection.rule == "inner":
+        kept, held = inner_split(train.targets, speakers, share=config.selection.share, seed=config.seed)
+        chosen |= {"held_out": len(held), "held_out_speakers": sorted({speakers[item] for item in held})}
+        learnt = train.subset(kept)
+        selection = InnerSelection(_inner_score(config, train.subset(held)), run.checkpoints / BEST)
+    _fit(config, network, learnt, run, selection, progress=progress)
+    if selection is None:
+        state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        return Trained(state, chosen)
+    best = selection.best
+    chosen |= {"epoch": int(best["epoch"]), "inner_wa": best["wa"], "inner_ua": best["ua"]}
+    _log.info("epoch %d is kept: UA %.3f on held-out training speakers", best["epoch"], best["ua"])
+    return Trained(selection.best_state(), chosen)
+
+
+def predict_with(
+    config: PretrainConfig, network: nn.Module, utterances: Utterances, *, progress: bool = False
+) -> Probabilities:
+    """Return the class probabilities of *utterances* by the evaluation rule of the settings."""
+    return predict(
+        network,
+        utterances,
+        longest=config.cropping.frames(config.front_end.framing),
+        pad=config.cropping.pad,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        progress=progress,
+    )
+
+
+def _inner_score(config: PretrainConfig, held: Utterances) -> Callable[[nn.Module], tuple[float, float]]:
+    truth = [config.classes[target] for target in held.targets]
+
+    def score(network: nn.Module) -> tuple[float, float]:
+        predicted = [config.classes[number] for number in predict_with(config, network, held).argmax(axis=1)]
+        confusion = confusion_matrix(truth, predicted, config.classes)
+        return weighted_accuracy(confusion), unweighted_accuracy(confusion)
+
+    return score
+
+
+def _fit(
+    config: PretrainConfig,
+    network: nn.Module,
+    learnt: Utterances,
+    run: RunFolder,
+    selection: InnerSelection | None,
+    *,
+    progress: bool,
+) -> None:
+    device = choose_device()
+    resume_point = run.checkpoints / RESUME_POINT
+    balanced = config.class_weights == "balanced"
+    module = Classifier(
+        network,
+        config,
+        class_weights=balanced_weights(learnt.targets, len(config.classes)) if balanced else None,
+        ids=learnt.ids,
+        resume_point=lambda: str(resume_point) if resume_point.exists() else "none yet",
+    )
+    batches = TrainingBatches(
+        learnt,
+        batch_size=config.batch_size,
+        longest=config.cropping.frames(config.front_end.framing),
+        pad=config.cropping.pad,
+        seed=config.seed,
+        workers=config.workers,
+        pin=device.type == "cuda",
+    )
+    callbacks: list[Callback] = [] if selection is None else [selection]
+    callbacks.append(EpochLog(run.path / "epochs.csv", selection))
+    bar = progress and sys.stderr.isatty()
+    if bar:
+        callbacks.append(RichProgressBar(leave=True))
+    callbacks.append(ResumePoint(resume_point, batches, every=config.checkpoint_every))
+    start = str(resume_point) if resume_point.exists() else None
+    if start is not None:
+        _log.info("resuming from %s", start)
+    with _quiet_lightning(), torch.random.fork_rng():
+        trainer = _trainer(config, run.path, callbacks, device, bar=bar)
+        try:
+            trainer.fit(module, train_dataloaders=batches, ckpt_path=start, weights_only=True)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from stop
+        network.to(device)
+
+
+def _trainer(
+    config: PretrainConfig, folder: Path, callbacks: list[Callback], device: torch.device, *, bar: bool
+) -> Trainer:
+    return Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision=config.precision,
+        max_epochs=config.epochs,
+        accumulate_grad_batches=config.accumulate,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        log_every_n_steps=10,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=bar,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice out of the way; its errors are exceptions and stay."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.utils\.data")
+            warnings.filterwarnings(
+                "ignore", message=".*(num_workers|bottleneck|GPU available|lr_scheduler).*"
+            )
+            yield
+    finally:
+        logger.setLevel(level)

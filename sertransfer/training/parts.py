@@ -1,0 +1,133 @@
+"""The rows of a manifest that a task uses, and what it leaves out, counted aloud."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from sertransfer.corpora.assemble import UNKNOWN_SPEAKER
+from sertransfer.corpora.demo import MARKER
+from sertransfer.errors import Faults
+from sertransfer.manifest import Manifest
+from sertransfer.training.data import Utterances
+
+if TYPE_CHECKING:
+    from sertransfer.audio.store import FeatureStore
+
+_log = logging.getLogger(__name__)
+
+UNKNOWN_SPEAKERS = {"", UNKNOWN_SPEAKER}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split's rows whose labels are among the classes.
+
+    Attributes:
+        split: Name of the split.
+        manifest: The rows.
+        other_labels: Rows of the split that are left out, counted by label (empty = no label).
+    """
+
+    split: str
+    manifest: Manifest
+    other_labels: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows as a table."""
+        return self.manifest.table
+
+    @property
+    def speakers(self) -> set[str]:
+        """The speakers that are known."""
+        return set(self.table["speaker"]) - UNKNOWN_SPEAKERS
+
+    def without(self, ids: set[str]) -> Part:
+        """Return the part without the rows *ids*."""
+        kept = self.table[~self.table["id"].isin(ids)].reset_index(drop=True)
+        return Part(self.split, self.manifest.with_table(kept), self.other_labels)
+
+    def counts(self, classes: Sequence[str]) -> dict[str, int]:
+        """Return the rows of each class."""
+        found = self.table["label"].value_counts()
+        return {name: int(found.get(name, 0)) for name in classes}
+
+
+def select_part(manifest: Manifest, split: str, classes: Sequence[str]) -> Part:
+    """Return the rows of *split* whose label is among *classes*; the others are counted and logged."""
+    rows = manifest.select(split=split)
+    kept = rows.select(labels=classes)
+    others = rows.table.loc[~rows.table["label"].isin(list(classes)), "label"]
+    counts = {str(label): int(count) for label, count in others.value_counts().items()}
+    if counts:
+        shown = ", ".join(f"{label or 'no label'} {count}" for label, count in counts.items())
+        _log.warning(
+            "%s: %d of %d rows have labels outside the classes and are left out (%s)",
+            split,
+            len(others),
+            len(rows),
+            shown,
+        )
+    return Part(split, kept, counts)
+
+
+def check_part(part: Part, classes: Sequence[str], faults: Faults, *, absent: str = "error") -> None:
+    """Add a fault if *part* is empty, or holds nothing of a class where that is an error."""
+    where = f"split '{part.split}' of the manifest"
+    if not len(part):
+        labels = ", ".join(sorted(part.other_labels)) or "no rows"
+        faults.add(
+            where,
+            found=labels,
+            expected=f"rows labelled {', '.join(classes)}",
+            remedy="prepare the corpus with a split, or choose other classes",
+        )
+        return
+    missing = [name for name, count in part.counts(classes).items() if count == 0]
+    if missing and absent == "error":
+        remedy = "leave them out of the classes"
+        if part.split != "train":
+            remedy += ", or out of UA with --absent skip"
+        faults.add(
+            where, found=f"no row labelled {', '.join(missing)}", expected="every class", remedy=remedy
+        )
+
+
+def take_utterances(store: FeatureStore, part: Part, classes: Sequence[str]) -> tuple[Utterances, Part]:
+    """Return the part's features and targets, and the part without the rows that the store left out."""
+    held = part.without(set(part.table["id"]) - set(store.ids))
+    ids = held.table["id"].tolist()
+    target = {name: number for number, name in enumerate(classes)}
+    utterances = Utterances(
+        store,
+        np.array([store.position(identity) for identity in ids], dtype=np.int64),
+        np.array([target[label] for label in held.table["label"]], dtype=np.int64),
+        ids,
+    )
+    return utterances, held
+
+
+def is_generated(manifest: Manifest) -> bool:
+    """Return whether the corpus is a generated demo, by the manifest's notes or the marker in its root."""
+    return bool(manifest.notes.get("generated", False)) or (manifest.root / MARKER).is_file()
+
+
+def default_store(run_dir: Path) -> Path:
+    """Return where the feature stores of the runs beside *run_dir* lie."""
+    return run_dir.resolve().parent / "features"
+
+
+def hash_manifest(manifest: Manifest) -> str:
+    """Return the SHA-256 of the manifest's CSV."""
+    return hashlib.sha256(manifest.table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()

@@ -1,0 +1,191 @@
+"""Stage 1: from a manifest to a speech emotion recogniser and its scores (paper, sections 2.3 and 4.1)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sertransfer import __version__
+from sertransfer.audio.store import FeatureStore, build_store
+from sertransfer.errors import Faults
+from sertransfer.manifest import Manifest
+from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
+from sertransfer.run_folder import RunFolder
+from sertransfer.training.fitting import (
+    BEST,
+    RESUME_POINT,
+    Trained,
+    build_network,
+    predict_with,
+    train_network,
+)
+from sertransfer.training.parts import (
+    Part,
+    check_part,
+    default_store,
+    hash_manifest,
+    is_generated,
+    select_part,
+    take_utterances,
+)
+from sertransfer.training.scoring import score_metrics, score_table, write_report, write_scores
+from sertransfer.training.settings import PretrainConfig, check_settings
+
+_log = logging.getLogger(__name__)
+
+CHECKPOINT = "model.safetensors"
+"""Name of the finished model in the run's ``checkpoints`` folder."""
+
+Parts = dict[str, Part]
+
+
+def pretrain(
+    config: PretrainConfig,
+    manifest: Manifest,
+    run_dir: Path,
+    *,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train on the manifest's ``train`` split, score its ``test`` split, and write the run folder.
+
+    A killed run is taken up where it was by the same call; a finished one returns its metrics.
+
+    Args:
+        config: Settings.
+        manifest: Utterances; labels outside ``config.classes`` are left out and counted.
+        run_dir: Folder of the run.
+        skip_bad: Leave utterances out whose audio is faulty, and record them, instead of stopping.
+        progress: Whether bars are shown.
+
+    Returns:
+        The content of ``metrics.json``. Without a ``test`` split its scores are ``None``.
+
+    Raises:
+        BadInput: If settings, manifest or audio are at fault, or the folder belongs to another run.
+        NonFiniteLoss: If training breaks down.
+    """
+    check_settings(config)
+    with RunFolder(run_dir).claim(config.protocol(), {"manifest": hash_manifest(manifest)}) as run:
+        if run.finished:
+            _log.info("%s is finished; nothing to do", run.path)
+        else:
+            metrics = _work(config, manifest, run, skip_bad=skip_bad, progress=progress)
+            run.write_metrics(metrics)
+            for name in (RESUME_POINT, BEST):
+                (run.checkpoints / name).unlink(missing_ok=True)
+        write_report(run.path)
+        return run.read_metrics()
+
+
+def _work(
+    config: PretrainConfig, manifest: Manifest, run: RunFolder, *, skip_bad: bool, progress: bool
+) -> dict[str, Any]:
+    classes = config.classes
+    network = build_network(config)
+    parts = {split: select_part(manifest, split, classes) for split in ("train", "test")}
+    _check_parts(parts, config)
+    unused = int((~manifest.table["split"].isin(list(parts))).sum())
+    if unused:
+        _log.warning("%d rows are in neither train nor test and are not used", unused)
+    store = _features(config, manifest, parts, run.path, skip_bad=skip_bad, progress=progress)
+    train, parts["train"] = take_utterances(store, parts["train"], classes)
+    test, parts["test"] = take_utterances(store, parts["test"], classes)
+    _check_parts(parts, config)
+    shared = parts["train"].speakers & parts["test"].speakers
+    _log.log(
+        logging.WARNING if shared else logging.INFO, "speakers shared between train and test: %d", len(shared)
+    )
+    generated = is_generated(manifest)
+    if generated:
+        _log.warning("the corpus is generated: its scores say nothing about real speech")
+
+    speakers = parts["train"].table["speaker"].tolist()
+    trained = train_network(config, network, train, speakers, run, progress=progress)
+    checkpoint = _checkpoint(config, manifest, parts["train"], trained)
+    write_checkpoint(checkpoint, run.checkpoints / CHECKPOINT)
+
+    probabilities = np.empty((0, len(classes)))
+    if len(test):
+        network.load_state_dict(trained.state)
+        probabilities = predict_with(config, network, test, progress=progress)
+    else:
+        _log.warning("the manifest has no test split: nothing is scored")
+    scores = score_table(parts["test"].table, probabilities, classes)
+    metrics = score_metrics(scores, classes, absent=config.absent, seed=config.seed)
+    write_scores(run.path, scores)
+    return {
+        **metrics,
+        "split": "test",
+        "model": config.model.name,
+        "checkpoint": f"checkpoints/{CHECKPOINT}",
+        "generated": generated,
+        "selection": trained.selection,
+        "train": {
+            "n": len(train),
+            "speakers": len(parts["train"].speakers),
+            "labels": parts["train"].counts(classes),
+        },
+        "speakers_shared": len(shared),
+        "left_out": {
+            "labels": {split: part.other_labels for split, part in parts.items()},
+            "other_splits": unused,
+            "audio": list(store.left_out),
+        },
+        "assumptions": manifest.notes.get("assumptions", []),
+        "sertransfer": __version__,
+    }
+
+
+def _check_parts(parts: Parts, config: PretrainConfig) -> None:
+    faults = Faults()
+    check_part(parts["train"], config.classes, faults)
+    if len(parts["test"]):
+        check_part(parts["test"], config.classes, faults, absent=config.absent)
+    faults.raise_if_any()
+
+
+def _features(
+    config: PretrainConfig, manifest: Manifest, parts: Parts, run_dir: Path, *, skip_bad: bool, progress: bool
+) -> FeatureStore:
+    """Return the features of all parts, in the order of the manifest."""
+    ids = {identity for part in parts.values() for identity in part.table["id"]}
+    rows = manifest.table[manifest.table["id"].isin(ids)].reset_index(drop=True)
+    return build_store(
+        manifest.with_table(rows),
+        config.front_end,
+        Path(config.store) if config.store else default_store(run_dir),
+        workers=config.workers,
+        skip_bad=skip_bad,
+        progress=progress,
+    )
+
+
+def _checkpoint(config: PretrainConfig, manifest: Manifest, train: Part, trained: Trained) -> Checkpoint:
+    provenance = {
+        "corpus": sorted(set(train.table["corpus"])),
+        "manifest_sha256": hash_manifest(manifest),
+        "generated": is_generated(manifest),
+        "train": {
+            "n": len(train),
+            "labels": train.counts(config.classes),
+            "speakers": sorted(train.speakers),
+        },
+        "epochs": config.epochs,
+        "seed": config.seed,
+        "selection": trained.selection,
+        "versions": {"sertransfer": __version__, "torch": str(torch.__version__)},
+    }
+    return Checkpoint(
+        model=config.model.name,
+        options=config.model.options(),
+        classes=config.classes,
+        front_end=config.front_end,
+        cropping=config.cropping,
+        state=trained.state,
+        provenance=provenance,
+    )

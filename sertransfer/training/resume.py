@@ -1,0 +1,86 @@
+"""Resume points: written whole or not at all, read as values only.
+
+A resumed run ends with the very weights of an undisturbed one (bit for bit on a CPU): Lightning restores
+weights, optimiser, schedule and counters, the batches know where they stood
+(:class:`sertransfer.training.data.TrainingBatches`), and every batch sets its own random state
+(:class:`sertransfer.training.classifier.Classifier`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from sertransfer.errors import bad_input
+from sertransfer.files import atomic_path
+from sertransfer.training.data import TrainingBatches
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Saves in the target's own folder, syncs and renames; loads plain values and tensors only."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write *checkpoint* so that *path* is at every moment the old or the new one."""
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint; whatever is asked for, nothing in the file is executed.
+
+        Raises:
+            BadInput: If it can not be read.
+        """
+        try:
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch.load raises what zip files, pickles and tensors raise
+            raise bad_input(
+                path,
+                found=f"a resume point that can not be read ({type(error).__name__})",
+                expected="one that this run wrote",
+                remedy="remove it to train from the start",
+            ) from error
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove the file."""
+        Path(path).unlink(missing_ok=True)
+
+
+class ResumePoint(Callback):
+    """Saves one rolling checkpoint at each epoch's end, and inside epochs every so many steps.
+
+    It must be the last of the callbacks, since it saves the state of the others. The place in the batches
+    is part of its own state: Lightning restores that of a loader inside epochs, but not at their ends.
+    """
+
+    def __init__(self, path: Path, batches: TrainingBatches, *, every: int) -> None:
+        self.path = path
+        self.batches = batches
+        self.every = every
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the batches stand."""
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Set the batches to where they stood."""
+        self.batches.load_state_dict(state_dict)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if the step is due; never between the batches of one step, nor twice at an epoch's end."""
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        last = batch_idx + 1 >= trainer.num_training_batches
+        if self.every and stepped and not last and trainer.global_step % self.every == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end of the epoch."""
+        trainer.save_checkpoint(self.path)

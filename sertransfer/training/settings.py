@@ -1,0 +1,157 @@
+"""Settings of stage 1; the defaults are the paper's protocol (section 4.1) with PyResNet152."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sertransfer.config import config_dict
+from sertransfer.errors import Faults
+from sertransfer.front_end import Cropping, FrontEnd
+
+CLASSES = ("angry", "neutral", "happy", "sad")
+"""The paper's four-class task, in the order of the authors' own checkpoints."""
+
+_FREE = ("workers", "store", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which network; ``None`` leaves an option at the model's own default.
+
+    Attributes:
+        name: Name in :data:`sertransfer.models.zoo.MODELS`.
+        width: Factor on all channels.
+        blocks: Blocks of each stage.
+        dropout: Share of the pooled features dropped before the classifier.
+    """
+
+    name: str = "pyresnet152"
+    width: float | None = None
+    blocks: tuple[int, ...] | None = None
+    dropout: float | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that were given, as the model's builder takes them."""
+        values = {"width": self.width, "blocks": None if self.blocks is None else list(self.blocks)}
+        values["dropout"] = self.dropout
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """Stochastic gradient descent; the rate is multiplied by ``factor`` every ``step`` epochs.
+
+    The paper gives rate, decay and steps. It names no momentum: 0.9 is our reading, 0 the literal one.
+    """
+
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.001
+    step: int = 20
+    factor: float = 0.1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which epoch's weights are kept.
+
+    Attributes:
+        rule: ``last`` trains on the whole training part and keeps the last epoch (the paper's protocol);
+            ``inner`` keeps the epoch of best UA on training speakers that were held out. The test split
+            has no say in either.
+        share: Share of the training part held out by ``inner``.
+    """
+
+    rule: Literal["last", "inner"] = "last"
+    share: float = 0.15
+
+
+@dataclass(frozen=True)
+class Augment:
+    """SpecAugment masks: the largest widths, in mel bands and frames (0 = off, as in the paper)."""
+
+    freq_mask: int = 0
+    time_mask: int = 0
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Everything that decides what a stage-1 run ends with, and a few things that do not.
+
+    Attributes:
+        classes: The task, in the order of the model's outputs; other labels are left out and counted.
+        batch_size: Utterances a batch; a step takes ``accumulate`` batches.
+        precision: ``32-true``, or mixed as Lightning names it.
+        channels_last: Memory layout of the convolutions; a matter of speed.
+        class_weights: ``balanced`` weights the loss of each class by the inverse of its frequency.
+        absent: Whether a class that the test split lacks is an error, or is left out of UA (``skip``).
+        seed: Of weights, order, windows, dropout and masks.
+        workers: Processes that read ahead; does not change the result.
+        checkpoint_every: Steps between resume points inside an epoch (0 = at epoch ends only).
+        store: Folder of the feature stores; empty = ``features`` beside the run folder.
+    """
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    classes: tuple[str, ...] = CLASSES
+    front_end: FrontEnd = field(default_factory=FrontEnd)
+    cropping: Cropping = field(default_factory=Cropping)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    epochs: int = 60
+    batch_size: int = 256
+    accumulate: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    channels_last: bool = True
+    class_weights: Literal["none", "balanced"] = "none"
+    selection: Selection = field(default_factory=Selection)
+    augment: Augment = field(default_factory=Augment)
+    absent: Literal["error", "skip"] = "error"
+    seed: int = 0
+    workers: int = 0
+    checkpoint_every: int = 200
+    store: str = ""
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what decides the result, as plain values: a run may be resumed with other ``workers``."""
+        return {name: value for name, value in config_dict(self).items() if name not in _FREE}
+
+
+def check_settings(config: PretrainConfig) -> None:
+    """Check the values that types alone do not.
+
+    Raises:
+        BadInput: With every value that is out of range.
+    """
+    faults = Faults()
+
+    def check(key: str, value: object, valid: bool, expected: str) -> None:
+        if not valid:
+            faults.add(f"setting {key}", found=value, expected=expected, remedy="correct the setting")
+
+    classes, optimiser, selection = config.classes, config.optimiser, config.selection
+    check(
+        "classes",
+        ", ".join(classes),
+        len(set(classes)) == len(classes) >= 2,
+        "two classes or more, each once",
+    )
+    check("epochs", config.epochs, config.epochs >= 1, "1 or more")
+    check("batch_size", config.batch_size, config.batch_size >= 2, "2 or more (batch normalisation)")
+    check("accumulate", config.accumulate, config.accumulate >= 1, "1 or more")
+    check("seed", config.seed, config.seed >= 0, "0 or more")
+    check("workers", config.workers, config.workers >= 0, "0 or more")
+    check("checkpoint_every", config.checkpoint_every, config.checkpoint_every >= 0, "0 (off) or more")
+    check("cropping.seconds", config.cropping.seconds, config.cropping.seconds > 0, "more than 0 s")
+    check("optimiser.lr", optimiser.lr, optimiser.lr > 0, "more than 0")
+    check("optimiser.momentum", optimiser.momentum, 0 <= optimiser.momentum < 1, "0 <= momentum < 1")
+    check("optimiser.weight_decay", optimiser.weight_decay, optimiser.weight_decay >= 0, "0 or more")
+    check("optimiser.step", optimiser.step, optimiser.step >= 1, "1 epoch or more")
+    check("optimiser.factor", optimiser.factor, 0 < optimiser.factor <= 1, "0 < factor <= 1")
+    check("selection.share", selection.share, 0 < selection.share <= 0.5, "0 < share <= 0.5")
+    check(
+        "augment.freq_mask", config.augment.freq_mask, config.augment.freq_mask >= 0, "0 (off) or more bands"
+    )
+    check(
+        "augment.time_mask", config.augment.time_mask, config.augment.time_mask >= 0, "0 (off) or more frames"
+    )
+    faults.raise_if_any()
