@@ -41,8 +41,10 @@ def load_config(
     if overrides:
         hints = _keys(kind)
         read = {key: _value(text, hints.get(key)) for key, text in overrides.items()}
-        leaves = [_leaves(_nest({key: value}), kind) for key, value in read.items()]
-        sources.append(("command line", {key: value for leaf in leaves for key, value in leaf.items()}))
+        given: dict[str, Any] = {}
+        for key, value in read.items():
+            given.update(_leaves(_nest({key: value}), kind))
+        sources.append(("command line", given))
     faults = Faults()
     merged: dict[str, Any] = {}
     valid = _keys(kind)
