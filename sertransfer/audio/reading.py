@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -213,7 +214,7 @@ def _member(path: Path, member: str, size: int, changed: int) -> bytes:
                 )
             return archive.read(member)
     # RuntimeError: encrypted; NotImplementedError: unknown compression.
-    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         raise _damaged(AudioSource(path, member), f"an archive that can not be read ({error})") from None
 
 

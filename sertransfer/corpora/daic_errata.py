@@ -38,11 +38,11 @@ class Erratum:
 
 
 def _shift(session: int, seconds: float) -> Erratum:
-    return Erratum("shift", session, f"transcript runs early: {seconds:g} s added to every time", (seconds,))
+    return Erratum("shift", session, f"transcript runs early: {seconds} s added to every time", (seconds,))
 
 
 def _interruption(session: int, start: float, end: float) -> Erratum:
-    what = f"interview interrupted: {start:g} to {end:g} s cut out"
+    what = f"interview interrupted: {start} to {end} s cut out"
     return Erratum("interruption", session, what, (start, end))
 
 
