@@ -1,0 +1,284 @@
+"""Plots of corpora and runs, as PNG or SVG by the file's suffix.
+
+Figures are built as objects, without pyplot: nothing global is set, and no display is needed. Text of the
+user's (labels, subjects, titles) is drawn as it is, never read as a formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from sertransfer.errors import bad_input
+from sertransfer.files import atomic_path
+from sertransfer.metrics import auroc
+
+INK = "#22262b"
+"""Colour of text and lines; the report exchanges it for the page's own."""
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#8c6d31")
+NEGATIVE, POSITIVE = COLOURS[0], COLOURS[1]
+
+_SUFFIXES = (".png", ".svg")
+
+
+def plot_confusion(confusion: ArrayLike, classes: Sequence[str], path: str | Path, *, title: str) -> None:
+    """Draw a confusion matrix, rows (truth) normalised as in the paper's Figure 2, with counts.
+
+    Args:
+        confusion: Counts, shape ``(classes, classes)``, rows = truth. A row without items stays empty.
+        classes: Names in the order of the rows.
+        path: PNG or SVG to write.
+        title: Heading.
+
+    Raises:
+        BadInput: If *path* has another suffix.
+    """
+    counts = np.asarray(confusion, dtype=np.int64)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    size = len(classes)
+    figure, axes = _figure(1.8 + 1.05 * size, 1.5 + 0.85 * size)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    dark = colormaps["Blues"]
+    for row in range(size):
+        for column in range(size):
+            red, green, blue, _ = dark(float(shares[row, column]))
+            light = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+            axes.text(
+                column,
+                row,
+                f"{shares[row, column]:.1%}\n{counts[row, column]}" if totals[row, 0] else "no item",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="#ffffff" if light else "#000000",
+            )
+    axes.set_xticks(
+        range(size), [_plain(name) for name in classes], rotation=30 if size > 3 else 0, ha="center"
+    )
+    axes.set_yticks(range(size), [_plain(name) for name in classes])
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("truth")
+    _save(figure, axes, path, title)
+
+
+def plot_label_shares(
+    shares: Mapping[str, float], path: str | Path, *, title: str = "Share of labels"
+) -> None:
+    """Draw the share of each label as a pie (paper, Figure 1).
+
+    Args:
+        shares: Label to share or count; shares are taken of their sum.
+        path: PNG or SVG to write.
+        title: Heading.
+
+    Raises:
+        BadInput: If *path* has another suffix, or nothing has a share.
+    """
+    values = pd.Series(dict(shares), dtype=float)
+    values = values[values > 0].sort_values(ascending=False, kind="stable")
+    if values.empty:
+        raise bad_input("label shares", found="none above 0", expected="labels", remedy="give labelled rows")
+    values = values / values.sum()
+    figure, axes = _figure(6.4, 4.2)
+    colours = [COLOURS[index % len(COLOURS)] for index in range(len(values))]
+    wedges = axes.pie(values.to_numpy(), colors=colours, startangle=90, counterclock=False)[0]
+    for index, wedge in enumerate(wedges):
+        wedge.set(edgecolor="#ffffff", linewidth=0.8, alpha=1.0 if index < len(COLOURS) else 0.65)
+    entries = [f"{_plain(str(name))}  {share:.1%}" for name, share in values.items()]
+    legend = axes.legend(
+        wedges, entries, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9
+    )
+    for text in legend.get_texts():
+        text.set_color(INK)
+    _save(figure, axes, path, title)
+
+
+def plot_learning_curves(epochs: pd.DataFrame | str | Path, path: str | Path) -> None:
+    """Draw the columns of a training log over its epochs: losses on the left, accuracies on the right.
+
+    Args:
+        epochs: Table, or CSV, with ``epoch`` and numeric columns; those named ``*loss*`` are losses, those
+            named ``*wa``, ``*ua`` or ``*acc*`` accuracies. Gaps are left out.
+        path: PNG or SVG to write.
+
+    Raises:
+        BadInput: If *path* has another suffix, or there is no such column.
+    """
+    table = pd.read_csv(epochs) if isinstance(epochs, str | Path) else epochs
+    numeric = [str(name) for name in table.select_dtypes("number").columns if name != "epoch"]
+    losses = [name for name in numeric if "loss" in name]
+    accuracies = [name for name in numeric if name.endswith(("wa", "ua")) or "acc" in name]
+    if "epoch" not in table or not losses + accuracies:
+        raise bad_input(
+            "training log",
+            found=f"columns {', '.join(map(str, table.columns))}",
+            expected="epoch, and losses or accuracies",
+            remedy="give the epochs.csv of a run",
+        )
+    panels = [(names, what) for names, what in ((losses, "loss"), (accuracies, "accuracy")) if names]
+    figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
+    for index, (names, what) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        for number, name in enumerate(names):
+            points = table[["epoch", name]].dropna()
+            marker = "o" if len(points) < 3 else None
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(points["epoch"], points[name], label=_plain(name), color=colour, marker=marker)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(what)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _legend(axes)
+        _style(axes)
+    _write(figure, path)
+
+
+def plot_subject_scores(subjects: pd.DataFrame, threshold: float, path: str | Path) -> None:
+    """Draw each subject's score, sorted, coloured by its label, with the threshold of the decision.
+
+    Args:
+        subjects: Columns ``subject, label, score``, and ``undecided`` if there are such.
+        threshold: From this score on the decision is positive.
+        path: PNG or SVG to write.
+
+    Raises:
+        BadInput: If *path* has another suffix.
+    """
+    table = subjects.sort_values("score", kind="stable").reset_index(drop=True)
+    figure, axes = _figure(min(2.5 + 0.2 * len(table), 12), 3.4)
+    axes.axhline(threshold, color=INK, linewidth=1, linestyle="--", label=f"threshold {threshold:.3g}")
+    labels = list(dict.fromkeys(subjects["label"].astype(str)))
+    undecided = _flags(table)
+    for number, label in enumerate(sorted(labels, key=lambda name: (not name.startswith("not "), name))):
+        chosen = (table["label"].astype(str) == label).to_numpy()
+        style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "s": 34}
+        marker = "os^D"[number % 4]
+        for rows, fill in ((chosen & ~undecided, True), (chosen & undecided, False)):
+            if rows.any():
+                axes.scatter(
+                    np.flatnonzero(rows),
+                    table["score"][rows],
+                    marker=marker,
+                    label=_plain(label) + ("" if fill else " (undecided)"),
+                    facecolors=style["color"] if fill else "none",
+                    edgecolors=style["color"],
+                    s=style["s"],
+                )
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_ylabel("score")
+    axes.set_xlabel("subject")
+    few = len(table) <= 60
+    axes.set_xticks(
+        range(len(table)) if few else [],
+        [_plain(str(name)) for name in table["subject"]] if few else [],
+        rotation=90,
+        fontsize=7,
+    )
+    _legend(axes)
+    _save(figure, axes, path, "Subjects by score")
+
+
+def plot_roc(truth: ArrayLike, scores: ArrayLike, path: str | Path, *, title: str = "ROC") -> None:
+    """Draw the receiver operating characteristic; tied scores make one sloped step.
+
+    Args:
+        truth: Positive or not, shape ``(items,)``.
+        scores: Higher = more likely positive, shape ``(items,)``.
+        path: PNG or SVG to write.
+        title: Heading.
+
+    Raises:
+        BadInput: If *path* has another suffix, or a class is absent.
+    """
+    positive = np.asarray(truth, dtype=bool)
+    values = np.asarray(scores, dtype=float)
+    area = auroc(positive, values)
+    if area is None:
+        raise bad_input(
+            "ROC", found="items of one class", expected="both classes", remedy="give both classes"
+        )
+    false_alarms, hits = roc_points(positive, values)
+    figure, axes = _figure(4.2, 3.8)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="chance")
+    axes.plot(false_alarms, hits, color=POSITIVE, label=f"AUROC {area:.3f}")
+    axes.set_xlabel("1 - specificity")
+    axes.set_ylabel("sensitivity")
+    _legend(axes)
+    _save(figure, axes, path, title)
+
+
+def roc_points(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return false alarm rate and hit rate at every distinct threshold, from (0, 0) to (1, 1)."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    hits = np.cumsum(positive[order])[ends] / positive.sum()
+    alarms = np.cumsum(~positive[order])[ends] / (~positive).sum()
+    return np.append(0.0, alarms), np.append(0.0, hits)
+
+
+def _flags(table: pd.DataFrame) -> NDArray[np.bool_]:
+    if "undecided" not in table:
+        return np.zeros(len(table), dtype=bool)
+    return (table["undecided"].astype(str).str.lower() == "true").to_numpy(bool)
+
+
+def _plain(text: str) -> str:
+    """Return *text* such that matplotlib draws it as it is: a dollar sign opens no formula."""
+    return text.replace("\\", "\\\\").replace("$", r"\$") if "$" in text else text
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _legend(axes: Any) -> None:
+    legend = axes.legend(frameon=False, fontsize=8, loc="best")
+    for text in legend.get_texts():
+        text.set_color(INK)
+
+
+def _style(axes: Any) -> None:
+    axes.set_facecolor("none")
+    axes.tick_params(colors=INK, labelcolor=INK)
+    for spine in axes.spines.values():
+        spine.set_edgecolor(INK)
+    for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        text.set_color(INK)
+
+
+def _save(figure: Figure, axes: Any, path: str | Path, title: str) -> None:
+    axes.set_title(_plain(title), fontsize=11)
+    _style(axes)
+    _write(figure, path)
+
+
+def _write(figure: Figure, path: str | Path) -> None:
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise bad_input(
+            target,
+            found=f"suffix '{suffix}'",
+            expected=" or ".join(_SUFFIXES),
+            remedy="name the figure with one of these",
+        )
+    drawn: dict[str, Any] = {"format": suffix[1:], "dpi": 150}
+    if (
+        suffix == ".svg"
+    ):  # transparent, so that a page can show it on its own ground; no date: same run, same file
+        drawn |= {"transparent": True, "metadata": {"Date": None}}
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, **drawn)

@@ -1,0 +1,265 @@
+"""Every sentence of a manifest through a frozen encoder, once.
+
+Sentences are read session by session, so that a zipped session is decoded once, and encoded in batches of
+like length. The embedding of a sentence is the mean of its frames' features, which for a SER model is the
+vector before the classifier. Work is kept in chunks: a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+from torch.utils.data import DataLoader, Dataset
+
+from sertransfer.audio.reading import read_segment
+from sertransfer.encoders.base import Encoder
+from sertransfer.errors import BadInput, Fault
+from sertransfer.files import hash_value
+from sertransfer.manifest import Manifest
+from sertransfer.timebase import samples_to_seconds
+from sertransfer.transfer.embedding_set import EmbeddedChunk, EmbeddingSet, open_set, raise_faults, write_set
+from sertransfer.transfer.sentences import (
+    POOLING,
+    Sentence,
+    content_key,
+    embedding_key,
+    in_chunks,
+    take_sentences,
+)
+
+_log = logging.getLogger(__name__)
+
+
+def embed(
+    manifest: Manifest,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    batch_seconds: float = 120.0,
+    workers: int = 0,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> EmbeddingSet:
+    """Return the embeddings of all sentences of *manifest*, from *folder* where they are already there.
+
+    Args:
+        manifest: Sentences to embed; their order, labels and splits do not matter.
+        encoder: Frozen encoder.
+        folder: Parent of all embedding sets; this one is ``folder/<key>``.
+        batch_seconds: Audio given to the encoder at once, padding included.
+        workers: Processes that read ahead.
+        skip_bad: Leave out sentences that can not be embedded, and record them.
+        progress: Show a progress bar on standard error.
+
+    Raises:
+        BadInput: With the fault of every sentence that can not be embedded, unless *skip_bad*; always if
+            no sentence can be.
+    """
+    sentences = take_sentences(manifest)
+    key = embedding_key(manifest, encoder)
+    home = folder / key
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # one lock for all sets of this encoder, which may share chunks
+    with _held(folder / f".{hash_value(encoder.fingerprint())[:16]}.lock"):
+        stored = open_set(home, key)
+        if stored is None:
+            paths = _embed_chunks(sentences, encoder, folder, batch_seconds, workers, skip_bad, progress)
+            write_set(home, key, paths, {"encoder": encoder.describe(), "pooling": POOLING})
+            for path in paths:
+                path.unlink(missing_ok=True)
+            stored = open_set(home, key)
+        else:
+            _log.info("embeddings of %d sentences taken from %s", len(stored), home)
+    if stored is None:
+        raise OSError(f"{home} can not be read back; check the disk")
+    if not skip_bad:
+        raise_faults(stored.faults, f"or remove {home} to try again")
+    return stored
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold the lock at *path*; a second process waits, then finds the set made. A killed one lets go."""
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.warning("another process is making these embeddings; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _embed_chunks(
+    sentences: list[Sentence],
+    encoder: Encoder,
+    folder: Path,
+    batch_seconds: float,
+    workers: int,
+    skip_bad: bool,
+    progress: bool,
+) -> list[Path]:
+    """Embed what no chunk holds yet; return the chunks of all sentences.
+
+    A chunk's name follows from its own content, so that when one recording is repaired the others' chunks
+    still serve. Chunks with faults are kept only where faults may be skipped.
+    """
+    chunks = in_chunks(sentences)
+    paths = [folder / "chunks" / f"{content_key(chunk, encoder)}.npz" for chunk in chunks]
+    todo: list[tuple[list[Sentence], Path]] = []
+    embedded, faults = 0, []
+    for chunk, path in zip(chunks, paths, strict=True):
+        found = EmbeddedChunk.read(path)
+        if found is None or (found.faults and not skip_bad):
+            todo.append((chunk, path))
+        else:
+            embedded += len(found.ids)
+            faults += found.faults
+    done = len(sentences) - sum(len(chunk) for chunk, _ in todo)
+    if done:
+        _log.info("going on after %d of %d sentences", done, len(sentences))
+    workers = min(workers, len(todo))
+    loader = DataLoader(
+        _ChunkReader([chunk for chunk, _ in todo], encoder.sample_rate),
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        prefetch_factor=1 if workers else None,
+    )
+    with _bar(progress) as bar:
+        task = bar.add_task("embedding", total=len(sentences), completed=done)
+        for (chunk, path), waveforms in zip(todo, loader, strict=True):
+            result = _embed_chunk(chunk, waveforms, encoder, batch_seconds, lambda n: bar.advance(task, n))
+            if skip_bad or not result.faults:
+                result.write(path)
+            embedded += len(result.ids)
+            faults += result.faults
+    if not (skip_bad and embedded):
+        raise_faults(faults)
+    return paths
+
+
+Waveform = NDArray[np.float32] | Fault
+
+
+def _as_it_is(chunk: list[Waveform]) -> list[Waveform]:
+    """Keep arrays arrays: a tensor from another process holds a file open, and a chunk has a thousand."""
+    return chunk
+
+
+class _ChunkReader(Dataset[list[Waveform]]):
+    """Reads the waveforms of whole chunks, so that one process meets all sentences of a session."""
+
+    def __init__(self, chunks: list[list[Sentence]], sample_rate: int) -> None:
+        self.chunks = chunks
+        self.sample_rate = sample_rate
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, index: int) -> list[Waveform]:
+        return [self._read(sentence) for sentence in self.chunks[index]]
+
+    def _read(self, sentence: Sentence) -> Waveform:
+        try:
+            return read_segment(
+                sentence.source,
+                sentence.start,
+                sentence.end,
+                sample_rate=self.sample_rate,
+                gain=sentence.gain,
+            )
+        except BadInput as error:
+            return error.faults[0]
+
+
+def _embed_chunk(
+    sentences: list[Sentence], waveforms: list[Waveform], encoder: Encoder, batch_seconds: float, advance: Any
+) -> EmbeddedChunk:
+    faults: dict[int, Fault] = {i: found for i, found in enumerate(waveforms) if isinstance(found, Fault)}
+    advance(len(faults))
+    lengths = {i: len(found) for i, found in enumerate(waveforms) if not isinstance(found, Fault)}
+    vectors: dict[int, NDArray[np.float32]] = {}
+    for batch in _batches(lengths, batch_seconds * encoder.sample_rate):
+        for row, result in zip(batch, _encode(batch, waveforms, encoder), strict=True):
+            if isinstance(result, Fault):
+                faults[row] = replace(result, where=sentences[row].place)
+            elif not np.isfinite(result).all():
+                faults[row] = Fault(
+                    sentences[row].place,
+                    "audio whose embedding is not finite",
+                    "an embedding of numbers",
+                    "check this audio, and the encoder's weights",
+                )
+            else:
+                vectors[row] = result
+        advance(len(batch))
+    kept = sorted(vectors)
+    return EmbeddedChunk(
+        [sentences[row].id for row in kept],
+        np.array([samples_to_seconds(lengths[row], encoder.sample_rate) for row in kept], dtype=np.float64),
+        np.stack([vectors[row] for row in kept]) if kept else np.zeros((0, 0), np.float32),
+        [(sentences[row].id, faults[row]) for row in sorted(faults)],
+    )
+
+
+def _batches(lengths: dict[int, int], limit: float) -> Iterator[list[int]]:
+    """Yield rows of like length, a batch of at most *limit* samples, padding included, or of one row."""
+    batch: list[int] = []
+    for row in sorted(lengths, key=lambda row: (lengths[row], row)):
+        if batch and (len(batch) + 1) * lengths[row] > limit:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _encode(
+    rows: list[int], waveforms: list[Waveform], encoder: Encoder
+) -> list[NDArray[np.float32] | Fault]:
+    """Return the embedding of each row; a batch that the encoder refuses is tried sentence by sentence."""
+    batch = [torch.from_numpy(found) for row in rows if not isinstance(found := waveforms[row], Fault)]
+    try:
+        with torch.inference_mode():
+            return list(encoder.embed(batch).float().cpu().numpy())  # each (dim,)
+    except BadInput as error:
+        if len(rows) == 1:
+            return [error.faults[0]]
+        return [result for row in rows for result in _encode([row], waveforms, encoder)]
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} sentences/s" if task.speed else "")
+
+
+def _bar(progress: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not progress,
+    )

@@ -1,0 +1,232 @@
+"""Stored sentence embeddings: a memory map beside an index, recognised by what they were made from.
+
+A set lies in ``FOLDER/<key>``: ``vectors.npy`` (sentences, dimensions) in single precision, ``index.csv``
+with each row's sentence and duration, and ``embedding.json``, written last, which marks the set as whole.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sertransfer.errors import BadInput, Fault
+from sertransfer.files import atomic_path, hash_file, write_json, write_text
+
+Vectors = NDArray[np.float32]
+
+_ROWS_AT_ONCE = 1024
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EmbeddedChunk:
+    """Embeddings of a run of sentences.
+
+    Attributes:
+        ids: Sentences that were embedded.
+        durations: Of these, in seconds, shape ``(sentences,)``.
+        vectors: Shape ``(sentences, dim)``; ``(0, 0)`` where none could be embedded.
+        faults: Sentence and fault of each one that could not be.
+    """
+
+    ids: list[str]
+    durations: NDArray[np.float64]
+    vectors: Vectors
+    faults: list[tuple[str, Fault]]
+
+    def write(self, path: Path) -> None:
+        """Write the chunk to *path* atomically."""
+        faults = [{"item": item, **fault.as_dict()} for item, fault in self.faults]
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.savez(
+                stream,
+                ids=np.array(self.ids, dtype=np.str_),
+                durations=self.durations,
+                vectors=self.vectors,
+                faults=np.array(json.dumps(faults)),
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> EmbeddedChunk | None:
+        """Return the chunk at *path*, or ``None`` where there is none that is whole."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return cls(
+                    [str(name) for name in stored["ids"]],
+                    stored["durations"],
+                    stored["vectors"],
+                    _read_faults(json.loads(str(stored["faults"]))),
+                )
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # a damaged archive raises whatever the broken bytes lead to
+            _log.warning("%s can not be read and is made again (%s)", path, type(error).__name__)
+            return None
+
+
+def _read_faults(stored: list[dict[str, str]]) -> list[tuple[str, Fault]]:
+    return [
+        (entry["item"], Fault(entry["where"], entry["found"], entry["expected"], entry["remedy"]))
+        for entry in stored
+    ]
+
+
+@dataclass(frozen=True)
+class EmbeddingSet:
+    """Embeddings of the sentences of a manifest.
+
+    Attributes:
+        ids: Sentences in stored order.
+        durations: In seconds, shape ``(sentences,)``.
+        vectors: Memory map, shape ``(sentences, dim)``.
+        faults: Sentence and fault of each one that could not be embedded.
+        folder: Where the set lies.
+    """
+
+    ids: list[str]
+    durations: NDArray[np.float64]
+    vectors: Vectors
+    faults: list[tuple[str, Fault]]
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def left_out(self) -> list[dict[str, str]]:
+        """The sentences that could not be embedded, as ``{"item", "reason"}``."""
+        return [{"item": item, "reason": str(fault)} for item, fault in self.faults]
+
+    def positions(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the stored row of each of *ids*; a ``KeyError`` names one that is not here."""
+        place = {name: row for row, name in enumerate(self.ids)}
+        return np.array([place[name] for name in ids], dtype=np.int64)
+
+    def select(self, ids: Sequence[str]) -> Vectors:
+        """Return the embeddings of *ids* in that order, in memory, shape ``(len(ids), dim)``."""
+        return np.asarray(self.vectors[self.positions(ids)])
+
+
+def raise_faults(faults: Sequence[tuple[str, Fault]], also: str = "") -> None:
+    """Raise what kept sentences from being embedded, equal faults together, if there is anything.
+
+    Args:
+        faults: Sentence and fault.
+        also: A further remedy.
+
+    Raises:
+        BadInput: If there is a fault.
+    """
+    items: dict[Fault, list[str]] = {}
+    for item, fault in faults:
+        items.setdefault(fault, []).append(item)
+    if items:
+        raise BadInput(_with_items(fault, names, also) for fault, names in items.items())
+
+
+def _with_items(fault: Fault, items: list[str], also: str) -> Fault:
+    what = f"sentence {items[0]}" if len(items) == 1 else f"{len(items)} sentences from {items[0]}"
+    remedies = [fault.remedy, "or leave out what can not be embedded with --skip-bad", also]
+    remedy = ", ".join(text for text in remedies if text)
+    return Fault(f"{fault.where} ({what})", fault.found, fault.expected, remedy)
+
+
+def write_set(folder: Path, key: str, chunks: Sequence[Path], about: dict[str, Any]) -> None:
+    """Join *chunks*, which must hold at least one embedding, into the set of *folder*.
+
+    The chunks are read one after the other, so that the whole is never in memory.
+
+    Raises:
+        OSError: If a chunk has gone or the disk is full.
+    """
+    ids: list[str] = []
+    durations: list[float] = []
+    faults: list[tuple[str, Fault]] = []
+    dim = 0
+    for path in chunks:
+        chunk = _require(path)
+        ids += chunk.ids
+        durations += chunk.durations.tolist()
+        faults += chunk.faults
+        dim = max(dim, chunk.vectors.shape[1])
+    with atomic_path(folder / "vectors.npy") as temporary:
+        target = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(ids), dim))
+        position = 0
+        for path in chunks:
+            chunk = _require(path)
+            if chunk.ids:
+                target[position : position + len(chunk.ids)] = chunk.vectors
+                position += len(chunk.ids)
+        target.flush()
+        del target
+    index = pd.DataFrame({"id": ids, "duration": durations})
+    write_text(folder / "index.csv", index.to_csv(index=False, lineterminator="\n"))
+    write_json(
+        folder / "embedding.json",
+        {
+            "key": key,
+            "rows": len(ids),
+            "dim": dim,
+            "bytes": (folder / "vectors.npy").stat().st_size,
+            "index": hash_file(folder / "index.csv"),
+            "faults": [{"item": item, **fault.as_dict()} for item, fault in faults],
+            **about,
+        },
+    )
+
+
+def _require(path: Path) -> EmbeddedChunk:
+    chunk = EmbeddedChunk.read(path)
+    if chunk is None:
+        raise OSError(f"{path} went away while its set was being written")
+    return chunk
+
+
+def open_set(folder: Path, key: str) -> EmbeddingSet | None:
+    """Return the whole set in *folder* made for *key*; ``None`` where there is none.
+
+    Sizes, index and every value are checked. A set that fails is removed with a warning, to be made again.
+    """
+    about_path = folder / "embedding.json"
+    if not about_path.is_file():
+        return None
+    try:
+        return _open(folder, key, json.loads(about_path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _log.warning("the embeddings in %s are damaged (%s) and are made again", folder, error)
+        shutil.rmtree(folder)
+        return None
+
+
+def _open(folder: Path, key: str, about: dict[str, Any]) -> EmbeddingSet:
+    path = folder / "vectors.npy"
+    if about["key"] != key:
+        raise ValueError("made from something else than the folder's name says")
+    if path.stat().st_size != about["bytes"]:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, not {about['bytes']}")
+    if hash_file(folder / "index.csv") != about["index"]:
+        raise ValueError("index.csv was changed")
+    index = pd.read_csv(folder / "index.csv", dtype={"id": str}, keep_default_na=False)
+    rows, dim = int(about["rows"]), int(about["dim"])
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    if vectors.shape != (rows, dim) or vectors.dtype != np.float32 or len(index) != rows:
+        raise ValueError(f"{path.name} holds {vectors.dtype} {vectors.shape}, not float32 {(rows, dim)}")
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        if not np.isfinite(vectors[start : start + _ROWS_AT_ONCE]).all():
+            raise ValueError(f"{path.name} holds a value that is not finite after row {start}")
+    return EmbeddingSet(
+        [str(name) for name in index["id"]],
+        index["duration"].to_numpy(np.float64),
+        vectors,
+        _read_faults(about["faults"]),
+        folder,
+    )

@@ -1,0 +1,85 @@
+"""What ``metrics.json`` of stage 2 says: the figures, and all that is needed to judge them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sertransfer import __version__
+from sertransfer.manifest import Manifest
+from sertransfer.transfer.probing import UNDECIDED_RULE, Outcome
+from sertransfer.transfer.scoring import bare_figures, majority, sentence_figures, subject_figures
+from sertransfer.transfer.settings import TransferConfig
+
+PROBE = "probe.safetensors"
+"""Name of the fitted probe in the run's ``checkpoints`` folder."""
+
+
+def build_metrics(
+    config: TransferConfig,
+    manifest: Manifest,
+    outcome: Outcome,
+    *,
+    encoder: dict[str, Any],
+    left_out: list[dict[str, str]],
+) -> dict[str, Any]:
+    """Return the content of ``metrics.json``.
+
+    Args:
+        config: Settings of the run.
+        manifest: Its notes are quoted.
+        outcome: What probing found.
+        encoder: ``name`` and what else describes the encoder.
+        left_out: Sentences that could not be embedded.
+    """
+    notes, subjects = manifest.notes, outcome.subjects
+    return {
+        "sentence": sentence_figures(outcome.sentences, config),
+        "subject": subject_figures(subjects, config),
+        "majority": majority(subjects),
+        "split": config.split,
+        "encoder": encoder["name"],
+        "mode": config.mode,
+        "errata": notes.get("errata", []),
+        "classes": list(config.classes),
+        "counts": {"train": outcome.train.counts(), config.split: outcome.reported.counts()},
+        **_choices(config, outcome),
+        "encoder_details": encoder,
+        "corpus": ", ".join(sorted(manifest.table["corpus"].unique())),
+        "assumptions": notes.get("assumptions", []),
+        "left_out": {
+            "manifest": len(notes.get("left_out", [])),
+            "embedding": left_out,
+            "train_subjects": sorted(
+                set(outcome.train.subjects["subject"]) - set(outcome.train_subjects["subject"])
+            ),
+            "undecided_subjects": subjects.loc[subjects["undecided"], "subject"].tolist(),
+        },
+        "undecided_rule": UNDECIDED_RULE,
+        "reported_split_use": "scored once, with what was chosen on the training subjects",
+        "generated": bool(notes.get("generated", False)),
+        "sertransfer": __version__,
+    }
+
+
+def _choices(config: TransferConfig, outcome: Outcome) -> dict[str, Any]:
+    """Return what was chosen, and by what."""
+    selection = outcome.selection
+    return {
+        "threshold": {"rule": config.threshold.rule, "value": outcome.threshold},
+        "aggregation": config.aggregation,
+        "probe": {
+            "kind": config.probe.kind,
+            "c": selection.c,
+            "chosen_by": "sentence AUROC out of fold, each subject weighing the same",
+            "c_grid": selection.table,
+            "folds": selection.folds,
+            "warnings": selection.warnings,
+            "dim": len(outcome.probe.weights),
+            "file": f"checkpoints/{PROBE}",
+        },
+        "out_of_fold": {
+            "note": "each training subject by a probe that has not seen it; C was chosen on these scores",
+            "sentence_auroc": max(row["auroc"] for row in selection.table),
+            "subject": bare_figures(outcome.train_subjects, config),
+        },
+    }

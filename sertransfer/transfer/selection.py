@@ -1,0 +1,170 @@
+"""What is chosen inside the training subjects: C, and the threshold of the decision.
+
+Folds hold whole subjects, stratified by the subjects' classes. Every choice is made on out-of-fold scores,
+those that a subject's sentences get from a probe that has not seen the subject.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+
+from sertransfer.errors import bad_input
+from sertransfer.metrics import confusion_matrix, unweighted_accuracy
+from sertransfer.transfer.probe import Booleans, Floats, LinearProbe, Vectors, fit_path, sentence_weights
+from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The chosen C and what it was chosen by.
+
+    Attributes:
+        c: Chosen inverse regularisation strength.
+        table: One row per C: ``c`` and ``auroc``, the out-of-fold statistic.
+        out_of_fold: Scores of the training sentences at the chosen C, shape ``(sentences,)``.
+        folds: Number of inner folds used.
+        warnings: The solvers' warnings, each with how often it came.
+    """
+
+    c: float
+    table: list[dict[str, float]]
+    out_of_fold: Floats
+    folds: int
+    warnings: dict[str, int]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Training sentences: embeddings ``(sentences, dim)``, classes, subjects and clusters."""
+
+    vectors: Vectors
+    positive: Booleans
+    subjects: NDArray[np.str_]
+    clusters: NDArray[np.str_]
+
+    def weights(self, config: TransferConfig, rows: NDArray[np.int64] | slice = slice(None)) -> Floats:
+        """Return the sentence weights among *rows*."""
+        return sentence_weights(
+            self.positive[rows],
+            self.subjects[rows].tolist(),
+            balance_subjects=config.probe.balance_subjects,
+            balance_classes=config.probe.balance_classes,
+        )
+
+
+def inner_folds(training: TrainingSet, config: TransferConfig) -> list[NDArray[np.int64]]:
+    """Return the held-out sentence rows of each inner fold.
+
+    There are ``config.folds`` of them, fewer where a class has fewer clusters than that.
+
+    Raises:
+        BadInput: If no two folds keep both classes in training.
+    """
+    table = pd.DataFrame(
+        {"subject": training.subjects, "cluster": training.clusters, "positive": training.positive}
+    )
+    # one row a subject: a talkative subject must not count more when the classes are spread
+    subjects = table.drop_duplicates("subject").reset_index(drop=True)
+    clusters = int(subjects.groupby("positive")["cluster"].nunique().min())
+    count = min(config.folds, clusters)
+    held: list[NDArray[np.int64]] = []
+    if count >= 2:
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=config.seed)
+        for _, rows in splitter.split(subjects, subjects["positive"], subjects["cluster"]):
+            inside = np.isin(training.subjects, subjects["subject"].to_numpy(dtype=str)[rows])
+            if len(np.unique(training.positive[~inside])) == 2:
+                held.append(np.flatnonzero(inside))
+    if count < 2 or len(held) < count:
+        raise bad_input(
+            "training subjects",
+            found=f"{clusters} cluster(s) ({config.cluster}) in the smaller class, "
+            f"{len(held)} usable fold(s) of {count}",
+            expected="folds that leave both classes in training",
+            remedy="train on more subjects, or with fewer folds",
+        )
+    if count < config.folds:
+        _log.warning("%d inner folds instead of %d: the smaller class has no more", count, config.folds)
+    return held
+
+
+def choose_c(training: TrainingSet, config: TransferConfig) -> Selection:
+    """Choose C by the sentence AUROC of pooled out-of-fold scores, each subject weighing the same.
+
+    The AUROC orders candidates on small sets more finely than subject-level UA, which moves in steps of
+    one subject, and needs no threshold. Among equals the strongest regularisation is taken.
+
+    Raises:
+        BadInput: See :func:`inner_folds`.
+    """
+    grid = sorted(set(config.probe.c_grid))
+    folds = inner_folds(training, config)
+    scores = np.full((len(grid), len(training.positive)), np.nan)
+    counts: dict[str, int] = {}
+    for held in folds:
+        rest = np.setdiff1d(np.arange(len(training.positive)), held)
+        path = fit_path(
+            training.vectors[rest],
+            training.positive[rest],
+            training.weights(config, rest),
+            grid,
+            config.probe,
+            seed=config.seed,
+        )
+        vectors = training.vectors[held]
+        for row, (probe, messages) in enumerate(path):
+            scores[row, held] = probe.score(vectors)
+            count_warnings(counts, messages)
+    weights = training.weights(config)
+    table = [
+        {"c": c, "auroc": float(roc_auc_score(training.positive, row, sample_weight=weights))}
+        for c, row in zip(grid, scores, strict=True)
+    ]
+    best = int(np.argmax([row["auroc"] for row in table]))  # the first of equals: the smallest C
+    if len(grid) > 1 and best in (0, len(grid) - 1):
+        _log.warning("the chosen C %g is at the edge of its grid", grid[best])
+    return Selection(grid[best], table, scores[best], len(folds), counts)
+
+
+def count_warnings(counts: dict[str, int], messages: list[str]) -> None:
+    """Add *messages* to how often each was seen."""
+    for message in messages:
+        counts[message] = counts.get(message, 0) + 1
+
+
+def fit_probe(training: TrainingSet, c: float, config: TransferConfig) -> tuple[LinearProbe, list[str]]:
+    """Fit the probe at *c* on all training sentences; also return the solver's warnings."""
+    weights = training.weights(config)
+    path = fit_path(training.vectors, training.positive, weights, [c], config.probe, seed=config.seed)
+    return next(path)
+
+
+def choose_threshold(subjects: pd.DataFrame, rule: ThresholdConfig, positive: str) -> float:
+    """Return the threshold of subject scores.
+
+    Args:
+        subjects: Out-of-fold scores of the training subjects, columns ``label`` and ``score``.
+        rule: ``fixed`` takes its value. ``out_of_fold`` takes, of the middles between neighbouring scores
+            and the fixed value, the one of greatest UA, the nearest to the fixed value among equals.
+        positive: The positive label.
+    """
+    if rule.rule == "fixed":
+        return rule.value
+    scores = np.unique(subjects["score"].to_numpy(float))
+    truth = np.where(subjects["label"] == positive, "1", "0").tolist()
+    candidates = [rule.value, *((scores[1:] + scores[:-1]) / 2)]
+
+    def rank(threshold: float) -> tuple[float, float]:
+        predicted = np.where(subjects["score"] >= threshold, "1", "0").tolist()
+        ua = unweighted_accuracy(confusion_matrix(truth, predicted, ["0", "1"]))
+        return round(ua, 12), -abs(threshold - rule.value)
+
+    return float(max(candidates, key=rank))

@@ -1,0 +1,162 @@
+"""Settings of stage 2, from sentences to decisions about subjects (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sertransfer.aggregation import METHODS
+from sertransfer.errors import Faults, nearest
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """The linear probe that scores a sentence from its embedding.
+
+    Attributes:
+        kind: ``logistic`` (L2-regularised logistic regression) or ``linear_svm`` (squared hinge loss).
+        c_grid: Inverse regularisation strengths to choose from, on a loss whose weights have mean 1.
+        standardise: Whether columns are brought to mean 0 and deviation 1 over the training sentences.
+        balance_subjects: Each training subject has the same total weight, however much it says.
+        balance_classes: The classes have the same total weight, counted over subjects.
+        max_iterations: Limit of the solver; reaching it is reported.
+    """
+
+    kind: Literal["logistic", "linear_svm"] = "logistic"
+    c_grid: tuple[float, ...] = (0.000001, 0.00001, 0.0001, 0.001, 0.01, 0.1)
+    standardise: bool = True
+    balance_subjects: bool = True
+    balance_classes: bool = True
+    max_iterations: int = 2000
+
+
+@dataclass(frozen=True)
+class ThresholdConfig:
+    """Where a subject's score becomes the positive class (``score >= threshold``).
+
+    Attributes:
+        rule: ``fixed``, or ``out_of_fold``: the threshold of greatest UA on the scores that the training
+            subjects get from probes that have not seen them.
+        value: The fixed threshold; also the one preferred among equals by ``out_of_fold``.
+    """
+
+    rule: Literal["fixed", "out_of_fold"] = "fixed"
+    value: float = 0.5
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """How embedding is done; changes its speed, not its results.
+
+    Attributes:
+        batch_seconds: Seconds of audio, padding included, that the encoder is given at once.
+        workers: Processes that read audio ahead; 0 reads in the main process.
+    """
+
+    batch_seconds: float = 120.0
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """Settings of ``sertransfer transfer``.
+
+    Attributes:
+        mode: ``probe``: a linear probe on stored embeddings of a frozen encoder.
+        negative: Label of the subjects without the condition.
+        positive: Label of the subjects with it; scores are higher for these.
+        split: Split that is reported; training is always on ``train``. The paper reports ``dev``.
+        cluster: Manifest column whose values may not stand in two splits or two inner folds, and that
+            intervals resample. ``speaker`` is the subject; name another one where several subjects of
+            the manifest are one person.
+        probe: The sentence probe.
+        folds: Inner folds over training subjects, which choose C and the threshold.
+        aggregation: ``majority`` vote, ``mean`` score, or mean weighted by ``duration``.
+        threshold: From a subject's score to the decision.
+        resamples: Bootstrap resamples behind an interval.
+        seed: Of folds, solver and bootstrap.
+        embedding: Batches and reading processes.
+    """
+
+    mode: Literal["probe"] = "probe"
+    negative: str = "not depressed"
+    positive: str = "depressed"
+    split: Literal["dev", "test"] = "dev"
+    cluster: str = "speaker"
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    folds: int = 5
+    aggregation: str = "majority"
+    threshold: ThresholdConfig = field(default_factory=ThresholdConfig)
+    resamples: int = 2000
+    seed: int = 0
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+
+    @property
+    def classes(self) -> tuple[str, str]:
+        """The negative and the positive label, in the order of every confusion matrix."""
+        return self.negative, self.positive
+
+    def check(self) -> None:
+        """Raise every value that no run can work with.
+
+        Raises:
+            BadInput: With a fault per value.
+        """
+        faults = Faults()
+        rules: list[tuple[str, object, bool, str]] = [
+            ("negative", self.negative, bool(self.negative), "a label"),
+            (
+                "positive",
+                self.positive,
+                bool(self.positive) and self.positive != self.negative,
+                "another label than negative",
+            ),
+            (
+                "probe.c_grid",
+                self.probe.c_grid,
+                bool(self.probe.c_grid) and all(0 < c < float("inf") for c in self.probe.c_grid),
+                "one or more numbers > 0",
+            ),
+            (
+                "probe.max_iterations",
+                self.probe.max_iterations,
+                self.probe.max_iterations > 0,
+                "a number > 0",
+            ),
+            ("folds", self.folds, self.folds >= 2, "2 or more"),
+            (
+                "threshold.value",
+                self.threshold.value,
+                0 < self.threshold.value <= 1,
+                "a number above 0, up to 1",
+            ),
+            ("resamples", self.resamples, self.resamples >= 1, "1 or more"),
+            (
+                "embedding.batch_seconds",
+                self.embedding.batch_seconds,
+                self.embedding.batch_seconds > 0,
+                "a number > 0",
+            ),
+            ("embedding.workers", self.embedding.workers, self.embedding.workers >= 0, "0 or more"),
+        ]
+        for name, value, good, expected in rules:
+            if not good:
+                faults.add(
+                    "transfer config", found=f"{name} = {value!r}", expected=expected, remedy="correct it"
+                )
+        choices = {
+            "mode": (self.mode, ("probe",)),
+            "split": (self.split, ("dev", "test")),
+            "aggregation": (self.aggregation, tuple(METHODS)),
+            "probe.kind": (self.probe.kind, ("logistic", "linear_svm")),
+            "threshold.rule": (self.threshold.rule, ("fixed", "out_of_fold")),
+        }
+        for name, (chosen, valid) in choices.items():
+            if chosen not in valid:
+                faults.add(
+                    "transfer config",
+                    found=f"{name} = '{chosen}'",
+                    expected="a known choice",
+                    remedy=nearest(chosen, valid),
+                )
+        faults.raise_if_any()

@@ -1,0 +1,144 @@
+"""The sentences and subjects of a run: taken from the manifest, checked, and refused if they leak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sertransfer.corpora.splits import shared_speakers
+from sertransfer.errors import Faults, bad_input, nearest
+from sertransfer.manifest import Manifest
+from sertransfer.transfer.settings import TransferConfig
+
+_NAMED = 8
+"""How many subjects a message names before it only counts them."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split of a run.
+
+    Attributes:
+        sentences: Columns ``id, subject, split, label, cluster``, in the manifest's order.
+        subjects: One row a subject in order of appearance, columns ``subject, split, label, cluster``.
+    """
+
+    sentences: pd.DataFrame
+    subjects: pd.DataFrame
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of subjects and of sentences of each label."""
+        return {
+            "subjects": {str(k): int(v) for k, v in self.subjects["label"].value_counts().items()},
+            "sentences": {str(k): int(v) for k, v in self.sentences["label"].value_counts().items()},
+        }
+
+
+def take_parts(manifest: Manifest, config: TransferConfig) -> tuple[Part, Part]:
+    """Return the training part and the reported part of *manifest*.
+
+    Raises:
+        BadInput: With everything that is wrong: a split without sentences or labels, a label that is none
+            of the two classes, a subject with two labels, a subject or cluster in two splits, or a
+            training part of one class.
+    """
+    if config.cluster not in manifest.table:
+        raise bad_input(
+            "setting cluster",
+            found=f"'{config.cluster}'",
+            expected="a column of the manifest",
+            remedy=nearest(config.cluster, manifest.table.columns),
+        )
+    faults = Faults()
+    _check_shared(manifest.table, config, faults)
+    train = _part(manifest, "train", config, faults)
+    reported = _part(manifest, config.split, config, faults)
+    missing = set(config.classes) - set(train.subjects["label"])
+    if not faults and missing:
+        faults.add(
+            "split 'train'",
+            found=f"no subject labelled '{' or '.join(sorted(missing))}'",
+            expected="subjects of both classes",
+            remedy="check the labels, or name the classes with --negative and --positive",
+        )
+    faults.raise_if_any()
+    return train, reported
+
+
+def _check_shared(table: pd.DataFrame, config: TransferConfig, faults: Faults) -> None:
+    for column in dict.fromkeys(("speaker", config.cluster)):
+        shared = shared_speakers(table.assign(speaker=table[column]))
+        what = "subject" if column == "speaker" else column
+        for name, splits in shared.items():
+            faults.add(
+                "manifest",
+                found=f"{what} '{name}' in {' and '.join(splits)}",
+                expected=f"each {what} in one split",
+                remedy="prepare the corpus with subject-disjoint splits",
+            )
+
+
+def _part(manifest: Manifest, split: str, config: TransferConfig, faults: Faults) -> Part:
+    rows = manifest.table[manifest.table["split"] == split]
+    sentences = pd.DataFrame(
+        {
+            "id": rows["id"],
+            "subject": rows["speaker"],
+            "split": rows["split"],
+            "label": rows["label"],
+            "cluster": rows[config.cluster],
+        }
+    ).reset_index(drop=True)
+    if sentences.empty:
+        held = sorted(set(manifest.table["split"]) - {""})
+        faults.add(
+            f"split '{split}'",
+            found="no sentence",
+            expected="sentences",
+            remedy=f"the manifest holds {', '.join(held) or 'no split'}: prepare the corpus with its split "
+            "files, or report another split with --split",
+        )
+    _check_labels(sentences, split, config, faults)
+    for column, what in (("label", "label"), ("cluster", config.cluster)):
+        several = sentences.groupby("subject")[column].nunique()
+        for subject in several.index[several > 1]:
+            found = sorted(sentences.loc[sentences["subject"] == subject, column].unique())
+            faults.add(
+                f"split '{split}', subject '{subject}'",
+                found=f"{what} {', '.join(map(repr, found))}",
+                expected=f"one {what} per subject",
+                remedy="a sentence's label is its subject's: correct the manifest",
+            )
+    columns = ["subject", "split", "label", "cluster"]
+    return Part(sentences, sentences.drop_duplicates("subject")[columns].reset_index(drop=True))
+
+
+def _check_labels(sentences: pd.DataFrame, split: str, config: TransferConfig, faults: Faults) -> None:
+    unlabelled = sentences.loc[sentences["label"] == "", "subject"].unique().tolist()
+    if unlabelled:
+        remedy = (
+            "the released test split has no labels: add full_test_split.csv to the corpus and prepare it "
+            "again, or report the development set with --split dev"
+            if split == "test"
+            else "prepare the corpus with its label files"
+        )
+        faults.add(
+            f"split '{split}'",
+            found=f"{len(unlabelled)} subject(s) without a label: {_some(unlabelled)}",
+            expected="a label for each subject",
+            remedy=remedy,
+        )
+    for label, rows in sentences.groupby("label"):
+        if label not in ("", *config.classes):
+            faults.add(
+                f"split '{split}'",
+                found=f"label '{label}' of subject(s) {_some(rows['subject'].unique().tolist())}",
+                expected=f"'{config.negative}' or '{config.positive}'",
+                remedy="name the classes with --negative and --positive, or leave these rows out",
+            )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

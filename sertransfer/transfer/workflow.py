@@ -1,0 +1,112 @@
+"""Stage 2: from a manifest of interviews and a frozen encoder to decisions about subjects."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sertransfer import __version__
+from sertransfer.encoders.registry import open_encoder
+from sertransfer.files import hash_value, write_text
+from sertransfer.manifest import Manifest
+from sertransfer.reporting.html import write_report
+from sertransfer.run_folder import RunFolder
+from sertransfer.timebase import Framing
+from sertransfer.transfer.embedding import embed
+from sertransfer.transfer.probe import write_probe
+from sertransfer.transfer.probing import Outcome, probe_subjects
+from sertransfer.transfer.record import PROBE, build_metrics
+from sertransfer.transfer.sentences import POOLING, embedding_key
+from sertransfer.transfer.settings import TransferConfig
+from sertransfer.transfer.subjects import take_parts
+
+SENTENCES = ["id", "subject", "split", "label", "score", "duration"]
+SUBJECTS = ["subject", "split", "label", "score", "prediction", "sentences", "undecided"]
+
+_log = logging.getLogger(__name__)
+
+
+def transfer(
+    config: TransferConfig,
+    manifest: Manifest,
+    *,
+    encoder: str,
+    checkpoint: Path,
+    run_dir: Path,
+    framing: Framing | None = None,
+    embeddings: Path | None = None,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train on the split ``train``, score ``config.split``, and write the run folder.
+
+    Args:
+        config: Settings.
+        manifest: Sentences with labels; ``speaker`` is the subject.
+        encoder: Name of the encoder, ``ser`` for instance.
+        checkpoint: Its weights.
+        run_dir: Folder of the run; a finished one of the same settings and inputs is not run again.
+        framing: Framing asked for; another one than the checkpoint's is refused.
+        embeddings: Folder of stored embeddings, ``run_dir/embeddings`` if not given.
+        skip_bad: Leave out sentences that can not be embedded, and record them, instead of stopping.
+        progress: Whether bars are shown.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        BadInput: If settings, manifest, checkpoint or audio are at fault, or the folder is another run's.
+    """
+    config.check()
+    parts = take_parts(manifest, config)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    opened = open_encoder(encoder, Path(checkpoint), framing=framing, device=device)
+    source = {"name": encoder, "checkpoint": str(checkpoint), "fingerprint": opened.fingerprint()}
+    settings = asdict(config)
+    speed = settings.pop("embedding")  # changes no result, so that another value may resume a run
+    inputs = {
+        "manifest": hash_value(manifest.table.to_csv(index=False)),
+        "encoder": source["fingerprint"],
+        "embeddings": embedding_key(manifest, opened),
+    }
+    folder = Path(run_dir) / "embeddings" if embeddings is None else Path(embeddings)
+    with RunFolder(run_dir).claim(settings, inputs) as run:
+        # a run that left faulty sentences out does not count as finished where they may not be
+        if run.finished and (skip_bad or not run.read_metrics()["left_out"]["embedding"]):
+            _log.info("%s is finished; nothing to do", run.path)
+        else:
+            stored = embed(manifest, opened, folder, **speed, skip_bad=skip_bad, progress=progress)
+            outcome = probe_subjects(parts, stored, config)
+            _write(run, outcome, config, source)
+            details = {**opened.describe(), **source}
+            run.write_metrics(
+                build_metrics(config, manifest, outcome, encoder=details, left_out=stored.left_out)
+            )
+            (run.path / "report.html").unlink(missing_ok=True)
+        if not (run.path / "report.html").exists():
+            write_report(run.path)
+        return run.read_metrics()
+
+
+def _write(run: RunFolder, outcome: Outcome, config: TransferConfig, source: dict[str, str]) -> None:
+    """Write the tables, and the probe with all that scoring another recording needs."""
+    about = {
+        "classes": list(config.classes),
+        "aggregation": config.aggregation,
+        "threshold": outcome.threshold,
+        "pooling": POOLING,
+        "encoder": source,
+        "sertransfer": __version__,
+    }
+    write_probe(replace(outcome.probe, about={**outcome.probe.about, **about}), run.checkpoints / PROBE)
+    tables = {
+        "out_of_fold.csv": outcome.out_of_fold[SENTENCES],
+        "sentences.csv": outcome.sentences[SENTENCES],
+        "subjects.csv": outcome.subjects[SUBJECTS],
+    }
+    for name, table in tables.items():
+        write_text(run.path / name, table.to_csv(index=False, lineterminator="\n"))
