@@ -1,0 +1,248 @@
+"""Features computed once, into a memory-mapped file that is keyed by all that they depend on.
+
+A store is the folder ``<key>`` of a cache folder:
+
+- ``features.bin``: the frames of all utterances, one after the other, ``mels`` values a frame; half
+  precision for logarithmic features, single for linear power, which overflows half.
+- ``index.csv``: ``id, offset, frames``, the offset in frames.
+- ``meta.json``: format, key, front end, dtype, SHA-256 of the features, and what was left out and why.
+
+Several processes may build one store at a time: the first does, the others wait and open what it made.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sertransfer.audio.extraction import extract
+from sertransfer.audio.logmel import MelFrontEnd
+from sertransfer.audio.planning import Plan, make_plan
+from sertransfer.errors import BadInput, Fault, bad_input
+from sertransfer.files import hash_file, hash_value, write_json, write_text
+from sertransfer.front_end import FrontEnd
+from sertransfer.manifest import Manifest
+
+FORMAT_VERSION = 1
+"""Raised whenever features or layout change; part of the key, so that old stores are not taken for new."""
+
+_log = logging.getLogger(__name__)
+
+
+class FeatureStore:
+    """An opened store; can be sent to other processes, which map the file anew.
+
+    Attributes:
+        ids: Utterances in the order of the manifest, those that were left out missing.
+        frames: Number of frames of each, shape ``(utterances,)``.
+        front_end: What the features were computed with.
+        left_out: ``{"item", "reason"}`` of every utterance that ``skip_bad`` left out.
+
+    Raises:
+        BadInput: If *path* holds no whole store of this format.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            meta = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
+            index = pd.read_csv(self.path / "index.csv", dtype={"id": str}, keep_default_na=False)
+            self.front_end = FrontEnd.from_dict(meta["front_end"])
+            self.left_out: list[dict[str, str]] = meta["left_out"]
+            self.faults = [Fault(**fault) for fault in meta["faults"]]
+            self.ids: list[str] = index["id"].tolist()
+            self.frames: NDArray[np.int64] = index["frames"].to_numpy(np.int64)
+            self._offsets: NDArray[np.int64] = index["offset"].to_numpy(np.int64)
+            self._checksum: str = meta["sha256"]
+            shape = (int(meta["frames"]), int(meta["mels"]))
+            size = (self.path / "features.bin").stat().st_size
+            if meta["format"] != FORMAT_VERSION:
+                raise ValueError(f"format {meta['format']}")
+            if size != shape[0] * shape[1] * np.dtype(meta["dtype"]).itemsize:
+                raise ValueError(f"{size} bytes of features for {shape[0]} frames of {shape[1]}")
+            if len(self.ids) and int((self._offsets + self.frames).max()) > shape[0]:
+                raise ValueError("an index that reaches past the features")
+        except (OSError, ValueError, KeyError, TypeError, BadInput) as error:
+            raise self._broken(f"{type(error).__name__}: {error}") from None
+        self._features = np.memmap(self.path / "features.bin", meta["dtype"], mode="r", shape=shape)
+        self._positions = {identity: place for place, identity in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __reduce__(self) -> tuple[type[FeatureStore], tuple[Path]]:
+        return FeatureStore, (self.path,)
+
+    def position(self, identity: str) -> int:
+        """Return the place of the utterance *identity* in the store.
+
+        Raises:
+            KeyError: If it is not there.
+        """
+        return self._positions[identity]
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Return frames ``start`` to ``stop`` (exclusive; ``None`` = the last) of an utterance.
+
+        Returns:
+            Shape ``(mels, frames)``, in memory of its own.
+        """
+        frames = int(self.frames[index])
+        first, last, _ = slice(start, stop).indices(frames)
+        offset = int(self._offsets[index])
+        return np.ascontiguousarray(self._features[offset + first : offset + last].T, dtype=np.float32)
+
+    def verify(self) -> None:
+        """Read all features and compare their hash with the one that was written.
+
+        Raises:
+            BadInput: If they differ.
+        """
+        if hash_file(self.path / "features.bin") != self._checksum:
+            raise self._broken("features that were changed since they were written")
+
+    def _broken(self, found: str) -> BadInput:
+        return bad_input(
+            self.path,
+            found=found,
+            expected=f"a whole feature store of format {FORMAT_VERSION}",
+            remedy="delete this folder; it is built again when needed",
+        )
+
+
+def store_key(manifest: Manifest, front_end: FrontEnd) -> str:
+    """Return the key of the store of *manifest*: a hash of all that its features depend on.
+
+    That is every utterance's id, audio, times and gain, size and time of change of every audio file,
+    the front end, and the format.
+    """
+    table = manifest.table
+    files = {}
+    for audio in table["audio"].unique():
+        source = manifest.source(audio)
+        try:
+            status = source.path.stat()
+            files[audio] = (source.member, status.st_size, status.st_mtime_ns)
+        except OSError:
+            files[audio] = (source.member, -1, -1)
+    columns = [column for column in ("id", "audio", "start", "end", "gain") if column in table]
+    rows = [[str(value) for value in row] for row in table[columns].itertuples(index=False)]
+    return hash_value([FORMAT_VERSION, front_end.as_dict(), columns, rows, files])[:32]
+
+
+def build_store(
+    manifest: Manifest,
+    front_end: FrontEnd,
+    folder: Path,
+    *,
+    workers: int = 0,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> FeatureStore:
+    """Open the store of *manifest* in the cache *folder*, after building it if it is not there.
+
+    Args:
+        manifest: The utterances.
+        front_end: How their features are computed.
+        folder: The cache; the store is its sub-folder ``<key>``.
+        workers: Processes to compute with; 0 = this one.
+        skip_bad: Leave faulty utterances out, and record them, instead of raising.
+        progress: Show a progress bar.
+
+    Raises:
+        BadInput: If there are no utterances, or utterances are faulty (unreadable, with samples that
+            are no numbers, reaching past their recording): all faults at once. Also if the store that
+            is there is damaged.
+    """
+    key = store_key(manifest, front_end)
+    target = Path(folder) / key
+    if not target.exists():
+        plan = make_plan(manifest, front_end)
+        with _lock(target, wait=True):
+            if not target.exists():
+                _clear_abandoned(target)
+                _build(plan, target, workers=workers, skip_bad=skip_bad, progress=progress)
+    store = FeatureStore(target)
+    if store.faults and not skip_bad:
+        raise BadInput(store.faults)
+    return store
+
+
+def _build(plan: Plan, target: Path, *, workers: int, skip_bad: bool, progress: bool) -> None:
+    empty = MelFrontEnd(plan.front_end).empty_filters
+    if empty:
+        _log.warning("%d of %d mel filters are empty at this framing", empty, plan.front_end.mels)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        result = extract(plan, temporary / "features.bin", workers=workers, progress=progress)
+        if result.failures and (not skip_bad or len(result.failures) == len(plan.ids)):
+            raise BadInput(result.faults)
+        failed = {identity for identity, _ in result.failures}
+        rows = [(job.id, job.offset, job.frames) for job in plan.jobs if job.id not in failed]
+        index = pd.DataFrame(rows, columns=["id", "offset", "frames"])
+        write_text(temporary / "index.csv", index.to_csv(index=False, lineterminator="\n"))
+        meta: dict[str, Any] = {
+            "format": FORMAT_VERSION,
+            "key": target.name,
+            "front_end": plan.front_end.as_dict(),
+            "dtype": plan.dtype,
+            "mels": plan.front_end.mels,
+            "frames": plan.frames,
+            "utterances": len(rows),
+            "clipped_share": result.clipped_share,
+            "sha256": hash_file(temporary / "features.bin"),
+            "left_out": [
+                {"item": identity, "reason": f"{fault.where}: found {fault.found}"}
+                for identity, fault in result.failures
+            ],
+            "faults": [fault.as_dict() for fault in result.faults],
+        }
+        write_json(temporary / "meta.json", meta)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _lock(target: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the right to build *target*; the system gives it back when its holder dies, however it dies.
+
+    Yields:
+        Whether it was got (without *wait*, it is not while another process holds it).
+    """
+    locks = target.parent / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / target.name).open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                yield False
+                return
+            _log.info("%s is being built by another process; waiting for it", target)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield True
+
+
+def _clear_abandoned(target: Path) -> None:
+    """Remove what killed builders left: temporary folders whose lock nobody holds."""
+    for left in target.parent.glob(".*.tmp"):
+        name = left.name.split(".")[1]
+        if name == target.name:  # its lock is ours
+            shutil.rmtree(left, ignore_errors=True)
+            continue
+        with _lock(target.with_name(name), wait=False) as free:
+            if free:
+                shutil.rmtree(left, ignore_errors=True)
