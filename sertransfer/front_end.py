@@ -24,9 +24,9 @@ class Denoise:
 
     ``max(|Y|^2 - over_subtraction * N, floor * N)``, the noise power ``N`` of each frequency being the
     mean over the ``noise_fraction`` frames of lowest energy, frames of digital silence and those that
-    reach past an end left out: a tightly cut utterance has no leading pause. With ``resynthesis`` the audio is restored by inverse
-    transform and analysed again, as the paper's text has it; without, the subtraction acts on the
-    very transform that the features are made of, which is several times faster.
+    reach past an end left out: a tightly cut utterance has no leading pause. With ``resynthesis`` the
+    audio is restored by inverse transform and analysed again, as the paper's text has it; without, the
+    subtraction acts on the very transform that the features are made of, which is several times faster.
     """
 
     method: Literal["spectral_subtraction", "none"] = "spectral_subtraction"
