@@ -7,6 +7,6 @@ demo=${1:-exp/demo}
 "$recipes/lssed_pretrain.sh" --lssed-root "$demo/corpora/lssed" --run-dir "$demo/ser" \
     --config "$project/configs/pretrain/demo.yaml" -- --prepare.split speaker
 "$recipes/daic_transfer.sh" --encoder ser --checkpoint "$demo/ser/checkpoints/model.safetensors" \
-    --daic-root "$demo/corpora/daic_woz" --run-dir "$demo/daic_ser"
+    --daic-root "$demo/corpora/daic-woz" --run-dir "$demo/daic_ser"
 echo "All numbers above are of generated data: they show that the software works and nothing about people."
 echo "Open $demo/daic_ser/report.html"

@@ -7,6 +7,7 @@ Types are checked by jsonargparse; unknown keys are named with the nearest valid
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import warnings
 from collections.abc import Mapping
@@ -80,7 +81,7 @@ def describe_settings(kind: type) -> str:
     for name, hint in _keys(kind).items():
         kind_text = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
         lines.append(f"  --{name} {json.dumps(defaults.get(name))}  ({kind_text})")
-    notes = (kind.__doc__ or "").strip()
+    notes = inspect.getdoc(kind) or ""
     return "\n".join([notes, "settings and their defaults:", *lines])
 
 

@@ -1,0 +1,201 @@
+"""The command line: what it lists, what it refuses, and with which status."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import sertransfer
+from sertransfer import cli
+from sertransfer.errors import BadInput
+
+
+def run(capsys, *words):
+    status = cli.main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def emodb(tmp_path_factory):
+    root = tmp_path_factory.mktemp("emodb")
+    (root / "wav").mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.1, 8000)
+    for name in ("03a01Wa", "03a01Na", "08a01Fa", "08a01Ta", "09a01Wb", "10a01Nb"):
+        soundfile.write(root / "wav" / f"{name}.wav", noise, 16000)
+    return root
+
+
+def test_help_does_not_import_the_heavy_libraries():
+    code = (
+        "import sys, contextlib, sertransfer.cli\n"
+        "with contextlib.suppress(SystemExit): sertransfer.cli.main(['--help'])\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'jsonargparse', 'yaml'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "prepare" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("models", "pyresnet152"), ("corpora", "lssed"), ("encoders", "ser")]
+)
+def test_lists_have_a_name_a_line_first(capsys, command, name):
+    status, out, _ = run(capsys, command)
+    assert status == 0
+    lines = out.splitlines()
+    assert name in [line.split()[0] for line in lines]
+    assert all(len(line.split()) > 2 for line in lines), "every name is explained"
+
+
+def test_settings_of_a_corpus(capsys):
+    status, out, _ = run(capsys, "corpora", "daic-woz")
+    assert status == 0
+    assert '--overlaps "keep"' in out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["corpora", "lsed"], "did you mean 'lssed'"),
+        (["prepare", "emodbb", ".", "-o", "m.csv"], "did you mean 'emodb'"),
+        (["prepare", "emodb", ".", "-o", "m.csv", "--tsk", "four"], "did you mean 'task'"),
+        (["describe", "none.csv"], "sertransfer prepare"),
+        (["describe", "none.csv", "--rot", "x"], "did you mean 'root'"),
+        (["models", "extra"], "expected an option of this command"),
+        (["transfer", "--manifest", "m", "--checkpoint", "c", "--run-dir", "r", "--encoder", "sre"], "'ser'"),
+        (["pretrain", "--manifest", "m", "--run-dir", "r", "--epocs", "3"], "did you mean 'epochs'"),
+        (["pretrain", "--manifest", "m", "--run-dir", "r", "stray"], "found 'stray'"),
+        (["import-checkpoint", "f", "-o", "o", "--framing", "65ms"], "without --front-end"),
+        (["import-checkpoint", "f", "-o", "o", "--front-end", "dB"], "did you mean 'db'"),
+        (["import-checkpoint", "f", "-o", "o", "--front-end", "none.yaml"], "no file"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, words, expected):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(capsys, *words)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert err.startswith("sertransfer: error: ")
+    assert expected in err
+
+
+def test_an_unknown_model_names_the_nearest(capsys, tmp_path, emodb):
+    manifest = tmp_path / "m.csv"
+    assert run(capsys, "prepare", "emodb", emodb, "-o", manifest)[0] == 0
+    status, _, err = run(
+        capsys, "pretrain", "--manifest", manifest, "--run-dir", tmp_path / "r", "--model", "pyresnet15"
+    )
+    assert status == 2
+    assert "did you mean 'pyresnet152'" in err
+
+
+def test_prepare_and_describe(capsys, tmp_path, emodb):
+    manifest, figure = tmp_path / "m.csv", tmp_path / "f.svg"
+    status, out, _ = run(capsys, "prepare", "emodb", emodb, "-o", manifest, "--test_speakers", "03,08")
+    assert status == 0
+    assert "6 utterances" in out
+    assert "sertransfer describe" in out
+    table = sertransfer.read_manifest(manifest).table
+    assert set(table[table["split"] == "test"]["speaker"].str[-2:]) == {"03", "08"}
+    status, out, _ = run(capsys, "describe", manifest, "--figure", figure)
+    assert status == 0
+    assert "Table 3" in out
+    assert figure.read_text().startswith("<?xml")
+
+
+def test_faults_of_a_corpus_are_listed_at_once_and_can_be_skipped(capsys, tmp_path, emodb):
+    root = tmp_path / "broken"
+    (root / "wav").mkdir(parents=True)
+    for path in (emodb / "wav").iterdir():
+        (root / "wav" / path.name).write_bytes(path.read_bytes())
+    (root / "wav" / "03a01Wa.wav").write_bytes(b"")
+    (root / "wav" / "notaname.wav").write_bytes(b"RIFF")
+    status, _, err = run(capsys, "prepare", "emodb", root, "-o", tmp_path / "m.csv")
+    assert status == 2
+    assert "03a01Wa.wav" in err
+    assert "notaname.wav" in err
+    assert not (tmp_path / "m.csv").exists()
+    status, out, _ = run(capsys, "prepare", "emodb", root, "-o", tmp_path / "m.csv", "--skip-bad")
+    assert status == 0
+    left_out = json.loads((tmp_path / "m.json").read_text())["left_out"]
+    assert any("03a01Wa" in entry["item"] for entry in left_out)
+    assert "left out" in out
+
+
+def test_our_own_failure_is_status_1_and_hides_the_traceback(capsys, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("some\nthing")
+
+    monkeypatch.setattr(cli, "_say_entry", fail)
+    status, _, err = run(capsys, "models")
+    assert status == 1
+    assert err == "sertransfer: error: RuntimeError: some thing; a failure of sertransfer, -v shows where\n"
+    status, _, err = run(capsys, "models", "-v")
+    assert "Traceback" in err
+
+
+def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_say_entry", interrupt)
+    status, _, err = run(capsys, "models")
+    assert status == 130
+    assert "resumes" in err
+
+
+def test_a_closed_pipe_is_no_error():
+    code = "import sys; from sertransfer.cli import main; sys.exit(main(['corpora', 'daic-woz']))"
+    done = subprocess.run(
+        f'"{sys.executable}" -c "{code}" | head -n 0; exit ${{PIPESTATUS[0]}}',
+        shell=True, executable="/bin/bash", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_overrides():
+    words = ["--a.b", "1", "--flag", "--c-d=x=y", "--last"]
+    assert cli.parse_overrides(words) == {"a.b": "1", "flag": "true", "c_d": "x=y", "last": "true"}
+    for bad in (["x"], ["--"], ["--a", "1", "2"]):
+        with pytest.raises(BadInput, match="--setting VALUE"):
+            cli.parse_overrides(bad)
+
+
+def test_front_ends_of_import(tmp_path):
+    yaml = tmp_path / "f.yaml"
+    yaml.write_text("log: db\n")
+
+    def chosen(*words):
+        args, rest = cli._parser().parse_known_args(["import-checkpoint", "f", "-o", "o", *words])
+        return cli._front_end(args, cli.parse_overrides(rest))
+
+    assert chosen() is None
+    assert chosen("--front-end", "power").log == "none"
+    assert chosen("--front-end", str(yaml), "--mels", "64").mels == 64
+    assert chosen("--front-end", "db", "--framing", "25ms").framing.hop == 160
+
+
+def test_scores_are_said_with_their_baseline_and_origin(capsys):
+    metrics = {
+        "subject": {"n": 35, "wa": 0.714, "wa_ci95": [0.537, 0.854], "ua": None, "ua_ci95": None},
+        "majority": {"wa": 0.657, "ua": 0.5},
+        "generated": True,
+    }
+    cli._say_scores(metrics, "subject", Path("run"))
+    out = capsys.readouterr().out
+    assert "generated data" in out
+    assert "WA 0.714 [0.537, 0.854]  majority class 0.657" in out
+    assert "UA undefined [no interval]" in out
+
+
+def test_the_public_names():
+    assert callable(sertransfer.load_model)
+    assert all(getattr(sertransfer, name) for name in sertransfer.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = sertransfer.nothing
