@@ -2,7 +2,8 @@
 
 A model's first batch norm holds mean and variance of each channel of the first convolution's output over
 its training data. The right front end, given real speech, comes near them; a logarithm too few or a gain
-too many does not. The ranking is a hint: other speech has other statistics, and neighbours can be close.
+too many does not. The ranking is a hint: other speech has other statistics, and neighbours can be close
+(in linear power, where noise is small beside speech, denoising does not show).
 """
 
 from __future__ import annotations

@@ -83,15 +83,11 @@ def _text(file: Path, report: dict[str, Any]) -> str:
     if report["left_out"]:
         lines.append(f"left out (no weights): {', '.join(report['left_out'])}")
     if report["ranking"]:
-        lines.append(
-            "front ends by distance from the weights' first batch norm (0 = the same), nearest first:"
-        )
+        lines.append("front ends, nearest to the weights' first batch norm first (distance, 0 = the same):")
         lines += [f"  {one['distance']:10.4g}  {one['options']}" for one in report["ranking"][:SHOWN]]
         lines.append("a hint, not a proof: close distances decide nothing, other speech has other statistics")
     if report["front_end"] is None:
-        remedy = (
-            "choose a line above" if report["ranking"] else "--calibrate-on DIR ranks candidates on speech"
-        )
+        remedy = "choose a line above" if report["ranking"] else "--calibrate-on DIR ranks candidates"
         lines.append(
             "the front end of these weights is not known, and stage 2 will refuse them:"
             f" import again with --front-end and --framing ({remedy})"

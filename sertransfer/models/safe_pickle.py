@@ -129,6 +129,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for the name; raise for one that is not on the list."""
+        module = "builtins" if module == "__builtin__" else module  # pickles keep to Python 2's name
         if (module, name) not in self._names:
             if name not in MODEL_CLASSES:
                 raise bad_input(

@@ -33,7 +33,9 @@ def spectrograms(*sizes: int) -> Tensor:
     return torch.randn(*sizes, generator=torch.Generator().manual_seed(7))
 
 
-@pytest.mark.parametrize("frames", [1, 63, 157, 501, 1000])  # 63, 157: 2 s and 5 s at 65 ms; 501: 5 s at 25 ms
+@pytest.mark.parametrize(
+    "frames", [1, 63, 157, 501, 1000]
+)  # 63, 157: 2 s and 5 s at 65 ms; 501: 5 s at 25 ms
 def test_scores_are_finite_for_any_number_of_frames(model: SpectrogramModel, frames: int) -> None:
     with torch.inference_mode():
         scores = model(spectrograms(1, 1, 128, frames))

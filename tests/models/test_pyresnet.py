@@ -56,7 +56,7 @@ def test_the_start_is_kaiming_fan_out() -> None:
     model = PyResNet(4, (1, 1, 1, 1))
     weight = model.get_submodule("layer4.0.conv2").weight
     assert isinstance(weight, nn.Parameter)
-    assert float(weight.std()) == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
+    assert float(weight.detach().std()) == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
     norm = model.bn1
     assert torch.equal(norm.weight, torch.ones(64))
     assert torch.equal(norm.bias, torch.zeros(64))
