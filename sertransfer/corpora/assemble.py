@@ -170,12 +170,9 @@ def leave_out_labels(rows: pd.DataFrame, task: str, notes: dict[str, Any]) -> pd
 
 def check_audio(rows: pd.DataFrame, root: Path, where: str, faults: Faults, *, headers: bool) -> pd.DataFrame:
     """Return the rows whose audio file is there and, with *headers*, sound; the others become faults."""
-    folders = rows["audio"].str.rpartition("/")[0]
-    listings = {folder: _listing(root / folder) for folder in folders.unique()}
-    there = [
-        audio.rpartition("/")[2] in listings[folder]
-        for audio, folder in zip(rows["audio"], folders, strict=True)
-    ]
+    places = [audio.rpartition("/") for audio in rows["audio"]]
+    listings = {folder: _listing(root / folder) for folder in {folder for folder, _, _ in places}}
+    there = [name in listings[folder] for folder, _, name in places]
     missing = ~pd.Series(there, index=rows.index, dtype=bool)
     if len(rows) > 1 and missing.all():
         faults.add(

@@ -7,7 +7,7 @@ the emotion's German initial, 7 the take. Any subset of the files will do.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +81,11 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
         BadInput: If the root is not one of EmoDB.
     """
     check_choices(options)
+    options = replace(
+        options,
+        test_speakers=tuple(name.zfill(2) for name in options.test_speakers),
+        dev_speakers=tuple(name.zfill(2) for name in options.dev_speakers),
+    )
     check_root(root, _is_root, "wav/ and in it files such as 03a01Wa.wav")
     notes: dict[str, Any] = {"task": options.task, "assumptions": [], "errata": [], "left_out": []}
     rows = pd.DataFrame(_rows(root / "wav", faults, notes), columns=_COLUMNS)

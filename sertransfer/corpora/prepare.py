@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -39,7 +40,7 @@ def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bo
     entry = find_corpus(corpus)
     root, output = Path(root), Path(output)
     options = entry.options() if options is None else options
-    _check_output(output, root)
+    _check_output(output)
     faults = Faults(skip_bad=skip_bad)
     report = faults_path(output)
     try:
@@ -50,7 +51,8 @@ def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bo
                 root, found="no utterance to keep", expected="at least one", remedy="check the options"
             )
     except BadInput as error:
-        every = list(dict.fromkeys([*faults, *error.faults]))
+        collected = [fault for fault in faults if fault not in faults.skipped]
+        every = list(dict.fromkeys([*collected, *error.faults]))
         write_json(report, [fault.as_dict() for fault in every])
         raise BadInput(every) from None
     left_out = [*manifest.notes.get("left_out", []), *map(_left_out, faults.skipped)]
@@ -71,7 +73,7 @@ def _left_out(fault: Fault) -> dict[str, str]:
     return {"item": fault.where, "reason": f"bad: found {fault.found}; expected {fault.expected}"}
 
 
-def _check_output(output: Path, root: Path) -> None:
+def _check_output(output: Path) -> None:
     """Refuse an output that is no CSV, or that would overwrite what this package did not write."""
     if output.suffix != ".csv":
         raise bad_input(
@@ -81,13 +83,21 @@ def _check_output(output: Path, root: Path) -> None:
             remedy="name a manifest such as manifest.csv",
         )
     beside = notes_path(output)
-    if output.exists() and not beside.exists():
-        raise bad_input(
-            output,
-            found="a CSV without a manifest's notes beside it",
-            expected="a new name, or a manifest to replace",
-            remedy="name another output; a corpus is never written to",
-        )
+    for path, ours, what in ((beside, _is_notes(beside), "a JSON file"), (output, beside.exists(), "a CSV")):
+        if path.exists() and not ours:
+            raise bad_input(
+                path,
+                found=f"{what} that is not a manifest's{' notes' if path == beside else ''}",
+                expected="a new name, or a manifest to replace",
+                remedy="name another output; a corpus is never written to",
+            )
+
+
+def _is_notes(path: Path) -> bool:
+    try:
+        return "sha256" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def summary(manifest: Manifest) -> str:

@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupShuffleSplit
+from sklearn.model_selection import ShuffleSplit
 
 from sertransfer.errors import Faults, bad_input
 
@@ -113,8 +113,8 @@ def _nearest_draw(counts: pd.DataFrame, target: pd.Series[float], size: int, see
     """Return *size* speakers (rows of *counts*) whose totals (columns) come nearest to *target*."""
     matrix = counts.to_numpy(float)
     aims = target.to_numpy(float)
-    draws = GroupShuffleSplit(n_splits=DRAWS, test_size=size, random_state=seed)
-    chosen = [test for _, test in draws.split(matrix, groups=np.arange(len(matrix)))]
+    draws = ShuffleSplit(n_splits=DRAWS, test_size=size, random_state=seed)  # a row is a speaker
+    chosen = [test for _, test in draws.split(matrix)]
     deviation = [np.mean(np.abs(matrix[test].sum(axis=0) - aims) / aims) for test in chosen]
     nearest: pd.Index[str] = counts.index[chosen[int(np.argmin(deviation))]]
     return nearest

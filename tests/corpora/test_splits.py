@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sertransfer.corpora.splits import check_disjoint, paper_split, shared_speakers, speaker_split
+from sertransfer.errors import BadInput
+
+PAPER = {
+    "angry": (5192, 1298),
+    "neutral": (48369, 12092),
+    "happy": (21627, 5406),
+    "sad": (9641, 2410),
+    "disappointed": (7124, 1781),
+    "bored": (2333, 583),
+    "disgusted": (2543, 636),
+    "excited": (4182, 1046),
+    "surprised": (1325, 331),
+    "fearful": (502, 126),
+    "other": (14782, 3696),
+}
+"""Training and test counts of the paper's Table 3, its two columns put right."""
+
+SHARES = st.tuples(st.floats(0, 0.6), st.floats(0, 0.35))
+
+
+def table_of(labels: list[str], speakers: int = 7) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "id": [f"u{index}" for index in range(len(labels))],
+            "label": labels,
+            "speaker": [f"s{index % speakers}" for index in range(len(labels))],
+        }
+    )
+
+
+def test_the_papers_class_totals_give_the_papers_counts_in_time() -> None:
+    labels = [label for label, counts in PAPER.items() for _ in range(sum(counts))]
+    table = table_of(list(np.random.default_rng(0).permutation(labels)), speakers=820)
+    assert len(table) == 147_025
+    begin = time.perf_counter()
+    split = paper_split(table, seed=3)
+    assert time.perf_counter() - begin < 2
+    counts = pd.crosstab(table["label"], split)
+    found = {label: (int(counts["train"][label]), int(counts["test"][label])) for label in PAPER}
+    assert found == PAPER
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=80), SHARES, st.integers(0, 2**32))
+def test_paper_split_keeps_the_class_distribution(
+    labels: list[str], shares: tuple[float, float], seed: int
+) -> None:
+    table = table_of(labels)
+    split = paper_split(table, test_share=shares[0], dev_share=shares[1], seed=seed)
+    assert set(split) <= {"train", "dev", "test"}
+    for label, size in table["label"].value_counts().items():
+        for name, share in zip(("test", "dev"), shares, strict=True):
+            held = int(((table["label"] == label) & (split == name)).sum())
+            assert abs(held - share * size) < 1 + 1e-6
+    assert abs((split == "test").sum() - shares[0] * len(table)) <= 0.5 + 1e-6
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40), st.integers(0, 99), st.randoms())
+def test_paper_split_depends_on_the_seed_alone(labels: list[str], seed: int, random: object) -> None:
+    table = table_of(labels)
+    shuffled = table.sample(frac=1, random_state=seed)
+    one = paper_split(table, seed=seed)
+    other = paper_split(shuffled, seed=seed)
+    assert one.equals(paper_split(table, seed=seed))
+    assert one.equals(other.sort_index())
+
+
+def test_another_seed_gives_another_paper_split() -> None:
+    table = table_of(["a", "b"] * 50)
+    assert not paper_split(table, seed=0).equals(paper_split(table, seed=1))
+
+
+def test_paper_split_does_not_move_a_class_when_another_is_left_out() -> None:
+    table = table_of(["a"] * 50 + ["b"] * 35)
+    alone = table[table["label"] == "a"]
+    assert paper_split(table).loc[alone.index].equals(paper_split(alone))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.sampled_from("abc"), min_size=30, max_size=80),
+    st.integers(4, 12),
+    st.sampled_from([0.1, 0.2, 0.5]),
+    st.sampled_from([0.0, 0.2]),
+    st.integers(0, 1000),
+)
+def test_speaker_split_is_disjoint_deterministic_and_leaves_no_side_empty(
+    labels: list[str], speakers: int, test: float, dev: float, seed: int
+) -> None:
+    table = table_of(labels, speakers)
+    split = speaker_split(table, test_share=test, dev_share=dev, seed=seed)
+    table["split"] = split
+    assert shared_speakers(table) == {}
+    check_disjoint(table)
+    assert set(split) == ({"train", "test", "dev"} if dev else {"train", "test"})
+    again = speaker_split(table.sample(frac=1, random_state=1), test_share=test, dev_share=dev, seed=seed)
+    assert split.equals(again.sort_index())
+
+
+def test_speaker_split_spreads_classes_better_than_a_single_draw() -> None:
+    generator = np.random.default_rng(1)
+    habit = {f"s{index}": generator.dirichlet([0.5, 0.5, 0.5]) for index in range(40)}
+    speakers = generator.choice(list(habit), 4000)
+    labels = [str(generator.choice(list("abc"), p=habit[speaker])) for speaker in speakers]
+    table = pd.DataFrame({"speaker": speakers, "label": labels, "gender": [s[-1] for s in speakers]})
+    split = speaker_split(table, seed=0)
+    shares = pd.crosstab(table["label"], split, normalize="index")["test"]
+    assert shares.between(0.13, 0.27).all()
+
+
+def test_speaker_split_balances_gender_where_it_is_known() -> None:
+    people = [(f"{gender}{index}", gender) for gender in ("f", "m") for index in range(5)]
+    rows = [(speaker, gender, label) for speaker, gender in people for label in "abc"]
+    table = pd.DataFrame(rows, columns=["speaker", "gender", "label"])
+    for seed in range(5):
+        split = speaker_split(table, seed=seed)
+        assert set(table.loc[split == "test", "gender"]) == {"f", "m"}
+
+
+@pytest.mark.parametrize("dev", [0.0, 0.2])
+def test_too_few_speakers_are_refused_by_name(dev: float) -> None:
+    table = table_of(["a", "b"], speakers=1)
+    with pytest.raises(BadInput, match=r"1 speaker\(s\): s0"):
+        speaker_split(table, dev_share=dev)
+
+
+@pytest.mark.parametrize("shares", [(1.0, 0.0), (-0.1, 0.0), (0.5, 0.5), (0.2, -1.0)])
+def test_shares_that_are_none_are_refused(shares: tuple[float, float]) -> None:
+    table = table_of(["a", "b"])
+    for rule in (paper_split, speaker_split):
+        with pytest.raises(BadInput, match="sum is below 1"):
+            rule(table, test_share=shares[0], dev_share=shares[1])
+
+
+def test_subjects_on_both_sides_are_named_and_rows_without_a_split_do_not_count() -> None:
+    table = pd.DataFrame(
+        {
+            "speaker": ["a", "a", "b", "b", "c", "c"],
+            "split": ["train", "test", "train", "", "dev", "train"],
+        }
+    )
+    assert shared_speakers(table) == {"a": ("test", "train"), "c": ("dev", "train")}
+    with pytest.raises(BadInput) as refusal:
+        check_disjoint(table, "m.csv")
+    assert [fault.found for fault in refusal.value.faults] == [
+        "speaker 'a' in test and train",
+        "speaker 'c' in dev and train",
+    ]
