@@ -149,4 +149,12 @@ def _left_out_lines(left_out: list[dict[str, str]]) -> list[str]:
 def _list_lines(title: str, values: Any) -> list[str]:
     if isinstance(values, dict):
         values = [f"{key}: {value}" for key, value in values.items()]
-    return [f"{title}:", *(f"  {value}" for value in values)] if values else []
+    return [f"{title}:", *(f"  {_one_line(value)}" for value in values)] if values else []
+
+
+def _one_line(value: Any) -> str:
+    """Return an entry of the notes as text: an erratum has a ``name``, ``what`` it says, and its ``rows``."""
+    if not isinstance(value, dict):
+        return str(value)
+    rows = f" ({value['rows']} rows)" if "rows" in value else ""
+    return f"{value.get('name', '')}: {value.get('what', '')}{rows}"

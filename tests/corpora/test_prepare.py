@@ -149,3 +149,6 @@ def test_the_summary_of_errata_assumptions_and_nothing_left_out(tmp_path: Path) 
     assert "errata" not in text
     other = Manifest(manifest.table, tmp_path, {"errata": {"shift-318": "34 s added"}})
     assert "errata:\n  shift-318: 34 s added" in summary(other)
+    erratum = {"name": "shift-321", "session": "321", "what": "3.8 s added", "rows": 21}
+    listed = Manifest(manifest.table, tmp_path, {"errata": [erratum, {"name": "a", "what": "b"}]})
+    assert "errata:\n  shift-321: 3.8 s added (21 rows)\n  a: b" in summary(listed)
