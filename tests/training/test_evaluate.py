@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sertransfer.audio.reading import read_segment
+from sertransfer.encoders.ser import SerEncoder
+from sertransfer.errors import BadInput
+from sertransfer.front_end import Cropping
+from sertransfer.models.checkpoint import build_from, read_checkpoint, write_checkpoint
+from sertransfer.training.evaluate import evaluate
+from sertransfer.training.pretrain import pretrain
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    from conftest import make_tones, tone_config
+
+    folder = tmp_path_factory.mktemp("evaluate")
+    manifest = make_tones(folder / "corpus", train=24, test=12)
+    metrics = pretrain(replace(tone_config(), epochs=2), manifest, folder / "run", progress=False)
+    return folder / "run" / "checkpoints" / "model.safetensors", manifest, metrics
+
+
+def test_evaluation_repeats_the_scores_of_the_run(trained, tmp_path):
+    checkpoint, manifest, metrics = trained
+    again = evaluate(checkpoint, manifest, run_dir=tmp_path / "run", progress=False)
+    for key in ("utterance", "majority", "split", "model", "generated", "speakers_shared"):
+        assert again[key] == metrics[key], key
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert evaluate(checkpoint, manifest, run_dir=tmp_path / "run", progress=False) == again
+    with pytest.raises(BadInput, match="split"):
+        evaluate(checkpoint, manifest, split="train", run_dir=tmp_path / "run", progress=False)
+
+
+def test_the_training_speakers_are_known_to_the_checkpoint(trained, tmp_path):
+    checkpoint, manifest, _ = trained
+    metrics = evaluate(checkpoint, manifest, split="train", run_dir=tmp_path / "run", progress=False)
+    assert metrics["speakers_shared"] == 6
+    assert metrics["utterance"]["n"] == 24
+
+
+@pytest.mark.parametrize("pad", [False, True])
+def test_an_utterance_is_scored_as_the_encoder_of_stage_2_sees_it(trained, tmp_path, pad):
+    path, manifest, _ = trained
+    carried = replace(read_checkpoint(path), cropping=Cropping(0.45, pad))
+    write_checkpoint(carried, tmp_path / "model.safetensors")
+    evaluate(tmp_path / "model.safetensors", manifest, run_dir=tmp_path / "run", progress=False)
+    scores = pd.read_csv(tmp_path / "run" / "utterances.csv").set_index("id")
+    encoder, model = SerEncoder(carried), build_from(carried)
+    for row in manifest.select(split="test").table.to_dict("records")[:4]:
+        wave = torch.from_numpy(read_segment(manifest.source(row["audio"])))[None]
+        pooled = encoder.encode(wave, torch.tensor([wave.shape[1]]))[0][0].mean(0)
+        expected = model.fc(pooled).softmax(0).detach().numpy()
+        found = scores.loc[row["id"], [f"score_{name}" for name in carried.classes]].to_numpy(float)
+        np.testing.assert_allclose(found, expected, atol=2e-3)  # the store holds half precision
+
+
+def test_absent_classes_are_an_error_or_skipped_by_choice(trained, tmp_path):
+    checkpoint, manifest, _ = trained
+    table = manifest.table
+    fewer = manifest.with_table(table[table["label"] != "happy"].reset_index(drop=True))
+    with pytest.raises(BadInput, match="--absent skip"):
+        evaluate(checkpoint, fewer, run_dir=tmp_path / "error", progress=False)
+    metrics = evaluate(checkpoint, fewer, run_dir=tmp_path / "skip", absent="skip", progress=False)
+    assert metrics["utterance"]["absent"] == ["happy"]
+    with pytest.raises(BadInput, match="'dev'"):
+        evaluate(checkpoint, fewer, split="dev", run_dir=tmp_path / "dev", progress=False)
+
+
+def test_a_checkpoint_without_a_front_end_says_how_to_import_it(trained, tmp_path):
+    path, manifest, _ = trained
+    unknown = replace(read_checkpoint(path), front_end=None, cropping=None, provenance={})
+    write_checkpoint(unknown, tmp_path / "unknown.safetensors")
+    with pytest.raises(BadInput, match="--front-end"):
+        evaluate(tmp_path / "unknown.safetensors", manifest, run_dir=tmp_path / "run", progress=False)
+    known = replace(unknown, front_end=read_checkpoint(path).front_end)
+    write_checkpoint(known, tmp_path / "known.safetensors")
+    metrics = evaluate(tmp_path / "known.safetensors", manifest, run_dir=tmp_path / "known", progress=False)
+    assert metrics["speakers_shared"] is None

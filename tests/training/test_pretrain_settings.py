@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from sertransfer.config import load_config
+from sertransfer.errors import BadInput
+from sertransfer.front_end import Cropping
+from sertransfer.models.pyresnet import DEPTHS
+from sertransfer.models.zoo import build_model
+from sertransfer.training.settings import (
+    Augment,
+    ModelSettings,
+    Optimiser,
+    PretrainConfig,
+    Selection,
+    check_settings,
+)
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "pretrain"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_is_valid_and_the_large_ones_hold_the_papers_protocol(path):
+    config = load_config(PretrainConfig, path)
+    check_settings(config)
+    with torch.device("meta"):
+        build_model(config.model.name, len(config.classes), **config.model.options())
+    if path.stem in DEPTHS:
+        assert config == PretrainConfig(model=ModelSettings(path.stem))
+        assert (config.epochs, config.batch_size, config.selection.rule) == (60, 256, "last")
+        optimiser = config.optimiser
+        assert (optimiser.lr, optimiser.weight_decay, optimiser.step, optimiser.factor) == (
+            0.01,
+            0.001,
+            20,
+            0.1,
+        )
+        assert config.classes == ("angry", "neutral", "happy", "sad")
+        assert config.front_end.framing.name == "65ms"
+
+
+def test_there_is_a_config_for_each_network_of_the_paper():
+    assert set(DEPTHS) <= {path.stem for path in CONFIGS.glob("*.yaml")}
+
+
+def test_a_setting_of_the_model_can_be_overridden():
+    config = load_config(PretrainConfig, None, {"model.width": "0.5", "model.blocks": "[1, 2, 1, 1]"})
+    assert config.model.options() == {"width": 0.5, "blocks": [1, 2, 1, 1]}
+
+
+def test_an_unknown_setting_is_named_with_the_nearest():
+    with pytest.raises(BadInput, match=r"optimiser\.momentun.*optimiser\.momentum"):
+        load_config(PretrainConfig, None, {"optimiser.momentun": "0"})
+
+
+def test_what_does_not_change_the_result_is_no_part_of_the_protocol():
+    free = PretrainConfig(workers=2, store="elsewhere", checkpoint_every=7)
+    assert free.protocol() == PretrainConfig().protocol()
+    assert PretrainConfig(seed=1).protocol() != PretrainConfig().protocol()
+
+
+def test_all_bad_values_are_listed_at_once():
+    config = PretrainConfig(
+        classes=("angry", "angry"),
+        epochs=0,
+        batch_size=1,
+        accumulate=0,
+        seed=-1,
+        workers=-1,
+        checkpoint_every=-1,
+        cropping=Cropping(0.0),
+        optimiser=Optimiser(lr=0, momentum=1, weight_decay=-1, step=0, factor=0),
+        selection=Selection("inner", 0.9),
+        augment=Augment(-1, -1),
+    )
+    with pytest.raises(BadInput) as caught:
+        check_settings(config)
+    named = {fault.where.removeprefix("setting ") for fault in caught.value.faults}
+    assert named == {
+        *("classes", "epochs", "batch_size", "accumulate", "seed", "workers", "checkpoint_every"),
+        *("cropping.seconds", "optimiser.lr", "optimiser.momentum", "optimiser.weight_decay"),
+        *("optimiser.step", "optimiser.factor", "selection.share", "augment.freq_mask", "augment.time_mask"),
+    }

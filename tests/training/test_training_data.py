@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sertransfer.errors import BadInput
+from sertransfer.training.data import Plan, TrainingBatches, plan_epoch, plan_evaluation
+
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=70)
+
+
+@given(LENGTHS, st.integers(2, 9), st.integers(1, 40), st.booleans(), st.integers(0, 3))
+def test_an_epoch_holds_each_item_once_in_even_batches_and_windows_lie_inside(
+    lengths, batch_size, longest, pad, epoch
+):
+    frames = np.array(lengths)
+    plans = plan_epoch(frames, batch_size=batch_size, longest=longest, pad=pad, seed=1, epoch=epoch)
+    assert sorted(np.concatenate([plan.items for plan in plans]).tolist()) == list(range(len(frames)))
+    sizes = [len(plan.items) for plan in plans]
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+    for plan in plans:
+        own = frames[plan.items]
+        assert plan.frames == (longest if pad else min(longest, own.min()))
+        assert (plan.starts >= 0).all()
+        assert (plan.starts + np.minimum(plan.frames, own) <= own).all()
+
+
+def test_an_epoch_is_keyed_by_seed_and_epoch():
+    def plan(seed, epoch):
+        plans = plan_epoch(np.full(40, 30), batch_size=8, longest=10, pad=True, seed=seed, epoch=epoch)
+        return [(part.items.tolist(), part.starts.tolist()) for part in plans]
+
+    assert plan(0, 0) == plan(0, 0)
+    assert plan(0, 0) != plan(0, 1)
+    assert plan(0, 0) != plan(1, 0)
+
+
+def test_windows_reach_both_ends_of_an_utterance():
+    starts = set()
+    for epoch in range(60):
+        for plan in plan_epoch(np.full(10, 14), batch_size=5, longest=10, pad=False, seed=0, epoch=epoch):
+            starts |= set(plan.starts.tolist())
+    assert starts == {0, 1, 2, 3, 4}
+
+
+def test_batches_without_padding_hold_items_of_like_length():
+    frames = np.random.default_rng(0).integers(10, 100, 400)
+    cut = sum(
+        int((frames[plan.items] - plan.frames).sum())
+        for plan in plan_epoch(frames, batch_size=10, longest=1000, pad=False, seed=0, epoch=0)
+    )
+    assert cut < 0.15 * frames.sum()  # in batches drawn at random it is four fifths
+
+
+@given(LENGTHS, st.integers(1, 9), st.integers(1, 40), st.booleans())
+def test_evaluation_batches_have_equal_frames_and_a_bounded_size(lengths, batch_size, longest, pad):
+    frames = np.array(lengths)
+    plans = plan_evaluation(frames, batch_size=batch_size, longest=longest, pad=pad)
+    assert sorted(np.concatenate([plan.items for plan in plans]).tolist()) == list(range(len(frames)))
+    for plan in plans:
+        assert (plan.starts == 0).all()
+        assert plan.frames == longest if pad else (frames[plan.items] == plan.frames).all()
+        assert len(plan.items) == 1 or len(plan.items) * plan.frames <= batch_size * longest
+
+
+def test_a_batch_holds_the_windows_and_zeros_behind_what_is_short(utterances):
+    data = utterances([5, 12])
+    features, targets, items = data[Plan(np.array([1, 0]), np.array([2, 0]), 8)]
+    assert features.shape == (2, 1, 8, 8)
+    assert features.dtype == torch.float32
+    np.testing.assert_array_equal(features[0, 0], data.store.features[1][:, 2:10])
+    np.testing.assert_array_equal(features[1, 0, :, :5], data.store.features[0])
+    assert not features[1, 0, :, 5:].any()
+    assert targets.tolist() == items.tolist() == [1, 0]
+
+
+def stream(data, **options):
+    return TrainingBatches(data, batch_size=3, longest=12, pad=False, seed=4, **options)
+
+
+def contents(batches):
+    return [(batch.items.tolist(), batch.features.double().sum().item()) for batch in batches]
+
+
+def test_worker_processes_change_nothing(utterances):
+    data = utterances(range(5, 25))
+    assert contents(stream(data, workers=2)) == contents(stream(data))
+
+
+def test_a_stream_goes_on_where_another_stood(utterances):
+    data = utterances(range(5, 25))
+    whole = stream(data)
+    expected = contents(whole) + contents(whole) + contents(whole)
+    assert len(whole) == 7
+    for stop in (0, 3, 7, 8, 14):
+        first = stream(data)
+        taken = []
+        while len(taken) < stop:
+            for batch in first:
+                taken += contents([batch])
+                if len(taken) == stop:
+                    break
+        second = stream(data)
+        second.load_state_dict(first.state_dict())
+        while len(taken) < 21:
+            taken += contents(second)
+        assert taken == expected, stop
+
+
+def test_a_stream_of_other_utterances_is_refused(utterances):
+    state = stream(utterances([5, 6, 7])).state_dict()
+    with pytest.raises(BadInput, match="start over"):
+        stream(utterances([5, 6, 8])).load_state_dict(state)

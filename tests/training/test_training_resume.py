@@ -1,0 +1,196 @@
+"""A killed run ends with the very weights of an undisturbed one."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sertransfer.errors import BadInput
+from sertransfer.manifest import write_manifest
+from sertransfer.models.checkpoint import read_checkpoint
+from sertransfer.run_folder import RunFolder
+from sertransfer.training.classifier import Classifier
+from sertransfer.training.fitting import RESUME_POINT, build_network, train_network
+from sertransfer.training.pretrain import pretrain
+from sertransfer.training.resume import AtomicCheckpointIO
+from sertransfer.training.settings import Augment, ModelSettings, Optimiser, PretrainConfig, Selection
+
+SPEAKERS = [f"s{item // 4}" for item in range(28)]
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def train(folder, config, data, monkeypatch, *, batches=10**9):
+    """Train in *folder*; the process "dies" before batch number *batches*."""
+    begun = []
+    start = Classifier.on_train_batch_start
+
+    def counted(self, batch, batch_idx):
+        if len(begun) == batches:
+            raise Killed
+        begun.append((self.trainer.current_epoch, batch_idx))
+        start(self, batch, batch_idx)
+
+    with monkeypatch.context() as patched, RunFolder(folder).claim({}, {}) as run:
+        patched.setattr(Classifier, "on_train_batch_start", counted)
+        network = build_network(config)
+        try:
+            return train_network(config, network, data, SPEAKERS, run, progress=False), begun
+        except Killed:
+            return None, begun
+
+
+def curve(folder):
+    return [line.rsplit(",", 1)[0] for line in (folder / "epochs.csv").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("options", "kills"),
+    [
+        ({"checkpoint_every": 1}, (3, 7, 8)),
+        ({"checkpoint_every": 2, "accumulate": 2, "workers": 1}, (6, 7, 13)),
+        ({"checkpoint_every": 0, "selection": Selection("inner", 0.2)}, (2, 6, 9)),
+    ],
+    ids=["each step", "accumulated", "inner"],
+)
+def test_a_run_killed_at_any_batch_resumes_to_the_same_weights(
+    options, kills, utterances, probe_model, monkeypatch, tmp_path
+):
+    config = PretrainConfig(
+        model=ModelSettings(probe_model),
+        epochs=3,
+        batch_size=4,
+        optimiser=Optimiser(lr=0.1, step=1),
+        augment=Augment(3, 5),
+        class_weights="balanced",
+        **options,
+    )
+    data = utterances(np.random.default_rng(0).integers(5, 20, 28))
+    expected, begun = train(tmp_path / "whole", config, data, monkeypatch)
+    initial = build_network(config).state_dict()
+    assert any(not torch.equal(initial[name], value) for name, value in expected.state.items())
+    for kill in kills:
+        folder = tmp_path / f"killed {kill}"
+        assert train(folder, config, data, monkeypatch, batches=kill)[0] is None
+        resumed, rest = train(folder, config, data, monkeypatch)
+        assert len(rest) < len(begun) or kill < 3
+        assert begun[-len(rest) :] == rest
+        for name, value in expected.state.items():
+            assert torch.equal(resumed.state[name], value), (kill, name)
+        assert resumed.selection == expected.selection
+        assert curve(folder) == curve(tmp_path / "whole")
+
+
+CHILD = """
+import os, pathlib, signal, sys
+import torch
+sys.path.insert(0, {tests!r})
+import conftest
+from sertransfer.manifest import read_manifest
+from sertransfer.training.classifier import Classifier
+from sertransfer.training.pretrain import pretrain
+from sertransfer.training.settings import PretrainConfig
+
+torch.set_num_threads(1)
+batches, saves = {batches}, {saves}
+begin, save = Classifier.on_train_batch_start, torch.save
+
+def begin_or_die(self, batch, batch_idx):
+    global batches
+    batches -= 1
+    if batches < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    begin(self, batch, batch_idx)
+
+def save_or_die(value, path):
+    global saves
+    saves -= 1
+    save(value, path)
+    if saves < 0:
+        whole = pathlib.Path(path).read_bytes()
+        pathlib.Path(path).write_bytes(whole[: len(whole) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Classifier.on_train_batch_start, torch.save = begin_or_die, save_or_die
+config = conftest.tone_config()
+pretrain(config, read_manifest({manifest!r}), pathlib.Path({run_dir!r}), progress=False)
+"""
+
+
+def run_until_killed(manifest, run_dir, *, batches=10**9, saves=10**9):
+    code = CHILD.format(
+        tests=str(Path(__file__).parent),
+        manifest=str(manifest),
+        run_dir=str(run_dir),
+        batches=batches,
+        saves=saves,
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    return child
+
+
+def test_a_run_killed_by_the_system_inside_an_epoch_and_while_saving_ends_the_same(tmp_path, tones, config):
+    manifest = tones(tmp_path / "corpus")
+    write_manifest(manifest, tmp_path / "manifest.csv")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        expected = pretrain(config, manifest, tmp_path / "whole", progress=False)
+        broken = tmp_path / "killed"
+        run_until_killed(tmp_path / "manifest.csv", broken, batches=4)  # inside the second epoch
+        run_until_killed(tmp_path / "manifest.csv", broken, saves=1)  # while its end is being saved
+        assert (broken / "checkpoints" / RESUME_POINT).is_file()
+        assert not (broken / "metrics.json").exists()
+        metrics = pretrain(config, manifest, broken, progress=False)
+    finally:
+        torch.set_num_threads(threads)
+    states = [
+        read_checkpoint(folder / "checkpoints" / "model.safetensors").state
+        for folder in (tmp_path / "whole", broken)
+    ]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+    assert metrics == expected
+
+
+def test_a_resume_point_that_can_not_be_read_says_what_to_do(tmp_path):
+    path = tmp_path / RESUME_POINT
+    checkpoints = AtomicCheckpointIO()
+    checkpoints.save_checkpoint({"weights": torch.ones(2), "step": 3}, path)
+    assert checkpoints.load_checkpoint(path)["step"] == 3
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadInput, match="remove it to train from the start"):
+        checkpoints.load_checkpoint(path)
+    checkpoints.remove_checkpoint(path)
+    assert not path.exists()
+
+
+def test_a_resume_point_executes_nothing(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "harm",)
+
+    torch.save({"state": Harmful()}, tmp_path / RESUME_POINT)
+    with pytest.raises(BadInput, match="can not be read"):
+        AtomicCheckpointIO().load_checkpoint(tmp_path / RESUME_POINT, weights_only=False)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_failed_save_leaves_the_last_good_point(tmp_path):
+    path = tmp_path / RESUME_POINT
+    checkpoints = AtomicCheckpointIO()
+    checkpoints.save_checkpoint({"step": 1}, path)
+    with pytest.raises(AttributeError):
+        checkpoints.save_checkpoint({"step": lambda: 2}, path)
+    assert checkpoints.load_checkpoint(path) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
