@@ -139,8 +139,12 @@ def as_text(value: Any) -> str:
         return ", ".join(f"{key}: {as_text(entry)}" for key, entry in value.items())
     if isinstance(value, list | tuple):
         more = f", and {len(value) - _SHOWN} more" if len(value) > _SHOWN else ""
-        return ", ".join(as_text(entry) for entry in value[:_SHOWN]) + more or "none"
+        return ", ".join(_nested(entry) for entry in value[:_SHOWN]) + more or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _nested(value: Any) -> str:
+    return f"({as_text(value)})" if isinstance(value, list | tuple | Mapping) else as_text(value)
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:

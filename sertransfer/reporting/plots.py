@@ -26,7 +26,6 @@ INK = "#22262b"
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#8c6d31")
-NEGATIVE, POSITIVE = COLOURS[0], COLOURS[1]
 
 _SUFFIXES = (".png", ".svg")
 
@@ -143,13 +142,16 @@ def plot_learning_curves(epochs: pd.DataFrame | str | Path, path: str | Path) ->
     _write(figure, path)
 
 
-def plot_subject_scores(subjects: pd.DataFrame, threshold: float, path: str | Path) -> None:
+def plot_subject_scores(
+    subjects: pd.DataFrame, threshold: float, path: str | Path, *, classes: Sequence[str] = ()
+) -> None:
     """Draw each subject's score, sorted, coloured by its label, with the threshold of the decision.
 
     Args:
         subjects: Columns ``subject, label, score``, and ``undecided`` if there are such.
         threshold: From this score on the decision is positive.
         path: PNG or SVG to write.
+        classes: Order of the labels in colour and legend; otherwise that of their appearance.
 
     Raises:
         BadInput: If *path* has another suffix.
@@ -157,11 +159,11 @@ def plot_subject_scores(subjects: pd.DataFrame, threshold: float, path: str | Pa
     table = subjects.sort_values("score", kind="stable").reset_index(drop=True)
     figure, axes = _figure(min(2.5 + 0.2 * len(table), 12), 3.4)
     axes.axhline(threshold, color=INK, linewidth=1, linestyle="--", label=f"threshold {threshold:.3g}")
-    labels = list(dict.fromkeys(subjects["label"].astype(str)))
+    labels = list(dict.fromkeys([*classes, *subjects["label"].astype(str)]))
     undecided = _flags(table)
-    for number, label in enumerate(sorted(labels, key=lambda name: (not name.startswith("not "), name))):
+    for number, label in enumerate(labels):
         chosen = (table["label"].astype(str) == label).to_numpy()
-        style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "s": 34}
+        colour = COLOURS[number % len(COLOURS)]
         marker = "os^D"[number % 4]
         for rows, fill in ((chosen & ~undecided, True), (chosen & undecided, False)):
             if rows.any():
@@ -170,9 +172,9 @@ def plot_subject_scores(subjects: pd.DataFrame, threshold: float, path: str | Pa
                     table["score"][rows],
                     marker=marker,
                     label=_plain(label) + ("" if fill else " (undecided)"),
-                    facecolors=style["color"] if fill else "none",
-                    edgecolors=style["color"],
-                    s=style["s"],
+                    facecolors=colour if fill else "none",
+                    edgecolors=colour,
+                    s=34,
                 )
     axes.set_ylim(-0.04, 1.04)
     axes.set_ylabel("score")
@@ -210,7 +212,7 @@ def plot_roc(truth: ArrayLike, scores: ArrayLike, path: str | Path, *, title: st
     false_alarms, hits = roc_points(positive, values)
     figure, axes = _figure(4.2, 3.8)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="chance")
-    axes.plot(false_alarms, hits, color=POSITIVE, label=f"AUROC {area:.3f}")
+    axes.plot(false_alarms, hits, color=COLOURS[1], label=f"AUROC {area:.3f}")
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("sensitivity")
     _legend(axes)

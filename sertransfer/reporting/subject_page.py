@@ -99,7 +99,7 @@ def _plots(
         draw(
             folder / "plots" / "subjects.svg",
             "Score of each subject, sorted, with the threshold of the decision.",
-            lambda path: plots.plot_subject_scores(subjects, threshold, path),
+            lambda path: plots.plot_subject_scores(subjects, threshold, path, classes=classes),
         ),
     ]
     for table, what in ((subjects, "subjects"), (sentences, "sentences")):

@@ -175,8 +175,10 @@ def write_probe(probe: LinearProbe, path: Path) -> None:
         "intercept": np.array([probe.intercept]),
         "slope": np.array([probe.slope]),
     }
+    # one key only: several are written in an order that changes from run to run
+    about = json.dumps({"format": _FORMAT, "about": probe.about})
     with atomic_path(path) as temporary:
-        save_file(arrays, temporary, {"format": _FORMAT, "about": json.dumps(probe.about)})
+        save_file(arrays, temporary, {"probe": about})
 
 
 def read_probe(path: Path) -> LinearProbe:
@@ -187,9 +189,9 @@ def read_probe(path: Path) -> LinearProbe:
     """
     try:
         with safe_open(path, framework="np") as stored:
-            metadata = stored.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise ValueError(f"format {metadata.get('format')!r}")
+            metadata = json.loads((stored.metadata() or {})["probe"])
+            if metadata["format"] != _FORMAT:
+                raise ValueError(f"format {metadata['format']!r}")
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
         return LinearProbe(
             arrays["mean"],
@@ -197,12 +199,12 @@ def read_probe(path: Path) -> LinearProbe:
             arrays["weights"],
             float(arrays["intercept"][0]),
             float(arrays["slope"][0]),
-            json.loads(metadata["about"]),
+            metadata["about"],
         )
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise bad_input(
             path,
-            found=f"no probe that can be read ({error})",
+            found=f"no probe that can be read ({type(error).__name__}: {error})",
             expected="checkpoints/probe.safetensors of a finished run",
             remedy="run 'sertransfer transfer' again",
         ) from None
