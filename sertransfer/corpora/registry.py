@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sertransfer.corpora import csv_corpus, daic_woz, emodb, lssed
+from sertransfer.corpora import (
+    afew,
+    aibo,
+    crema_d,
+    csv_corpus,
+    daic_woz,
+    e_daic,
+    emodb,
+    enterface,
+    iemocap,
+    lssed,
+    meld,
+    ravdess,
+    rml,
+)
 from sertransfer.errors import Faults, choose
 from sertransfer.manifest import Manifest
 
@@ -60,3 +74,16 @@ register(
 )
 register(Corpus("emodb", "EmoDB, ten German actors, seven acted emotions", emodb.Options, emodb.read))
 register(Corpus("csv", "a corpus of your own, one row an utterance", csv_corpus.Options, csv_corpus.read))
+register(
+    Corpus("iemocap", "IEMOCAP, ten actors in acted dialogue, ten emotions", iemocap.Options, iemocap.read)
+)
+register(Corpus("meld", "MELD, the series Friends, seven emotions (video)", meld.Options, meld.read))
+register(
+    Corpus("enterface", "eNTERFACE'05, acted clips, six emotions (video)", enterface.Options, enterface.read)
+)
+register(Corpus("rml", "RML, eight speakers in six languages, six emotions (video)", rml.Options, rml.read))
+register(Corpus("afew", "AFEW, clips from films, seven emotions (video)", afew.Options, afew.read))
+register(Corpus("aibo", "FAU-AIBO, 51 German children, five or two classes", aibo.Options, aibo.read))
+register(Corpus("ravdess", "RAVDESS, 24 actors, eight acted emotions", ravdess.Options, ravdess.read))
+register(Corpus("crema-d", "CREMA-D, 91 actors, six acted emotions", crema_d.Options, crema_d.read))
+register(Corpus("e-daic", "E-DAIC, 275 clinical interviews with PHQ-8 scores", e_daic.Options, e_daic.read))

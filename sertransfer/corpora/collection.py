@@ -1,0 +1,190 @@
+"""What the readers of emotional-speech corpora share: from the files that were found to a manifest.
+
+A reader walks through its layout and adds what it finds to a :class:`Collection`, which does the rest in
+one order: labels by the corpus's own names, ``label_map``, split over all of them, then the task merges
+names and leaves labels out (so the four-class sets are part of the eleven-class ones), and the audio last
+(a damaged file that is skipped moves no other utterance to another split).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sertransfer.corpora import labels
+from sertransfer.corpora.assemble import check_choices, leave_out, leave_out_labels
+from sertransfer.corpora.division import CollectionOptions, describe_division, divide
+from sertransfer.corpora.headers import check_headers
+from sertransfer.corpora.tabular import records
+from sertransfer.corpora.video import extract_audio
+from sertransfer.errors import Faults, nearest
+from sertransfer.manifest import AudioSource, Manifest, make_table
+
+_COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender", "age", "corpus")
+
+
+@dataclass(frozen=True)
+class Emotions:
+    """A corpus's labels.
+
+    Attributes:
+        names: The corpus's code -> its name, as in LSSED where LSSED has such a class, else the corpus's own.
+        merged: Task -> {name: class of that task}, for names that are not classes of LSSED themselves or
+            that a task of fewer classes counts to another. A name that is neither is left out.
+    """
+
+    names: Mapping[str, str]
+    merged: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+class Collection:
+    """The utterances of a corpus, as they are found.
+
+    Args:
+        corpus: Name of the corpus.
+        root: The corpus root.
+        options: The corpus's options; a value that is not among an option's choices is refused.
+        emotions: The corpus's labels.
+        faults: Receives every fault.
+
+    Raises:
+        BadInput: If an option has no valid value.
+    """
+
+    def __init__(
+        self, corpus: str, root: Path, options: CollectionOptions, emotions: Emotions, faults: Faults
+    ) -> None:
+        check_choices(options)
+        self.corpus, self.root, self.options, self.faults = corpus, root, options, faults
+        self.notes: dict[str, Any] = {"task": options.task, "assumptions": [], "errata": [], "left_out": []}
+        self._emotions = emotions
+        self._mapping = labels.parse_mapping(options.label_map, "label_map")
+        self._check_mapping()
+        self._rows: list[dict[str, Any]] = []
+        self._sources: dict[str, Path] = {}
+        self._first: dict[str, str] = {}
+
+    def assume(self, text: str) -> None:
+        """Note an assumption."""
+        self.notes["assumptions"].append(text)
+
+    def leave_out(self, item: object, reason: str) -> None:
+        """Note an item that a rule leaves out; a path is named relative to the root."""
+        shown = item.relative_to(self.root) if isinstance(item, Path) else item
+        self.notes["left_out"].append({"item": str(shown), "reason": reason})
+
+    def bad(self, where: object, found: str, expected: str, remedy: str) -> None:
+        """Add the fault of an item that can be left out."""
+        self.faults.add(where, found=found, expected=expected, remedy=remedy, skippable=True)
+
+    def folders(self, folder: Path) -> list[Path]:
+        """Return the folders in *folder* by name, without hidden ones."""
+        return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+
+    def recordings(self, folder: Path, suffix: str) -> Iterator[Path]:
+        """Yield the files of *folder* with the ending *suffix*, in any case; other files are left out."""
+        for path in sorted(folder.iterdir()):
+            if path.is_dir():
+                continue
+            if path.suffix.lower() == suffix and not path.name.startswith("."):
+                yield path
+            else:
+                self.leave_out(path, f"not a recording ({suffix})")
+
+    def add(
+        self, where: object, source: Path, *, id: str, audio: str, speaker: str, code: str, **more: str
+    ) -> None:
+        """Add an utterance; an unknown label, or an id for the second time, is its fault.
+
+        Args:
+            where: File, or file and row, for the messages.
+            source: The recording: the audio itself, or a video that it is to be extracted from.
+            id: Of the utterance.
+            audio: Relative to the manifest's root.
+            speaker: Who speaks.
+            code: The label, as the corpus writes it.
+            more: Further columns.
+        """
+        if code not in self._emotions.names:
+            self.bad(
+                where,
+                f"label '{code}'",
+                f"an emotion of {self.corpus}",
+                nearest(code, self._emotions.names),
+            )
+        elif id in self._first:
+            self.bad(
+                where,
+                f"utterance '{id}' again (first in {self._first[id]})",
+                "each utterance once",
+                "rename or remove one of the two",
+            )
+        else:
+            self._first[id] = str(where)
+            self._sources[audio] = source
+            name = self._emotions.names[code]
+            row = {"id": id, "audio": audio, "speaker": speaker, "label": name, "corpus": self.corpus}
+            self._rows.append({"split": "", "gender": "", "age": "", **row, **more})
+
+    def manifest(self, *, whole: int = 0, audio_folder: str | None = None) -> Manifest:
+        """Return the manifest of what was added.
+
+        Args:
+            whole: Utterances that the whole corpus has; fewer are noted. 0 = not known.
+            audio_folder: Folder for the audio of a video corpus, which then is the manifest's root;
+                ``None`` where the recordings are audio.
+        """
+        if whole and len(self._rows) != whole:
+            self.assume(f"the whole corpus has {whole} utterances; {len(self._rows)} are here")
+        rows = pd.DataFrame(self._rows, columns=None if self._rows else list(_COLUMNS))
+        rows["start"] = rows["end"] = float("nan")
+        mapped = rows["label"].map(lambda name: self._mapping.get(name, name)).astype(object)
+        rows = leave_out(rows.assign(label=mapped), mapped == "", "label is mapped to nothing", self.notes)
+        rows = rows.assign(split=divide(rows, self.options, self.faults))
+        merged = self._emotions.merged.get(self.options.task, {})
+        rows["label"] = rows["label"].map(lambda name: merged.get(name, name)).astype(object)
+        if self.options.task != "all":
+            rows = leave_out_labels(rows, self.options.task, self.notes)
+        rows, root = self._with_audio(rows, audio_folder)
+        self.notes["split"] = describe_division(rows, self.options)
+        return Manifest(make_table(records(rows)), root, self.notes)
+
+    def _with_audio(self, rows: pd.DataFrame, audio_folder: str | None) -> tuple[pd.DataFrame, Path]:
+        """Return the rows whose recording is sound, and the folder that ``audio`` is relative to."""
+        sources = {audio: self._sources[audio] for audio in rows["audio"].unique()}
+        if len(sources) > 1 and not any(source.is_file() for source in sources.values()):
+            self.faults.add(
+                self.root,
+                found=f"none of {len(sources)} recordings, such as {next(iter(sources.values()))}",
+                expected="the recordings that the tables name",
+                remedy="check the corpus root, and that the recordings are unpacked",
+            )
+            return rows, self.root
+        root = self.root
+        if audio_folder is not None:
+            root = Path(audio_folder)
+            sound = extract_audio(
+                sources, audio_folder, corpus=self.corpus, corpus_root=self.root, faults=self.faults
+            )
+            rows = rows[rows["audio"].isin(list(sound))]
+            sources = {audio: root / audio for audio in sound}
+        places = {audio: AudioSource(source) for audio, source in sources.items()}
+        return check_headers(rows, places, None, self.faults), root
+
+    def _check_mapping(self) -> None:
+        own = sorted({*self._emotions.names.values()} - {""})
+        known = [*labels.CLASSES, *(name for name in own if name not in labels.CLASSES)]
+        for source, target in self._mapping.items():
+            what = f" in '{source}={target}'"
+            if source not in own:
+                self._unknown(f"'{source}'{what}", f"a label of {self.corpus}", nearest(source, own))
+            if target and target not in known:
+                expected = f"a class of LSSED, a label of {self.corpus}, or nothing"
+                self._unknown(f"'{target}'{what}", expected, nearest(target, known))
+
+    def _unknown(self, found: str, expected: str, remedy: str) -> None:
+        self.faults.add("option label_map", found=found, expected=expected, remedy=remedy)

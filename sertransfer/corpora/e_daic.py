@@ -1,0 +1,226 @@
+"""E-DAIC (AVEC 2019): 275 clinical interviews, those of DAIC-WOZ among them, cut into sentences.
+
+Layout::
+
+    <root>/labels/{train,dev,test}_split.csv       Participant_ID, Gender, PHQ_Binary, PHQ_Score, ...
+    <root>/data/<id>_P/<id>_AUDIO.wav              or all of a session in data/<id>_P.tar.gz
+    <root>/data/<id>_P/<id>_Transcript.csv         Start_Time, End_Time, Text, Confidence: participant only
+
+Identity: as in DAIC-WOZ, the ``speaker`` of session 300 is ``daic300``, on purpose: sessions 300 to 492 are
+in both corpora, in different splits, so a check for subjects on both sides of a split holds across them.
+
+The manifest's root is the corpus root; where audio had to be extracted from archives, it is the audio folder,
+and sessions that lie unpacked in the corpus are named relative to that.
+
+Source: Ringeval et al., "AVEC 2019 workshop and challenge", 2019.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sertransfer.corpora.daic_errata import ErrataLog, Erratum
+from sertransfer.corpora.daic_interview import Interview, InterviewReader
+from sertransfer.corpora.daic_segments import Rules
+from sertransfer.corpora.daic_splits import Subject
+from sertransfer.corpora.daic_woz import FRAME
+from sertransfer.corpora.e_daic_sessions import EDaicSession, SessionOpener, find_sessions
+from sertransfer.corpora.e_daic_splits import SPLITS, SplitReader, split_file
+from sertransfer.corpora.roots import check_root
+from sertransfer.corpora.video import open_audio_folder
+from sertransfer.errors import Faults
+from sertransfer.manifest import Manifest, make_table
+
+CORPUS = "e-daic"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How E-DAIC is read; the interviewer's speech is not in its transcripts, so overlaps are not known.
+
+    Attributes:
+        audio_folder: Folder, outside the corpus, for the audio of sessions that are there only as tar.gz.
+        without_errata: Errata of DAIC-WOZ to switch off, by name (``interruption-373``), kind
+            (``interruption``, ``label``) or ``all``. Those about its transcripts do not apply here.
+        merge: Merge consecutive rows.
+        merge_gap: Longest silence in seconds that merging bridges.
+        minimum: Shortest utterance in seconds; the default is one frame.
+        keep_nonverbal: Keep rows of nothing but non-verbal (``<laughter>``) or unclear (``xxx``) marks.
+        keep_text: Keep what was said, in a column ``text``. It is clinical data: off by default.
+        female_code: Which Gender code, 0 or 1, means female, in copies that have codes and not words.
+        level_normalise: Write a gain per session that brings the participant's rows to one level.
+        level_dbfs: That level: RMS in dB of full scale.
+    """
+
+    audio_folder: str = ""
+    without_errata: tuple[str, ...] = ()
+    merge: bool = False
+    merge_gap: float = 1.0
+    minimum: float = FRAME
+    keep_nonverbal: bool = False
+    keep_text: bool = False
+    female_code: int = 0
+    level_normalise: bool = False
+    level_dbfs: float = -26.0
+
+
+class _Errata(ErrataLog):
+    """The errata of DAIC-WOZ that hold here: E-DAIC's transcripts are others, without an interviewer."""
+
+    def find(self, kind: str, session: int) -> Erratum | None:
+        if kind == "no-interviewer":
+            return Erratum(kind, session, "no transcript of E-DAIC has interviewer rows")
+        return None if kind == "shift" else super().find(kind, session)
+
+
+def read(root: Path, options: Options, faults: Faults) -> Manifest:
+    """Read the corpus at *root*; with faults, the manifest holds what could be read all the same.
+
+    Raises:
+        BadInput: If the root is not one of E-DAIC.
+    """
+    root = Path(root)
+    layout = "labels/train_split.csv (also dev, test) and data/, in it 300_P/ or 300_P.tar.gz and so on"
+    check_root(root, _is_root, layout)
+    errata = _Errata(options.without_errata, faults)
+    _check(options, faults)
+    subjects, named = SplitReader(options.female_code, errata, faults).read(root)
+    sessions = find_sessions(root)
+    if not sessions:
+        remedy = "put the sessions there, unpacked or as tar.gz"
+        faults.add(root / "data", found="no session", expected="300_P/ or 300_P.tar.gz ...", remedy=remedy)
+    folder = None
+    if options.audio_folder and open_audio_folder(options.audio_folder, CORPUS, root, faults):
+        folder = Path(options.audio_folder)
+    reading = _Reading(root, folder, options, errata, faults)
+    for subject in subjects if sessions else []:
+        reading.add(subject, sessions.get(subject.session, []))
+    for number in sorted(sessions.keys() - named):
+        reading.leave_out(f"{number}_P", "no split file names this session")
+    return reading.manifest()
+
+
+def _is_root(folder: Path) -> bool:
+    return any(split_file(folder, split).is_file() for split in SPLITS) or bool(find_sessions(folder))
+
+
+def _check(options: Options, faults: Faults) -> None:
+    sound = {
+        "merge_gap": (0 <= options.merge_gap < math.inf, "seconds from 0 on"),
+        "minimum": (0 <= options.minimum < math.inf, "seconds from 0 on"),
+        "female_code": (options.female_code in (0, 1), "0 or 1"),
+        "level_dbfs": (-120 <= options.level_dbfs <= 0, "a level from -120 to 0 dB of full scale"),
+    }
+    for name, (right, expected) in sound.items():
+        if not right:
+            found = f"'{getattr(options, name)}'"
+            faults.add(f"option {name}", found=found, expected=expected, remedy="correct the option")
+
+
+@dataclass
+class _Reading:
+    """What has been read so far."""
+
+    root: Path
+    audio_folder: Path | None
+    options: Options
+    errata: ErrataLog
+    faults: Faults
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    wavs: dict[str, Path] = field(default_factory=dict)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    channels: dict[str, int] = field(default_factory=dict)
+    cut_at_end: list[str] = field(default_factory=list)
+    extracted: bool = False
+
+    def __post_init__(self) -> None:
+        options = self.options
+        rules = Rules("keep", options.merge, options.merge_gap, options.minimum)
+        level = options.level_dbfs if options.level_normalise else None
+        self._reader = InterviewReader(rules, options.keep_nonverbal, level, self.errata, self.faults)
+        self._opener = SessionOpener(self.audio_folder, self.faults)
+
+    def leave_out(self, item: str, reason: str) -> None:
+        self.left_out.append({"item": item, "reason": reason})
+
+    def add(self, subject: Subject, containers: list[Path]) -> None:
+        """Read one session and add its utterances, or its faults."""
+        if not containers:
+            self.faults.add(
+                subject.where,
+                found=f"session {subject.session}, of which there is no folder or archive",
+                expected=f"{subject.session}_P or {subject.session}_P.tar.gz in {self.root / 'data'}",
+                remedy="download the session, or leave it out",
+                skippable=True,
+            )
+            return
+        session = self._opener.open(subject.session, containers)
+        interview = self._reader.read(subject.session, session) if session is not None else None
+        if session is None or interview is None:
+            return
+        for other in containers:
+            if other != session.container:
+                self.leave_out(other.name, f"the session is there twice; read from {session.container.name}")
+        self._take(subject, session, interview)
+
+    def _take(self, subject: Subject, session: EDaicSession, interview: Interview) -> None:
+        for erratum, rows in interview.errata:
+            if erratum.kind != "no-interviewer":
+                self.errata.record(erratum, rows)
+        name = f"{session.name}/{PurePosixPath(session.transcript or '').name}"
+        for line, reason in sorted(interview.left_out):
+            self.leave_out(f"{name}, row {line}", reason)
+        self.cut_at_end += [f"{name}, row {line}" for line in interview.cut_at_end]
+        if interview.channels != 1:
+            self.channels[session.name] = interview.channels
+        self.extracted |= session.archived
+        self.wavs[str(subject.session)] = session.audio_source.path
+        for utterance in interview.utterances:
+            part = f"-{utterance.part}" if utterance.part > 1 else ""
+            row: dict[str, Any] = {
+                "id": f"edaic{subject.session}-{utterance.line:04d}{part}",
+                "start": utterance.start,
+                "end": utterance.end,
+                "speaker": f"daic{subject.session}",
+                "label": subject.label,
+                "split": subject.split,
+                "gender": subject.gender,
+                "corpus": CORPUS,
+                "session": str(subject.session),
+                "phq8_score": subject.score,
+                "overlap": utterance.overlap,
+            }
+            if interview.gain is not None:
+                row["gain"] = interview.gain
+            if self.options.keep_text:
+                row["text"] = utterance.text
+            self.rows.append(row)
+
+    def manifest(self) -> Manifest:
+        root = self.audio_folder if self.extracted and self.audio_folder is not None else self.root
+        places = {
+            session: Path(os.path.relpath(wav.resolve(), root.resolve())).as_posix()
+            for session, wav in self.wavs.items()
+        }
+        rows = [{**row, "audio": places[row["session"]]} for row in self.rows]
+        female = self.options.female_code
+        notes = {
+            "corpus": CORPUS,
+            "options": asdict(self.options),
+            "split_files": [split_file(self.root, split).name for split in SPLITS],
+            "errata": self.errata.applied(),
+            "errata_off": self.errata.switched_off(),
+            "assumptions": [
+                f"where Gender is a code, {female} is female and {1 - female} is male (sources disagree)",
+                "a session is a subject, and DAIC-WOZ's session of the same number is the same subject",
+                "the audio of a session that DAIC-WOZ has too is the same, so its interruptions are cut out",
+            ],
+            "channels": self.channels,
+            "cut_at_end": self.cut_at_end,
+            "left_out": self.left_out,
+        }
+        return Manifest(make_table(rows), root, notes)
