@@ -264,7 +264,7 @@ def test_nothing_to_embed_is_an_error_even_when_skipping(manifest, tmp_path):
 def test_a_sentence_that_the_encoder_refuses_is_named(manifest, tmp_path):
     lengths = (manifest.table["end"] - manifest.table["start"]) * 16000
     shortest = manifest.table["id"][lengths.argmin()]
-    encoder = FakeEncoder(refuse_shorter=int(round(lengths.min())) + 1)
+    encoder = FakeEncoder(refuse_shorter=round(lengths.min()) + 1)
     stored = run(manifest, encoder, tmp_path, skip_bad=True)
     assert [entry["item"] for entry in stored.left_out] == [shortest]
     assert len(stored) == 11

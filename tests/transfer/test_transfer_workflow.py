@@ -26,7 +26,8 @@ NOTES = {
 STAGE_2_KEYS = {
     "sentence": {"n", "wa", "ua", "auroc"},
     "subject": {
-        "n", "wa", "ua", "wa_ci95", "ua_ci95", "f1", "macro_f1", "sensitivity", "specificity", "auroc", "confusion",
+        "n", "wa", "ua", "wa_ci95", "ua_ci95", "f1", "macro_f1",
+        "sensitivity", "specificity", "auroc", "confusion",
     },
     "majority": {"wa", "ua"},
 }  # fmt: skip

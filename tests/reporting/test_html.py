@@ -1,0 +1,279 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from sertransfer.errors import BadInput
+from sertransfer.reporting.html import write_report
+from sertransfer.reporting.page import as_text, entries, flat, left_out_lines, scored
+
+SUBJECT = {
+    "n": 3, "wa": 2 / 3, "ua": 0.75, "wa_ci95": [0.09, 0.99], "ua_ci95": None,
+    "f1": {"not depressed": 2 / 3, "depressed": None}, "f1_ci95": {"not depressed": [0.1, 0.9]},
+    "macro_f1": None, "sensitivity": 1.0, "specificity": 0.5, "auroc": 0.5, "confusion": [[1, 1], [0, 1]],
+    "classes": ["not depressed", "depressed"], "intervals": {"cluster": "speaker"},
+}  # fmt: skip
+STAGE_2 = {
+    "sentence": {"n": 4, "wa": 0.5, "ua": 0.5, "auroc": 0.6, "majority": {"wa": 0.75, "ua": 0.5}},
+    "subject": SUBJECT,
+    "majority": {"wa": 0.667, "ua": 0.5},
+    "split": "dev",
+    "encoder": "ser",
+    "mode": "probe",
+    "errata": ["409: label corrected", {"session": 318, "shift": 34.319917}],
+    "threshold": {"rule": "fixed", "value": 0.5},
+    "assumptions": {"gender": "1 = male"},
+    "left_out": {
+        "manifest": 7,
+        "embedding": [{"item": "300_1", "reason": "silent"}],
+        "undecided_subjects": [],
+    },
+    "generated": False,
+    "encoder_details": {
+        "model": "pyresnet152",
+        "provenance": {"train_speakers": [str(i) for i in range(50)]},
+    },
+    "undecided_rule": "by the rule",
+    "sertransfer": "0.1.0",
+}
+STAGE_1 = {
+    "utterance": {
+        "n": 4, "wa": 0.5, "ua": 0.5, "wa_ci95": [0.2, 0.8], "ua_ci95": [0.1, 0.9],
+        "confusion": [[1, 1], [1, 1]],
+        "classes": ["angry", "sad"], "recall": [0.5, None], "intervals_over": "speakers",
+    },
+    "majority": {"wa": 0.5, "ua": 0.5},
+    "split": "test",
+    "model": "pyresnet152",
+    "generated": False,
+    "left_out": {"labels": {"train": {"bored": 3}, "test": {}}, "audio": []},
+}  # fmt: skip
+SUBJECTS = (
+    "subject,split,label,score,prediction,sentences,undecided\n"
+    "300,dev,not depressed,0.9,depressed,2,False\n"
+    "301,dev,depressed,0.6,depressed,2,False\n"
+    "302,dev,not depressed,0.25,not depressed,0,True\n"
+)
+SENTENCES = "id,subject,split,label,score\na,300,dev,not depressed,0.9\nb,301,dev,depressed,0.6\n"
+
+
+class Page(HTMLParser):
+    """Collects text, tags and attributes; fails on tags that are not closed."""
+
+    VOID = frozenset({"meta", "br", "path", "use", "rect", "image"})
+
+    def __init__(self, source):
+        super().__init__()
+        self.stack, self.tags, self.attributes, self.words = [], [], [], []
+        self.feed(source)
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def make_run(folder, metrics, **files):
+    folder.mkdir(exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    defaults = {"subjects.csv": SUBJECTS, "sentences.csv": SENTENCES} if "subject" in metrics else {}
+    for name, text in {**defaults, **files}.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def report(folder):
+    return Page(write_report(folder).read_text())
+
+
+def test_stage_2(tmp_path):
+    folder = make_run(tmp_path / "run", STAGE_2, **{"config.yaml": "probe:\n  kind: logistic\n"})
+    page = report(folder)
+    for text in (
+        "depressed or not depressed: ser encoder, split dev",
+        "0.667 [0.090, 0.990]",
+        "undefined",
+        "majority class",
+        "paper, Table 6 (SER)",
+        "0.714",
+        "chosen on the development set",
+        "409: label corrected",
+        "session: 318, shift: 34.3199",
+        "gender: 1 = male",
+        "manifest: 7",
+        "item: 300_1, reason: silent",
+        "undecided subjects: none",
+        "right, undecided",
+        "by the rule",
+        "probe kind",
+        "and 30 more",
+        "sertransfer 0.1.0",
+    ):
+        assert text in page.text, text
+    assert "Generated data" not in page.text
+    assert page.tags.count("svg") == 4
+    names = {path.name for path in (folder / "plots").iterdir()}
+    assert names == {"confusion.svg", "subjects.svg", "roc_subjects.svg", "roc_sentences.svg"}
+
+
+def test_subjects_are_listed_from_the_highest_score(tmp_path):
+    text = report(make_run(tmp_path / "run", STAGE_2)).text
+    table = text[text.index("Every subject") :]
+    assert table.index("300") < table.index("301") < table.index("302")
+    assert re.search(r"300\s+not depressed\s+0.900\s+depressed\s+2\s+wrong", table)
+
+
+def test_stage_1(tmp_path):
+    epochs = "epoch,loss,train_wa\n1,2.0,0.3\n2,1.0,0.5\n"
+    page = report(make_run(tmp_path / "run", STAGE_1, **{"epochs.csv": epochs}))
+    for text in (
+        "Speech emotion recognition, pyresnet152, split test",
+        "0.500 [0.200, 0.800]",
+        "paper, Table 5",
+        "0.429",
+        "labels: train bored 3",
+        "audio: none",
+        "No correction was applied",
+    ):
+        assert text in page.text, text
+    assert page.tags.count("svg") == 2
+
+
+def test_stage_1_without_a_test_split_and_of_a_model_that_the_paper_does_not_have(tmp_path):
+    nothing = dict.fromkeys(["wa", "ua", "wa_ci95", "ua_ci95", "confusion"])
+    metrics = {
+        "utterance": {"n": 0, **nothing, "classes": ["angry", "sad"]},
+        "majority": {"wa": None, "ua": None},
+        "model": "small",
+    }
+    page = report(make_run(tmp_path / "run", metrics))
+    assert "paper" not in page.text
+    assert "undefined" in page.text
+    assert "Left out Nothing." in page.text
+    assert "svg" not in page.tags
+
+
+def test_generated_data_are_announced(tmp_path):
+    for name, metrics in (("one", STAGE_1), ("two", STAGE_2)):
+        page = report(make_run(tmp_path / name, {**metrics, "generated": True}))
+        assert "Generated data." in page.text
+        assert ("role", "alert") in page.attributes
+
+
+def test_one_class_has_no_roc(tmp_path):
+    folder = make_run(tmp_path / "run", {**STAGE_2, "encoder": "other"}, **{
+        "subjects.csv": SUBJECTS.replace(",depressed,0.6", ",not depressed,0.6"),
+        "sentences.csv": "id,subject,split,label,score\n",
+    })  # fmt: skip
+    metrics = {**STAGE_2, "encoder": "other", "sentence": {**STAGE_2["sentence"]}}
+    del metrics["sentence"]["majority"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    page = report(folder)
+    assert page.tags.count("svg") == 2
+    assert "Table 6" not in page.text
+
+
+def test_everything_is_escaped(tmp_path):
+    evil = "<script>alert(1)</script>"
+    metrics = json.loads(json.dumps(STAGE_2).replace("not depressed", evil).replace("silent", evil))
+    metrics |= {
+        "errata": [evil],
+        "assumptions": [evil],
+        "encoder": evil,
+        "split": evil,
+        "undecided_rule": evil,
+    }
+    metrics["encoder_details"] = {evil: evil}
+    files = {
+        "subjects.csv": SUBJECTS.replace("not depressed", evil).replace("300", evil),
+        "sentences.csv": SENTENCES.replace("not depressed", evil),
+        "config.yaml": json.dumps({evil: evil}),
+    }
+    folder = make_run(tmp_path / "run", metrics, **files)
+    page = report(folder)
+    assert "script" not in page.tags
+    assert evil in page.text
+    assert "<script" not in (folder / "report.html").read_text()
+
+
+def test_the_report_needs_nothing_from_outside(tmp_path):
+    source = write_report(make_run(tmp_path / "run", STAGE_2)).read_text()
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!\#|data:)""", source)
+    assert "url(http" not in source
+    assert "@import" not in source
+    assert "prefers-color-scheme: dark" in source
+    assert 'name="viewport"' in source
+    assert "#22262b" not in source.split("</style>", 1)[1]  # figures take the page's own colour
+    assert "currentColor" in source
+
+
+def test_the_report_can_be_made_again(tmp_path):
+    folder = make_run(tmp_path / "run", STAGE_1)
+    assert report(folder).text == report(folder).text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metrics.json", None, "finish the run first"),
+        ("metrics.json", "{", "broken JSON"),
+        ("metrics.json", "{}", r"keys \(none\)"),
+        ("metrics.json", "[]", r"keys \(none\)"),
+        ("metrics.json", '{"subject": {}, "split": "dev"}', "metrics without what a report needs"),
+        ("subjects.csv", None, "no table"),
+        ("subjects.csv", "", "no table"),
+        ("sentences.csv", "id,label\n", "no column score"),
+    ],
+)
+def test_a_folder_without_a_whole_run_is_refused(tmp_path, name, content, message):
+    folder = make_run(tmp_path / "run", STAGE_2)
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    with pytest.raises(BadInput, match=message):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_settings_that_can_not_be_read_do_not_stop_the_report(tmp_path):
+    page = report(make_run(tmp_path / "run", STAGE_1, **{"config.yaml": "a: [1"}))
+    assert "config.yaml can not be read" in page.text
+
+
+def test_values_as_text():
+    assert as_text({"a": 1, "b": [0.25, "x"]}) == "a: 1, b: 0.25, x"
+    assert as_text([[1, 2], [3, 4]]) == "(1, 2), (3, 4)"
+    assert as_text([]) == "none"
+    assert as_text(list(range(22))).endswith("19, and 2 more")
+    assert flat({"a": {"b_c": 1, "d": None}, "e": ""}) == {"a b c": "1"}
+    assert entries(None) == []
+    assert entries("one") == ["one"]
+    assert entries({"a": 1}) == ["a: 1"]
+    assert scored({"wa": None}, "wa") == "undefined"
+
+
+def test_what_was_left_out_is_counted_and_cut():
+    lines = left_out_lines({"audio": [{"item": str(index)} for index in range(25)], "rows": 0})
+    assert lines[0] == "audio: 25"
+    assert lines[1] == "item: 0"
+    assert lines[21:] == ["and 5 more, in metrics.json", "rows: none"]
+    assert left_out_lines({"labels": {"train": {}, "test": {"x": 2}}}) == ["labels: test x 2"]
