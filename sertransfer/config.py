@@ -7,6 +7,7 @@ Types are checked by jsonargparse; unknown keys are named with the nearest valid
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import json
 import warnings
@@ -154,6 +155,7 @@ def _keys(kind: Any, prefix: str = "") -> dict[str, Any]:
     return keys
 
 
+@functools.cache  # building one takes a tenth of a second, and every setting is checked by itself
 def _parser(kind: type) -> Any:
     from jsonargparse import ArgumentParser  # slow to import, and needed only where settings are read
 
@@ -173,7 +175,7 @@ def _complaint(kind: type, leaf: dict[str, Any]) -> str | None:
 
 
 def _build(kind: type[T], leaves: dict[str, Any]) -> T:
-    parser = _parser(kind)
+    parser = _parser(kind)  # type: ignore[arg-type]  # mypy takes type[T] for unhashable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         namespace = parser.parse_object({"settings": _nest(leaves)})
