@@ -35,6 +35,7 @@ def test_evaluation_repeats_the_scores_of_the_run(trained, tmp_path):
         evaluate(checkpoint, manifest, split="train", run_dir=tmp_path / "run", progress=False)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_training_speakers_are_known_to_the_checkpoint(trained, tmp_path):
     checkpoint, manifest, _ = trained
     metrics = evaluate(checkpoint, manifest, split="train", run_dir=tmp_path / "run", progress=False)
@@ -42,6 +43,7 @@ def test_the_training_speakers_are_known_to_the_checkpoint(trained, tmp_path):
     assert metrics["utterance"]["n"] == 24
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("pad", [False, True])
 def test_an_utterance_is_scored_as_the_encoder_of_stage_2_sees_it(trained, tmp_path, pad):
     path, manifest, _ = trained
@@ -58,6 +60,7 @@ def test_an_utterance_is_scored_as_the_encoder_of_stage_2_sees_it(trained, tmp_p
         np.testing.assert_allclose(found, expected, atol=2e-3)  # the store holds half precision
 
 
+@pytest.mark.usefixtures("no_report")
 def test_absent_classes_are_an_error_or_skipped_by_choice(trained, tmp_path):
     checkpoint, manifest, _ = trained
     table = manifest.table
@@ -70,6 +73,7 @@ def test_absent_classes_are_an_error_or_skipped_by_choice(trained, tmp_path):
         evaluate(checkpoint, fewer, split="dev", run_dir=tmp_path / "dev", progress=False)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_checkpoint_without_a_front_end_says_how_to_import_it(trained, tmp_path):
     path, manifest, _ = trained
     unknown = replace(read_checkpoint(path), front_end=None, cropping=None, provenance={})

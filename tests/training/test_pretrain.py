@@ -93,6 +93,7 @@ def test_a_finished_run_is_not_run_again(finished):
         pretrain(replace(config, epochs=9), manifest, run_dir, progress=False)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_an_inner_split_selects_and_shared_and_generated_are_said(tmp_path, tones, config):
     manifest = tones(tmp_path / "corpus", train=48)
     manifest.table.loc[manifest.table["speaker"] == "t0", "speaker"] = "s0"
@@ -112,6 +113,7 @@ def test_an_inner_split_selects_and_shared_and_generated_are_said(tmp_path, tone
     assert chosen["inner_ua"] == pytest.approx(best)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_bad_audio_stops_the_run_or_is_left_out_by_choice(tmp_path, tones, config):
     manifest = tones(tmp_path / "corpus", test=0)
     (tmp_path / "corpus" / "5.wav").write_bytes(b"no sound")
@@ -136,6 +138,7 @@ def test_a_manifest_without_training_rows_or_classes_is_refused(tmp_path, tones,
     assert len(caught.value.faults) == 2
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_class_absent_from_the_test_split_is_found_before_training(tmp_path, tones, config):
     manifest = tones(tmp_path / "corpus")
     table = manifest.table
