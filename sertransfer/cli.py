@@ -123,6 +123,7 @@ def _transfer(args: argparse.Namespace, overrides: Overrides) -> None:
     from sertransfer.config import load_config
     from sertransfer.encoders.registry import ENCODERS
     from sertransfer.manifest import read_manifest
+    from sertransfer.timebase import parse_framing
     from sertransfer.transfer.settings import TransferConfig
     from sertransfer.transfer.workflow import transfer
 
@@ -138,7 +139,7 @@ def _transfer(args: argparse.Namespace, overrides: Overrides) -> None:
         encoder=args.encoder,
         checkpoint=args.checkpoint,
         run_dir=args.run_dir,
-        framing=args.framing,
+        framing=None if args.framing is None else parse_framing(args.framing),
         embeddings=args.embeddings,
         skip_bad=args.skip_bad,
         progress=not args.quiet,

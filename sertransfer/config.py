@@ -82,7 +82,8 @@ def describe_settings(kind: type) -> str:
     for name, hint in _keys(kind).items():
         kind_text = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
         lines.append(f"  --{name} {json.dumps(defaults.get(name))}  ({kind_text})")
-    notes = inspect.getdoc(kind) or ""
+    bases = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
+    notes = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in bases)
     return "\n".join([notes, "settings and their defaults:", *lines])
 
 
