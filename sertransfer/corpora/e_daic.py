@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -87,7 +87,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     layout = "labels/train_split.csv (also dev, test) and data/, in it 300_P/ or 300_P.tar.gz and so on"
     check_root(root, _is_root, layout)
     errata = _Errata(options.without_errata, faults)
-    _check(options, faults)
+    options = _check(options, faults)
     subjects, named = SplitReader(options.female_code, errata, faults).read(root)
     sessions = find_sessions(root)
     if not sessions:
@@ -108,7 +108,8 @@ def _is_root(folder: Path) -> bool:
     return any(split_file(folder, split).is_file() for split in SPLITS) or bool(find_sessions(folder))
 
 
-def _check(options: Options, faults: Faults) -> None:
+def _check(options: Options, faults: Faults) -> Options:
+    """Return the options with the default for each that is out of range, so that reading can go on."""
     sound = {
         "merge_gap": (0 <= options.merge_gap < math.inf, "seconds from 0 on"),
         "minimum": (0 <= options.minimum < math.inf, "seconds from 0 on"),
@@ -119,6 +120,8 @@ def _check(options: Options, faults: Faults) -> None:
         if not right:
             found = f"'{getattr(options, name)}'"
             faults.add(f"option {name}", found=found, expected=expected, remedy="correct the option")
+            options = replace(options, **{name: getattr(Options, name)})
+    return options
 
 
 @dataclass

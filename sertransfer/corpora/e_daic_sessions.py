@@ -2,8 +2,8 @@
 
 A tar.gz can not be read in the middle, so nothing is cut from it in place: the transcript is read from it
 each time (it is never written out), and the audio is extracted into a folder that the user names. The
-transcript (comma-separated ``Start_Time, End_Time, Text, Confidence``, the participant only) is given on in the form of
-DAIC-WOZ's, line for line, so that one parser knows the marks and checks the times.
+transcript (comma-separated ``Start_Time, End_Time, Text, Confidence``, the participant only) is given on in
+the form of DAIC-WOZ's, line for line, so that one parser knows the marks and checks the times.
 """
 
 from __future__ import annotations
