@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,14 +36,14 @@ def noise_power(power: Tensor, fraction: float) -> Tensor:
     Returns:
         Noise power, shape ``(bins,)``; zeros if every frame is silent.
     """
-    energy = power.sum(dim=1)
-    silent = int((energy == 0).sum())
+    energy = power.sum(dim=1).numpy()
+    silent = int(np.count_nonzero(energy == 0))
     sounding = len(energy) - silent
     if sounding == 0:
         return power.new_zeros(power.shape[1])
     count = max(1, math.ceil(fraction * sounding))
-    lowest = energy.topk(silent + count, largest=False, sorted=True).indices[silent:]
-    return power[lowest].mean(dim=0)
+    lowest = np.argsort(energy)[silent : silent + count]
+    return torch.from_numpy(power.numpy()[lowest].mean(axis=0))
 
 
 def subtract(power: Tensor, noise: Tensor, settings: Denoise) -> Tensor:

@@ -132,15 +132,16 @@ class MelFrontEnd:
         """Scale *mel*, shape ``(frames, mels)``, to mean 0 and deviation 1; a constant becomes 0."""
         if self.front_end.normalise == "none":
             return mel
-        axis = 0 if self.front_end.normalise == "band" else None
         values = mel.numpy()
-        mean = values.mean(axis=axis)
-        centred = values - mean
-        deviation = np.sqrt(np.square(centred).mean(axis=axis))
+        band = self.front_end.normalise == "band"
+        mean = values.mean(axis=0 if band else None)
+        values -= mean
+        squares = np.einsum("fm,fm->m" if band else "fm,fm->f", values, values)
+        deviation = np.sqrt(squares / len(values) if band else squares.sum() / values.size)
         # What is left of a constant after subtracting its mean is rounding, not signal.
         constant = deviation <= 1e-6 * np.abs(mean)
-        centred /= np.where(constant, np.float32(np.inf), deviation)
-        return torch.from_numpy(centred)
+        values /= np.where(constant, np.float32(np.inf), deviation)
+        return mel
 
 
 def _narrow(part: Tensor) -> tuple[int, int, Tensor]:
