@@ -152,12 +152,14 @@ def fit_path(
 
 
 def _standardised(vectors: Vectors, weights: Floats, standardise: bool) -> tuple[Floats, Floats, Floats]:
-    columns = np.asarray(vectors, dtype=np.float64)
+    columns = np.array(vectors, dtype=np.float64)  # a copy, the only one: it may be a gigabyte
     dim = columns.shape[1]
     if not standardise:
         return columns, np.zeros(dim), np.ones(dim)
     scaler = StandardScaler().fit(columns, sample_weight=weights)
-    return (columns - scaler.mean_) / scaler.scale_, scaler.mean_, scaler.scale_
+    columns -= scaler.mean_
+    columns /= scaler.scale_
+    return columns, scaler.mean_, scaler.scale_
 
 
 def _estimator(config: ProbeConfig, seed: int) -> Any:

@@ -109,7 +109,8 @@ def choose_c(training: TrainingSet, config: TransferConfig) -> Selection:
     folds = inner_folds(training, config)
     scores = np.full((len(grid), len(training.positive)), np.nan)
     counts: dict[str, int] = {}
-    for held in folds:
+    for number, held in enumerate(folds, start=1):
+        _log.info("choosing C: inner fold %d of %d", number, len(folds))
         rest = np.setdiff1d(np.arange(len(training.positive)), held)
         path = fit_path(
             training.vectors[rest],
