@@ -210,7 +210,7 @@ def draw_rows(session: Session, seed: int) -> list[Row]:
     voices = np.random.default_rng([seed, 12, session.number])
     voice = synthesis.draw_voice(session.female, voices)
     # how far on the way from neutral to sad this participant speaks
-    mood = voices.normal(0.85 if session.depressed else 0.1, 0.3)
+    mood = voices.normal(1.0 if session.depressed else 0.0, 0.25)
     ellie = synthesis.draw_voice(True, np.random.default_rng([seed, 13]))
     generator = np.random.default_rng([seed, 14, session.number])
     bleed = synthesis.decibels(-16)
@@ -220,7 +220,7 @@ def draw_rows(session: Session, seed: int) -> list[Row]:
         return bleed * synthesis.synthesise(ellie, prosody, seconds, generator)
 
     def answer(seconds: float) -> Floats:
-        manner = synthesis.NEUTRAL.towards(synthesis.PROSODIES["sad"], mood + generator.normal(0, 0.3))
+        manner = synthesis.NEUTRAL.towards(synthesis.PROSODIES["sad"], mood + generator.normal(0, 0.25))
         if generator.random() < 0.15:  # anybody has a brighter moment
             manner = manner.towards(synthesis.PROSODIES["happy"], 0.6)
         prosody = synthesis.act(manner, generator, intensity=0.2)

@@ -10,8 +10,8 @@ from sklearn.metrics import recall_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sertransfer.corpora import demo, demo_lssed
-from sertransfer.errors import BadInput
+from sertransfer.corpora import demo, demo_lssed, lssed
+from sertransfer.errors import BadInput, Faults
 
 CANONICAL = {spelling: name for name, spellings in demo_lssed.SPELLINGS.items() for spelling in spellings}
 
@@ -153,3 +153,10 @@ def test_make_demo_makes_both_and_says_where(tmp_path, monkeypatch):
 def _note(folder: Path, given: dict, expected: dict) -> Path:
     assert given == expected
     return folder
+
+
+def test_the_reader_finds_no_fault_in_any_class(corpus):
+    faults = Faults()
+    manifest = lssed.read(corpus, lssed.Options(task="eleven", split="speaker"), faults)
+    assert list(faults) == []
+    assert len(manifest) == 14 * 12

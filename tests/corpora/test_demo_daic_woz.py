@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from sertransfer.corpora import demo, demo_daic_woz
-from sertransfer.errors import BadInput
+from sertransfer.corpora import daic_woz, demo, demo_daic_woz
+from sertransfer.errors import BadInput, Faults
 
 ITEM_COLUMNS = [f"PHQ8_{item}" for item in demo_daic_woz.ITEMS]
 
@@ -155,12 +155,19 @@ def test_blank_lines_occur():
     assert "\n\n" in demo_daic_woz.transcript(one, rows)
 
 
-@pytest.mark.parametrize("sessions", [(1, 1, 1), (2, 1, 1)])
-def test_smallest_corpora_are_sound_and_reproducible(tmp_path, sessions):
-    first, again = (demo.make_daic_woz(tmp_path / name, sessions=sessions, seed=4) for name in "ab")
-    assert len(numbers(first)) == sum(sessions)
+def test_the_smallest_corpus_is_sound_and_reproducible(tmp_path):
+    first, again = (demo.make_daic_woz(tmp_path / name, sessions=(1, 1, 1), seed=4) for name in "ab")
+    assert len(numbers(first)) == 3
     files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     assert all((first / path).read_bytes() == (again / path).read_bytes() for path in files)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_small_splits_hold_both_groups_where_they_can(count):
+    sessions = demo_daic_woz.draw_sessions({"train": count, "dev": 1, "test": 1}, seed=0)
+    train = [s for s in sessions if s.split == "train"]
+    assert len({s.depressed for s in train}) == min(2, count)
+    assert sum(s.zipped for s in train) == 1
 
 
 def test_groups_are_drawn_alike_in_all_but_the_way_of_speaking():
@@ -182,3 +189,16 @@ def test_too_many_or_no_sessions_are_refused(tmp_path):
         demo.make_daic_woz(tmp_path / "a", sessions=(140, 12, 4))
     with pytest.raises(BadInput, match="dev"):
         demo.make_daic_woz(tmp_path / "a", sessions=(4, 0, 1))
+
+
+def test_the_reader_finds_no_fault_and_after_the_errata_the_true_labels(corpus):
+    faults = Faults()
+    manifest = daic_woz.read(corpus, daic_woz.Options(), faults)
+    assert list(faults) == []
+    truth = {
+        f"daic{s.number}": "depressed" if s.depressed else "not depressed"
+        for s in demo_daic_woz.draw_sessions({"train": 6, "dev": 3, "test": 2}, seed=0)
+    }
+    assert dict(manifest.table.groupby("speaker")["label"].first()) == truth
+    assert manifest.table.groupby("speaker").size().between(9, 16).all()
+    assert {entry["session"] for entry in manifest.notes["errata"]} == {"321", "409", "451"}
