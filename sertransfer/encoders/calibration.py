@@ -25,10 +25,10 @@ from sertransfer.manifest import AudioSource
 from sertransfer.models.checkpoint import Checkpoint, build_from
 from sertransfer.timebase import PRESETS
 
-MOST_RECORDINGS = 64
+MOST_RECORDINGS = 32
 """Recordings that are read; more change the statistics little."""
 
-LONGEST = 10.0
+LONGEST = 5.0
 """Seconds read of each recording."""
 
 
