@@ -1,20 +1,28 @@
 """From a subject's sentence scores to one decision about the subject.
 
 Each method takes scores in [0, 1] (higher = depressed) and durations in seconds, both of shape
-``(sentences,)``, and returns one score in [0, 1].
+``(sentences,)`` with one sentence at least, and returns one score in [0, 1]. A subject's decision is
+positive from the run's threshold on (``>=``): a score that ties with it is positive.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import logit
 
-from sertransfer.errors import choose
+from sertransfer.errors import bad_input, choose
 
 Floats = NDArray[np.float64]
+
+TOP_K = 5
+"""How many sentences ``top_k`` takes where nothing else is said."""
+
+_CLIP = 1e-6
 
 
 def majority_vote(scores: Floats, durations: Floats) -> float:
@@ -27,32 +35,68 @@ def mean_score(scores: Floats, durations: Floats) -> float:
     return float(np.mean(scores))
 
 
+def median_score(scores: Floats, durations: Floats) -> float:
+    """Return the median of the sentence scores; of an even number, the mean of the middle two."""
+    return float(np.median(scores))
+
+
 def duration_weighted_mean(scores: Floats, durations: Floats) -> float:
     """Return the mean of the sentence scores, each weighted by its duration."""
     return float(np.average(scores, weights=durations))
 
 
+def top_k_mean(scores: Floats, durations: Floats, top_k: int = TOP_K) -> float:
+    """Return the mean of the *top_k* highest scores, of all where there are fewer.
+
+    It asks for some marked sentences, not for most. Who says more has a higher expected maximum: see what
+    the number of sentences alone predicts before believing it.
+    """
+    return float(np.mean(np.sort(scores)[-top_k:]))
+
+
+def log_odds_sum(scores: Floats, durations: Floats) -> float:
+    """Return ``(1 + s / (1 + |s|)) / 2`` of the sum ``s`` of the sentences' log-odds.
+
+    The sum is what independent sentences of equal prior say together; it is above 0.5 exactly where the
+    odds' product is above 1. The logistic function of ``s`` would round to 0 or 1 at some ten sentences and
+    tie subjects, so a sigmoid with heavier tails keeps their order; its value is no probability. Scores are
+    clipped to 1e-6 from 0 and 1, so that one sentence can not decide alone.
+    """
+    total = float(np.sum(logit(np.clip(scores, _CLIP, 1 - _CLIP))))
+    return 0.5 * (1 + total / (1 + abs(total)))
+
+
 METHODS: dict[str, Callable[[Floats, Floats], float]] = {
     "majority": majority_vote,
     "mean": mean_score,
+    "median": median_score,
     "duration": duration_weighted_mean,
+    "top_k": top_k_mean,
+    "log_odds": log_odds_sum,
 }
 
 
-def aggregate(sentences: pd.DataFrame, method: str) -> pd.DataFrame:
+def aggregate(sentences: pd.DataFrame, method: str, *, top_k: int = TOP_K) -> pd.DataFrame:
     """Aggregate sentence scores by subject, in the order in which the subjects first occur.
 
     Args:
         sentences: Columns ``subject, split, label, score, duration``; split and label are the subject's.
         method: Name in :data:`METHODS`.
+        top_k: Sentences that ``top_k`` takes; the other methods have no use for it.
 
     Returns:
         Columns ``subject, split, label, score, sentences`` (their number).
 
     Raises:
-        BadInput: If *method* is unknown.
+        BadInput: If *method* is unknown, or *top_k* is no number of sentences.
     """
     combine = METHODS[choose("aggregation", method, METHODS)]
+    if method == "top_k":
+        if top_k < 1:
+            raise bad_input(
+                "aggregation", found=f"top_k = {top_k}", expected="1 or more", remedy="correct it"
+            )
+        combine = partial(top_k_mean, top_k=top_k)
     rows = [
         {
             "subject": subject,

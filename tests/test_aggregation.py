@@ -23,7 +23,14 @@ SENTENCES = pd.DataFrame(
     [
         ("majority", [1 / 3, 1 / 2]),
         ("mean", [(0.9 + 0.4 + 0.45) / 3, 0.35]),
+        ("median", [0.45, 0.35]),
         ("duration", [(0.9 + 1.2 + 0.45) / 5, (0.2 + 1.5) / 4]),
+        ("top_k", [(0.9 + 0.4 + 0.45) / 3, 0.35]),  # fewer than five: all of them
+        # odds: b 9 * 2/3 * 9/11 = 54/11, a 1/4 * 1
+        (
+            "log_odds",
+            [0.5 + 0.5 * np.log(54 / 11) / (1 + np.log(54 / 11)), 0.5 - 0.5 * np.log(4) / (1 + np.log(4))],
+        ),
     ],
 )
 def test_scores_by_hand(method, scores):
@@ -37,6 +44,26 @@ def test_scores_by_hand(method, scores):
 def test_a_sentence_at_one_half_votes_positive_and_a_tie_is_one_half():
     assert METHODS["majority"](np.array([0.5]), np.ones(1)) == 1.0
     assert METHODS["majority"](np.array([0.5, 0.49]), np.ones(2)) == 0.5
+
+
+def test_top_k_takes_the_highest_whatever_their_order():
+    subjects = aggregate(SENTENCES, "top_k", top_k=2)
+    assert subjects["score"].tolist() == pytest.approx([(0.9 + 0.45) / 2, 0.35])
+    assert aggregate(SENTENCES, "top_k", top_k=1)["score"].tolist() == [0.9, 0.5]
+    with pytest.raises(BadInput, match="top_k = 0"):
+        aggregate(SENTENCES, "top_k", top_k=0)
+
+
+def test_the_median_of_two_is_their_middle_and_may_tie_with_the_threshold():
+    assert METHODS["median"](np.array([0.4, 0.6]), np.ones(2)) == 0.5
+
+
+def test_log_odds_of_certain_sentences_are_finite_and_keep_the_order_of_subjects():
+    combine = METHODS["log_odds"]
+    assert combine(np.array([0.0, 1.0]), np.ones(2)) == pytest.approx(0.5)  # they cancel
+    assert combine(np.full(3, 0.5), np.ones(3)) == 0.5
+    more, most = combine(np.full(200, 0.9), np.ones(200)), combine(np.full(201, 0.9), np.ones(201))
+    assert 0.99 < more < most < 1
 
 
 def test_an_unknown_method_names_the_nearest():
@@ -57,7 +84,7 @@ def test_no_sentences_give_no_subjects():
 def test_scores_stay_between_the_lowest_and_highest(items, method):
     scores, durations = (np.array(column) for column in zip(*items, strict=True))
     value = METHODS[method](scores, durations)
-    low, high = (0, 1) if method == "majority" else (scores.min(), scores.max())
+    low, high = (0, 1) if method in ("majority", "log_odds") else (scores.min(), scores.max())
     assert low - 1e-9 <= value <= high + 1e-9
     shuffled = np.random.default_rng(0).permutation(len(scores))
     assert METHODS[method](scores[shuffled], durations[shuffled]) == pytest.approx(value)
