@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -11,15 +12,22 @@ class SpectrogramModel(nn.Module, ABC):
     """A classifier of mel spectrograms, in three steps: feature map, pooled frames, classifier.
 
     ``forward_head`` classifies one vector an utterance; ``pool_frames`` gives the same vector frame
-    by frame, so that its mean over the frames is what the classifier sees.
+    by frame, so that its mean over the frames is what the classifier sees. A classifier that looks at
+    several spans of time one by one sees the mean over each span instead (:attr:`time_bins`).
 
     Attributes:
-        num_features: Length of the vector before the classifier.
+        num_features: Length of the vector of a frame.
+        time_bins: Spans of time, as adaptive average pooling makes them, whose mean vectors the
+            classifier sees; 1 nearly always.
+        adversarial_epsilon: Size of the adversarial step that the model is trained and scored with, in
+            units of its input; ``None`` for all models but those of adversarial training.
         conv_norm_pairs: Names of a convolution and the batch norm right behind it, for the modules
             of this class; :mod:`sertransfer.models.inference` folds the second into the first.
     """
 
     num_features: int
+    time_bins: ClassVar[int] = 1
+    adversarial_epsilon: float | None = None
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:

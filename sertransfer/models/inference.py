@@ -22,7 +22,7 @@ def prepare_for_inference(model: M) -> M:
 
     The model can not be trained any more: its batch norms are gone and nothing requires a gradient.
     Folded are the pairs that a module's class names in ``conv_norm_pairs``, and neighbours in a
-    ``Sequential``.
+    ``Sequential``; a convolution whose class says ``folds_norm = False`` keeps its batch norm.
 
     Returns:
         *model* itself, in evaluation mode.
@@ -30,8 +30,9 @@ def prepare_for_inference(model: M) -> M:
     model.eval().requires_grad_(False)
     for module in list(model.modules()):
         for conv, norm in _pairs(module):
-            _fold(module.get_submodule(conv), module.get_submodule(norm))
-            setattr(module, norm, nn.Identity())
+            if getattr(module.get_submodule(conv), "folds_norm", True):
+                _fold(module.get_submodule(conv), module.get_submodule(norm))
+                setattr(module, norm, nn.Identity())
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -8,14 +8,71 @@ is what ``sertransfer models`` prints.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sertransfer.errors import Faults, bad_input, choose, nearest
+from sertransfer.models.alexnet import AlexNet
 from sertransfer.models.base import SpectrogramModel
+from sertransfer.models.fcn_attention import FcnAttention
+from sertransfer.models.mts import scale_time
 from sertransfer.models.pyresnet import DEPTHS, PyResNet
+from sertransfer.models.resnet import DEPTHS as RESNETS
+from sertransfer.models.resnet import ResNet
+from sertransfer.models.vgg import Vgg
+
+N = TypeVar("N", bound=SpectrogramModel)
 
 Blocks = Sequence[int]
+
+EPSILON = 0.1
+"""Adversarial step: a tenth of the deviation of a normalised spectrogram (our choice; paper not known)."""
+
+
+def vgg11(num_classes: int, *, dropout: float = 0.5) -> Vgg:
+    """VGG of 11 layers, 128.8 M parameters."""
+    return Vgg(num_classes, 11, dropout=dropout)
+
+
+def vgg13(num_classes: int, *, dropout: float = 0.5) -> Vgg:
+    """VGG of 13 layers, 129.0 M parameters."""
+    return Vgg(num_classes, 13, dropout=dropout)
+
+
+def vgg16(num_classes: int, *, dropout: float = 0.5) -> Vgg:
+    """VGG of 16 layers, 134.3 M parameters."""
+    return Vgg(num_classes, 16, dropout=dropout)
+
+
+def vgg19(num_classes: int, *, dropout: float = 0.5) -> Vgg:
+    """VGG of 19 layers, 139.6 M parameters."""
+    return Vgg(num_classes, 19, dropout=dropout)
+
+
+def resnet18(num_classes: int, *, blocks: Blocks = RESNETS["resnet18"], dropout: float = 0.0) -> ResNet:
+    """ResNet of 18 layers, 11.2 M parameters."""
+    return ResNet(num_classes, blocks, bottleneck=False, dropout=dropout)
+
+
+def resnet34(num_classes: int, *, blocks: Blocks = RESNETS["resnet34"], dropout: float = 0.0) -> ResNet:
+    """ResNet of 34 layers, 21.3 M parameters."""
+    return ResNet(num_classes, blocks, bottleneck=False, dropout=dropout)
+
+
+def resnet50(num_classes: int, *, blocks: Blocks = RESNETS["resnet50"], dropout: float = 0.0) -> ResNet:
+    """ResNet of 50 layers, 23.5 M parameters."""
+    return ResNet(num_classes, blocks, dropout=dropout)
+
+
+def resnet101(num_classes: int, *, blocks: Blocks = RESNETS["resnet101"], dropout: float = 0.0) -> ResNet:
+    """ResNet of 101 layers, 42.5 M parameters."""
+    return ResNet(num_classes, blocks, dropout=dropout)
+
+
+def resnet152(num_classes: int, *, blocks: Blocks = RESNETS["resnet152"], dropout: float = 0.0) -> ResNet:
+    """ResNet of 152 layers, 58.1 M parameters."""
+    return ResNet(num_classes, blocks, dropout=dropout)
 
 
 def pyresnet50(
@@ -39,19 +96,94 @@ def pyresnet152(
     return PyResNet(num_classes, blocks, width=width, dropout=dropout)
 
 
+def fcn_attention_alexnet(num_classes: int, *, dropout: float = 0.0) -> FcnAttention:
+    """AlexNet's convolutions with attention over time and frequency, 2.5 M parameters."""
+    return FcnAttention(num_classes, dropout=dropout)
+
+
+def mts3_alexnet(num_classes: int, *, dropout: float = 0.5) -> AlexNet:
+    """AlexNet with every kernel at 3 time scales, 57.0 M parameters."""
+    return scale_time(AlexNet(num_classes, dropout=dropout), 3)
+
+
+def mts5_alexnet(num_classes: int, *, dropout: float = 0.5) -> AlexNet:
+    """AlexNet with every kernel at 5 time scales, 57.0 M parameters."""
+    return scale_time(AlexNet(num_classes, dropout=dropout), 5)
+
+
+def mts3_resnet152(
+    num_classes: int, *, blocks: Blocks = RESNETS["resnet152"], dropout: float = 0.0
+) -> ResNet:
+    """ResNet152 with every kernel wider than 1 at 3 time scales, 58.1 M parameters."""
+    return scale_time(ResNet(num_classes, blocks, dropout=dropout), 3)
+
+
+def mts5_resnet152(
+    num_classes: int, *, blocks: Blocks = RESNETS["resnet152"], dropout: float = 0.0
+) -> ResNet:
+    """ResNet152 with every kernel wider than 1 at 5 time scales, 58.1 M parameters."""
+    return scale_time(ResNet(num_classes, blocks, dropout=dropout), 5)
+
+
+def adv_vgg16(num_classes: int, *, dropout: float = 0.5, epsilon: float = EPSILON) -> Vgg:
+    """VGG16 trained on clean and on adversarial inputs (FGSM), and scored on both."""
+    return _attacked(Vgg(num_classes, 16, dropout=dropout), epsilon)
+
+
+def adv_resnet152(
+    num_classes: int,
+    *,
+    blocks: Blocks = RESNETS["resnet152"],
+    dropout: float = 0.0,
+    epsilon: float = EPSILON,
+) -> ResNet:
+    """ResNet152 trained on clean and on adversarial inputs (FGSM), and scored on both."""
+    return _attacked(ResNet(num_classes, blocks, dropout=dropout), epsilon)
+
+
+def _attacked(network: N, epsilon: float) -> N:
+    """Mark *network* for adversarial training; see :mod:`sertransfer.training.adversarial`."""
+    if not 0 < epsilon < math.inf:
+        raise bad_input(
+            "adversarial training",
+            found=f"epsilon {epsilon}",
+            expected="a number above 0, in units of the features",
+            remedy="correct 'epsilon'",
+        )
+    network.adversarial_epsilon = epsilon
+    return network
+
+
 def pyresnet_tiny(
     num_classes: int, *, blocks: Blocks = (1, 1, 1, 1), width: float = 0.25, dropout: float = 0.0
 ) -> PyResNet:
-    """PyResNet of one narrow block a stage, 0.4 M parameters; ours, for the demo and tests."""
+    """PyResNet of one narrow block a stage, 0.5 M parameters; ours, for the demo and tests."""
     return PyResNet(num_classes, blocks, width=width, dropout=dropout)
 
 
 MODELS: dict[str, Callable[..., SpectrogramModel]] = {
+    "vgg11": vgg11,
+    "vgg13": vgg13,
+    "vgg16": vgg16,
+    "vgg19": vgg19,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "resnet152": resnet152,
     "pyresnet50": pyresnet50,
     "pyresnet101": pyresnet101,
     "pyresnet152": pyresnet152,
+    "fcn_attention_alexnet": fcn_attention_alexnet,
+    "mts3_alexnet": mts3_alexnet,
+    "mts5_alexnet": mts5_alexnet,
+    "mts3_resnet152": mts3_resnet152,
+    "mts5_resnet152": mts5_resnet152,
+    "adv_vgg16": adv_vgg16,
+    "adv_resnet152": adv_resnet152,
     "pyresnet_tiny": pyresnet_tiny,
 }
+"""All models, in the order of the benchmark's table; ``pyresnet_tiny`` is ours."""
 
 
 def build_model(name: str, num_classes: int, **options: Any) -> SpectrogramModel:
