@@ -180,3 +180,63 @@ def accuracy_intervals(
         "wa_ci95": cluster_bootstrap(weighted, own, seed=seed),
         "ua_ci95": cluster_bootstrap(unweighted, own, seed=seed),
     }
+
+
+def exact_mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> dict[str, float | int]:
+    """Compare two sets of decisions on the same items by the exact (binomial) McNemar test.
+
+    Args:
+        right_a: Whether A decides each item rightly, shape ``(items,)``, boolean.
+        right_b: The same of B.
+
+    Returns:
+        ``only_a`` and ``only_b``, the items that one alone has right, and the two-sided ``p``; 1 where they
+        differ nowhere.
+
+    Examples:
+        >>> exact_mcnemar([True, False, False], [True, True, True])
+        {'only_a': 0, 'only_b': 2, 'p': 0.5}
+    """
+    a, b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    different = only_a + only_b
+    p = float(stats.binomtest(only_a, different, 0.5).pvalue) if different else 1.0
+    return {"only_a": only_a, "only_b": only_b, "p": p}
+
+
+def brier(positive: ArrayLike, scores: ArrayLike) -> float:
+    """Return the mean squared difference between scores in [0, 1] and the truth; 0 is best."""
+    return float(np.mean((np.asarray(scores, dtype=np.float64) - np.asarray(positive, dtype=bool)) ** 2))
+
+
+def reliability(positive: ArrayLike, scores: ArrayLike, *, bins: int = 10) -> list[dict[str, float | int]]:
+    """Return what came true of the scores, in *bins* equal parts of [0, 1], empty ones left out.
+
+    Args:
+        positive: Truth, shape ``(items,)``, boolean.
+        scores: In [0, 1], shape ``(items,)``.
+        bins: Their number; a score on an inner edge belongs to the higher one.
+
+    Returns:
+        Of each bin ``low, high, n``, the mean ``score`` and the share ``positive``.
+    """
+    truth, values = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64)
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins - 1)
+    return [
+        {
+            "low": float(edges[index]),
+            "high": float(edges[index + 1]),
+            "n": int((place == index).sum()),
+            "score": float(values[place == index].mean()),
+            "positive": float(truth[place == index].mean()),
+        }
+        for index in np.unique(place)
+    ]
+
+
+def expected_calibration_error(positive: ArrayLike, scores: ArrayLike, *, bins: int = 10) -> float:
+    """Return the mean distance of a bin's mean score from its share of positives, weighted by its items."""
+    table = reliability(positive, scores, bins=bins)
+    gaps = [row["n"] * abs(row["score"] - row["positive"]) for row in table]
+    return float(sum(gaps) / sum(row["n"] for row in table))

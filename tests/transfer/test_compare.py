@@ -1,0 +1,116 @@
+import json
+
+import pytest
+
+from sertransfer.errors import BadInput
+from sertransfer.transfer.compare import compare, comparison_text
+
+CLASSES = ["not depressed", "depressed"]
+NO, YES = CLASSES
+
+
+def write_run(folder, subjects, *, encoder="ser", classes=CLASSES, generated=False, clusters=None):
+    """Write a finished run; *subjects* is (name, label, prediction)."""
+    folder.mkdir()
+    cluster = "" if clusters is None else ",cluster"
+    lines = [f"subject,label,score,prediction{cluster}"]
+    for index, (name, label, prediction) in enumerate(subjects):
+        lines.append(f"{name},{label},0.5,{prediction}" + ("" if clusters is None else f",{clusters[index]}"))
+    (folder / "subjects.csv").write_text("\n".join(lines) + "\n")
+    metrics = {
+        "subject": {"classes": classes},
+        "encoder": encoder,
+        "mode": "probe",
+        "split": "dev",
+        "generated": generated,
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return folder
+
+
+def table_6(right_depressed):
+    """The 35 development subjects of DAIC-WOZ: all 23 not depressed right, so many of the 12 depressed."""
+    rows = [(str(300 + index), NO, NO) for index in range(23)]
+    return rows + [(str(400 + index), YES, YES if index < right_depressed else NO) for index in range(12)]
+
+
+def test_the_papers_table_6_is_no_difference(tmp_path):
+    asr = write_run(tmp_path / "asr", table_6(0), encoder="asr")
+    ser = write_run(tmp_path / "ser", table_6(2))
+    result = compare(asr, ser, resamples=500)
+    assert result["n"] == 35
+    assert (result["a"]["wa"], result["a"]["ua"]) == (pytest.approx(23 / 35), 0.5)
+    assert (result["b"]["wa"], result["b"]["ua"]) == (pytest.approx(25 / 35), pytest.approx(7 / 12))
+    assert result["mcnemar"] == {"only_a": 0, "only_b": 2, "p": 0.5}
+    difference = result["difference"]
+    assert difference["wa"] == pytest.approx(2 / 35)
+    assert difference["ua"] == pytest.approx(1 / 12)
+    assert difference["wa_ci95"][0] == 0.0 < difference["wa_ci95"][1] < 0.2
+    text = comparison_text(result)
+    assert "exact McNemar p = 0.5" in text
+    assert "generated" not in text
+
+
+def test_the_order_of_subjects_does_not_matter_and_the_sides_are_opposite(tmp_path):
+    one = write_run(tmp_path / "one", table_6(0))
+    other = write_run(tmp_path / "other", table_6(5)[::-1], generated=True)
+    there, back = compare(one, other, resamples=200), compare(other, one, resamples=200)
+    assert there["difference"]["wa"] == pytest.approx(-back["difference"]["wa"])
+    assert there["mcnemar"]["p"] == back["mcnemar"]["p"] == pytest.approx(2 / 32)
+    assert compare(one, other, resamples=200) == there
+    assert "generated data" in comparison_text(there)
+
+
+def test_equal_runs_differ_by_nothing(tmp_path):
+    one, other = (write_run(tmp_path / name, table_6(3)) for name in "ab")
+    result = compare(one, other, resamples=50)
+    assert result["mcnemar"] == {"only_a": 0, "only_b": 0, "p": 1.0}
+    assert result["difference"] == {"wa": 0.0, "wa_ci95": [0.0, 0.0], "ua": 0.0, "ua_ci95": [0.0, 0.0]}
+
+
+def test_clusters_are_resampled_where_the_tables_name_them(tmp_path):
+    rows = table_6(0)
+    one = write_run(tmp_path / "one", rows, clusters=["x"] * len(rows))
+    other = write_run(tmp_path / "other", table_6(2), clusters=["x"] * len(rows))
+    result = compare(one, other, resamples=20)
+    assert result["difference"]["wa_ci95"] is None  # one cluster tells nothing
+    assert "[no interval]" in comparison_text(result)
+
+
+def test_one_class_leaves_ua_undefined(tmp_path):
+    one, other = (write_run(tmp_path / name, table_6(0)[:23]) for name in "ab")
+    result = compare(one, other, resamples=20)
+    assert result["difference"]["ua"] is None
+    assert "undefined" in comparison_text(result)
+
+
+def test_all_differences_are_named_at_once(tmp_path):
+    one = write_run(tmp_path / "one", [("1", NO, NO), ("2", NO, NO), ("3", YES, NO)])
+    other = write_run(
+        tmp_path / "other", [("1", YES, NO), ("3", YES, NO), ("4", NO, NO)], classes=["no", "yes"]
+    )
+    with pytest.raises(BadInput) as caught:
+        compare(one, other)
+    text = str(caught.value)
+    assert len(caught.value.faults) == 4
+    for part in ("not scored: 2", "not scored: 4", "for subject(s) 1", "classes no, yes"):
+        assert part in text
+
+
+def test_long_lists_are_cut(tmp_path):
+    one = write_run(tmp_path / "one", table_6(0))
+    other = write_run(tmp_path / "other", table_6(0)[:3])
+    with pytest.raises(BadInput, match="and 24 more"):
+        compare(one, other)
+
+
+def test_what_is_no_run_of_stage_2_is_refused(tmp_path):
+    run = write_run(tmp_path / "run", table_6(0))
+    with pytest.raises(BadInput, match="no file"):
+        compare(run, tmp_path / "nothing")
+    (tmp_path / "stage_1").mkdir()
+    (tmp_path / "stage_1" / "metrics.json").write_text('{"utterance": {}}')
+    with pytest.raises(BadInput, match="no scores of subjects"):
+        compare(tmp_path / "stage_1", run)
+    with pytest.raises(BadInput, match="0 resamples"):
+        compare(run, run, resamples=0)
