@@ -18,6 +18,7 @@ from sertransfer.training.parts import (
     Part,
     check_part,
     default_store,
+    feature_workers,
     hash_manifest,
     is_generated,
     select_part,
@@ -60,7 +61,7 @@ def evaluate(
         skip_bad: Leave utterances out whose audio is faulty, and record them, instead of stopping.
         store: Folder of the feature stores (default: ``features`` beside the run folder).
         batch_size: Most utterances at once.
-        workers: Processes that make features and read ahead.
+        workers: Processes that make features and read ahead; 0 = a core each for many features, none to read.
         seed: Of the bootstrap.
         progress: Whether bars are shown.
 
@@ -83,7 +84,7 @@ def evaluate(
                 part.manifest,
                 front_end,
                 store if store is not None else default_store(run.path),
-                workers=workers,
+                workers=feature_workers(workers, len(part)),
                 skip_bad=skip_bad,
                 progress=progress,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -156,7 +157,7 @@ def _fit(
     callbacks.append(EpochLog(run.path / "epochs.csv", selection))
     bar = progress and sys.stderr.isatty()
     if bar:
-        callbacks.append(RichProgressBar(leave=True))
+        callbacks.append(RichProgressBar(leave=True, console_kwargs={"stderr": True}))
     callbacks.append(ResumePoint(resume_point, batches, every=config.checkpoint_every))
     start = str(resume_point) if resume_point.exists() else None
     if start is not None:
@@ -165,7 +166,8 @@ def _fit(
         trainer = _trainer(config, run.path, callbacks, device, bar=bar)
         try:
             trainer.fit(module, train_dataloaders=batches, ckpt_path=start, weights_only=True)
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C, after it has turned Ctrl-C off
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from stop
         network.to(device)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from sertransfer.audio.store import FeatureStore
 
 _log = logging.getLogger(__name__)
+
+MANY_ROWS = 1000
+"""From here on starting processes takes less time than they save."""
 
 UNKNOWN_SPEAKERS = {"", UNKNOWN_SPEAKER}
 
@@ -121,6 +125,11 @@ def take_utterances(store: FeatureStore, part: Part, classes: Sequence[str]) -> 
 def is_generated(manifest: Manifest) -> bool:
     """Return whether the corpus is a generated demo, by the manifest's notes or the marker in its root."""
     return bool(manifest.notes.get("generated", False)) or (manifest.root / MARKER).is_file()
+
+
+def feature_workers(requested: int, rows: int) -> int:
+    """Return how many processes make the features: those asked for, or a core each where it is worth it."""
+    return requested or ((os.cpu_count() or 0) if rows >= MANY_ROWS else 0)
 
 
 def default_store(run_dir: Path) -> Path:

@@ -27,6 +27,7 @@ from sertransfer.training.parts import (
     Part,
     check_part,
     default_store,
+    feature_workers,
     hash_manifest,
     is_generated,
     select_part,
@@ -161,7 +162,7 @@ def _features(
         manifest.with_table(rows),
         config.front_end,
         Path(config.store) if config.store else default_store(run_dir),
-        workers=config.workers,
+        workers=feature_workers(config.workers, len(rows)),
         skip_bad=skip_bad,
         progress=progress,
     )

@@ -87,7 +87,8 @@ class PretrainConfig:
         class_weights: ``balanced`` weights the loss of each class by the inverse of its frequency.
         absent: Whether a class that the test split lacks is an error, or is left out of UA (``skip``).
         seed: Of weights, order, windows, dropout and masks.
-        workers: Processes that read ahead; does not change the result.
+        workers: Processes that make features and read ahead; does not change the result. 0 = a core each
+            for the features of a large corpus, none to read ahead.
         checkpoint_every: Steps between resume points inside an epoch (0 = at epoch ends only).
         store: Folder of the feature stores; empty = ``features`` beside the run folder.
     """

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 
 from sertransfer.errors import BadInput
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.training.classifier import NonFiniteLoss
+from sertransfer.training.classifier import Classifier, NonFiniteLoss
+from sertransfer.training.parts import feature_workers
 from sertransfer.training.pretrain import pretrain
 from sertransfer.training.settings import Augment, ModelSettings, Optimiser, Selection
 
@@ -172,3 +175,28 @@ def test_mixed_half_precision_asks_for_a_gpu(tmp_path, tones, config, monkeypatc
             tmp_path / "run",
             progress=False,
         )
+
+
+@pytest.mark.usefixtures("no_report")
+def test_an_interrupted_run_says_so_and_goes_on(tmp_path, tones, config, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    manifest, started = tones(tmp_path / "corpus", test=4), []
+
+    def interrupt(self, batch, batch_idx):
+        started.append(batch_idx)
+        if len(started) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Classifier, "on_train_batch_start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config, manifest, tmp_path / "run", progress=True)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    pretrain(config, manifest, tmp_path / "run", progress=True)
+    assert "resuming" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_many_features_are_made_by_many_processes():
+    assert feature_workers(3, 10**6) == 3
+    assert feature_workers(0, 10) == 0
+    assert feature_workers(0, 10**6) == os.cpu_count()

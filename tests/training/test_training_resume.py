@@ -116,7 +116,9 @@ pretrain(config, read_manifest({manifest!r}), pathlib.Path({run_dir!r}), progres
 def run_until_killed_while_saving(manifest, run_dir, *, saves):
     tests = str(Path(__file__).parent)
     code = CHILD.format(tests=tests, manifest=str(manifest), run_dir=str(run_dir), saves=saves)
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
     assert child.returncode == -signal.SIGKILL, child.stderr
 
 
