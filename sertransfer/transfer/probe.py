@@ -1,14 +1,13 @@
-"""A linear probe: one score in [0, 1] per sentence from its embedding.
+"""A probe: one score in [0, 1] per sentence from its embedding.
 
-Logistic regression gives its probability. A linear support vector machine gives ``1 / (1 + exp(-2 d))`` of
-its decision value ``d``: Platt's form with a fixed slope, so that the score is monotone in ``d`` and 0.5 at
-the machine's own boundary; it is no calibrated probability.
+Logistic regression and the network give their probability. A support vector machine gives
+``1 / (1 + exp(-2 d))`` of its decision value ``d``: Platt's form with a fixed slope, so that the score is
+monotone in ``d`` and 0.5 at the machine's own boundary; it is no calibrated probability.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,61 +19,55 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from scipy.linalg import qr
 from scipy.special import expit
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
 
 from sertransfer.errors import bad_input
 from sertransfer.files import atomic_path
+from sertransfer.transfer.machines import SLOPES, LinearMachine, Machine, fit_machines, read_machine
+from sertransfer.transfer.preparation import ROWS_AT_ONCE, Preparation, fit_preparation
 from sertransfer.transfer.settings import ProbeConfig
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 Vectors = NDArray[np.float32]
 
-SLOPES = {"logistic": 1.0, "linear_svm": 2.0}
-_ROWS_AT_ONCE = 4096
 _FORMAT = "sertransfer probe 1"
 
 
 @dataclass(frozen=True)
-class LinearProbe:
-    """A fitted probe: ``expit(slope * (((x - mean) / scale) @ weights + intercept))``.
+class Probe:
+    """A fitted probe: ``expit(slope * machine.decision(preparation.apply(x)))``.
 
     Attributes:
-        mean: Shape ``(dim,)``.
-        scale: Shape ``(dim,)``.
-        weights: Shape ``(dim,)``.
-        intercept: Of the decision value.
-        slope: From the decision value to the score.
+        preparation: What is done to embeddings first.
+        machine: The learner.
+        slope: From the decision value to the log-odds of the score.
         about: How it was fitted and what its scores mean, as plain values.
     """
 
-    mean: Floats
-    scale: Floats
-    weights: Floats
-    intercept: float
+    preparation: Preparation
+    machine: Machine
     slope: float
     about: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def dim(self) -> int:
+        """Number of values in the embeddings that it scores."""
+        return len(self.preparation.mean)
+
     def decision(self, vectors: Vectors) -> Floats:
         """Return the signed decision values of embeddings of shape ``(sentences, dim)``."""
-        if vectors.ndim != 2 or vectors.shape[1] != len(self.weights):
+        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise bad_input(
                 "embeddings",
                 found=f"shape {vectors.shape}",
-                expected=f"(sentences, {len(self.weights)})",
+                expected=f"(sentences, {self.dim})",
                 remedy="use the encoder that the probe was trained with",
             )
         values = np.empty(len(vectors))
-        for start in range(0, len(vectors), _ROWS_AT_ONCE):
-            block = np.asarray(vectors[start : start + _ROWS_AT_ONCE], dtype=np.float64)
-            # row by row sums, so that a score does not depend on how many sentences are scored at once
-            values[start : start + len(block)] = np.einsum(
-                "nd,d->n", (block - self.mean) / self.scale, self.weights
-            )
-        return values + self.intercept
+        for start in range(0, len(vectors), ROWS_AT_ONCE):
+            block = vectors[start : start + ROWS_AT_ONCE]
+            values[start : start + len(block)] = self.machine.decision(self.preparation.apply(block))
+        return values
 
     def score(self, vectors: Vectors) -> Floats:
         """Return scores in [0, 1], higher = positive class, shape ``(sentences,)``."""
@@ -110,80 +103,60 @@ def fit_path(
     *,
     seed: int = 0,
     rotate: bool | None = None,
-) -> Iterator[tuple[LinearProbe, list[str]]]:
-    """Fit a probe for each C of *grid*, strongest regularisation first, each starting from the last.
+) -> Iterator[tuple[Probe, list[str]]]:
+    """Fit a probe for each C of *grid*, strongest regularisation first.
 
-    With fewer sentences than dimensions the columns are first rotated onto the sentences' own span. An
-    L2-regularised linear model does not change by that, and the fit is smaller.
+    A linear probe with fewer sentences than dimensions is fitted to columns rotated onto the sentences' own
+    span. An L2-regularised linear model does not change by that, and the fit is smaller.
 
     Args:
         vectors: Shape ``(sentences, dim)``.
         positive: Shape ``(sentences,)``, both classes present.
         weights: Shape ``(sentences,)``, of mean 1.
         grid: Inverse regularisation strengths, ascending.
-        config: Kind of probe, standardisation and iterations.
-        seed: Of the support vector machine's solver.
-        rotate: Whether to rotate; ``None`` decides by the shape.
+        config: Kind of probe, standardisation, principal axes and iterations.
+        seed: Of the solver, and of the search for principal axes.
+        rotate: Whether to rotate a linear probe's columns; ``None`` decides by the shape.
 
     Yields:
         The probe, and the solver's warnings, each text once.
     """
-    columns, mean, scale = _standardised(vectors, weights, config.standardise)
-    basis = None
-    if rotate if rotate is not None else len(columns) < columns.shape[1]:
+    preparation, columns = fit_preparation(
+        vectors, weights, standardise=config.standardise, pca=config.pca, seed=seed
+    )
+    linear = config.kind in ("logistic", "linear_svm")
+    basis = preparation.basis
+    if linear and basis is None and (len(columns) < columns.shape[1] if rotate is None else rotate):
         basis, triangle = qr(columns.T, mode="economic")  # (dim, n), (n, n)
         columns = np.ascontiguousarray(triangle.T)  # (n, n) = columns @ basis
-    estimator = _estimator(config, seed)
-    for c in grid:
-        estimator.set_params(C=float(c))
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            estimator.fit(columns, positive, sample_weight=weights)
-        direction = estimator.coef_[0] if basis is None else basis @ estimator.coef_[0]
-        probe = LinearProbe(
-            mean,
-            scale,
-            np.asarray(direction, dtype=np.float64),
-            float(estimator.intercept_[0]),
-            SLOPES[config.kind],
-            {"kind": config.kind, "c": float(c)},
-        )
-        yield probe, list(dict.fromkeys(str(warning.message).splitlines()[0] for warning in caught))
+    if linear:  # the basis goes into the weights
+        preparation = Preparation(preparation.mean, preparation.scale)
+    for c, (machine, messages) in zip(
+        grid, fit_machines(columns, positive, weights, grid, config, seed=seed), strict=True
+    ):
+        if isinstance(machine, LinearMachine) and basis is not None:
+            machine = LinearMachine(np.asarray(basis @ machine.weights, dtype=np.float64), machine.intercept)
+        yield Probe(preparation, machine, SLOPES[config.kind], {"kind": config.kind, "c": float(c)}), messages
 
 
-def _standardised(vectors: Vectors, weights: Floats, standardise: bool) -> tuple[Floats, Floats, Floats]:
-    columns = np.array(vectors, dtype=np.float64)  # a copy, the only one: it may be a gigabyte
-    dim = columns.shape[1]
-    if not standardise:
-        return columns, np.zeros(dim), np.ones(dim)
-    scaler = StandardScaler().fit(columns, sample_weight=weights)
-    columns -= scaler.mean_
-    columns /= scaler.scale_
-    return columns, scaler.mean_, scaler.scale_
-
-
-def _estimator(config: ProbeConfig, seed: int) -> Any:
-    if config.kind == "linear_svm":
-        return LinearSVC(max_iter=config.max_iterations, random_state=seed, dual="auto")
-    return LogisticRegression(max_iter=config.max_iterations, tol=1e-6, warm_start=True)
-
-
-def write_probe(probe: LinearProbe, path: Path) -> None:
+def write_probe(probe: Probe, path: Path) -> None:
     """Write *probe* to one safetensors file, ``about`` as JSON in its metadata."""
+    prepared = probe.preparation
     arrays = {
-        "mean": probe.mean,
-        "scale": probe.scale,
-        "weights": probe.weights,
-        "intercept": np.array([probe.intercept]),
+        "mean": prepared.mean,
+        "scale": prepared.scale,
+        **({} if prepared.basis is None else {"basis": prepared.basis}),
+        **probe.machine.arrays(),
         "slope": np.array([probe.slope]),
     }
+    arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
     # one key only: several are written in an order that changes from run to run
     about = json.dumps({"format": _FORMAT, "about": probe.about})
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, {"probe": about})
 
 
-def read_probe(path: Path) -> LinearProbe:
+def read_probe(path: Path) -> Probe:
     """Read a probe that :func:`write_probe` wrote; it scores exactly as the one that was written.
 
     Raises:
@@ -195,11 +168,9 @@ def read_probe(path: Path) -> LinearProbe:
             if metadata["format"] != _FORMAT:
                 raise ValueError(f"format {metadata['format']!r}")
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
-        return LinearProbe(
-            arrays["mean"],
-            arrays["scale"],
-            arrays["weights"],
-            float(arrays["intercept"][0]),
+        return Probe(
+            Preparation(arrays["mean"], arrays["scale"], arrays.get("basis")),
+            read_machine(arrays),
             float(arrays["slope"][0]),
             metadata["about"],
         )

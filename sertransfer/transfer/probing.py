@@ -15,7 +15,7 @@ import pandas as pd
 from sertransfer.aggregation import aggregate
 from sertransfer.errors import bad_input
 from sertransfer.transfer.embedding_set import EmbeddingSet
-from sertransfer.transfer.probe import LinearProbe
+from sertransfer.transfer.probe import Probe
 from sertransfer.transfer.selection import (
     Selection,
     TrainingSet,
@@ -56,7 +56,7 @@ class Outcome:
     reported: Part
     selection: Selection
     threshold: float
-    probe: LinearProbe
+    probe: Probe
     out_of_fold: pd.DataFrame
     train_subjects: pd.DataFrame
     sentences: pd.DataFrame
@@ -84,7 +84,7 @@ def probe_subjects(parts: tuple[Part, Part], stored: EmbeddingSet, config: Trans
     )
     selection = choose_c(training, config)
     out_of_fold = train.sentences.assign(score=selection.out_of_fold)
-    train_subjects = _with_clusters(aggregate(out_of_fold, config.aggregation), train)
+    train_subjects = _with_clusters(aggregate(out_of_fold, config.aggregation, top_k=config.top_k), train)
     threshold = choose_threshold(train_subjects, config.threshold, config.positive)
     train_subjects["prediction"] = _decisions(train_subjects["score"] >= threshold, config)
     probe, messages = fit_probe(training, selection.c, config)
@@ -137,7 +137,7 @@ def _decide(
 ) -> pd.DataFrame:
     """Aggregate to the reported subjects and decide; see :data:`UNDECIDED_RULE`."""
     prior = float((train.subjects["label"] == config.positive).mean())
-    found = aggregate(sentences, config.aggregation).set_index("subject")
+    found = aggregate(sentences, config.aggregation, top_k=config.top_k).set_index("subject")
     subjects = reported.subjects.copy()
     subjects["undecided"] = ~subjects["subject"].isin(found.index)
     subjects["score"] = subjects["subject"].map(found["score"]).astype(float).fillna(prior)

@@ -67,6 +67,7 @@ def _choices(config: TransferConfig, outcome: Outcome) -> dict[str, Any]:
     return {
         "threshold": {"rule": config.threshold.rule, "value": outcome.threshold},
         "aggregation": config.aggregation,
+        **({"top_k": config.top_k} if config.aggregation == "top_k" else {}),
         "probe": {
             "kind": config.probe.kind,
             "c": selection.c,
@@ -74,7 +75,7 @@ def _choices(config: TransferConfig, outcome: Outcome) -> dict[str, Any]:
             "c_grid": selection.table,
             "folds": selection.folds,
             "warnings": selection.warnings,
-            "dim": len(outcome.probe.weights),
+            "dim": outcome.probe.dim,
             "file": f"checkpoints/{PROBE}",
         },
         "out_of_fold": {

@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sertransfer.errors import bad_input
 from sertransfer.metrics import confusion_matrix, unweighted_accuracy
-from sertransfer.transfer.probe import Booleans, Floats, LinearProbe, Vectors, fit_path, sentence_weights
+from sertransfer.transfer.probe import Booleans, Floats, Probe, Vectors, fit_path, sentence_weights
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
 
 _log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def count_warnings(counts: dict[str, int], messages: list[str]) -> None:
         counts[message] = counts.get(message, 0) + 1
 
 
-def fit_probe(training: TrainingSet, c: float, config: TransferConfig) -> tuple[LinearProbe, list[str]]:
+def fit_probe(training: TrainingSet, c: float, config: TransferConfig) -> tuple[Probe, list[str]]:
     """Fit the probe at *c* on all training sentences; also return the solver's warnings."""
     weights = training.weights(config)
     path = fit_path(training.vectors, training.positive, weights, [c], config.probe, seed=config.seed)

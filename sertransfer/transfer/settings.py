@@ -5,26 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sertransfer.aggregation import METHODS
+from sertransfer.aggregation import METHODS, TOP_K
 from sertransfer.errors import Faults, nearest
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """The linear probe that scores a sentence from its embedding.
+    """The probe that scores a sentence from its embedding.
 
     Attributes:
-        kind: ``logistic`` (L2-regularised logistic regression) or ``linear_svm`` (squared hinge loss).
+        kind: ``logistic`` (L2-regularised logistic regression), ``linear_svm`` (squared hinge loss),
+            ``rbf_svm`` (radial basis functions) or ``mlp`` (one hidden layer).
         c_grid: Inverse regularisation strengths to choose from, on a loss whose weights have mean 1.
         standardise: Whether columns are brought to mean 0 and deviation 1 over the training sentences.
+        pca: Principal axes to keep, found on the training sentences; 0 keeps all columns. A kernel machine
+            on thousands of columns takes minutes a fit without.
+        gamma: Of ``rbf_svm``, in multiples of one over the columns' total variance.
+        hidden: Units of ``mlp``.
         balance_subjects: Each training subject has the same total weight, however much it says.
         balance_classes: The classes have the same total weight, counted over subjects.
         max_iterations: Limit of the solver; reaching it is reported.
     """
 
-    kind: Literal["logistic", "linear_svm"] = "logistic"
+    kind: Literal["logistic", "linear_svm", "rbf_svm", "mlp"] = "logistic"
     c_grid: tuple[float, ...] = (0.000001, 0.00001, 0.0001, 0.001, 0.01, 0.1)
     standardise: bool = True
+    pca: int = 0
+    gamma: float = 1.0
+    hidden: int = 16
     balance_subjects: bool = True
     balance_classes: bool = True
     max_iterations: int = 2000
@@ -71,10 +79,14 @@ class TransferConfig:
             the manifest are one person.
         probe: The sentence probe.
         folds: Inner folds over training subjects, which choose C and the threshold.
-        aggregation: ``majority`` vote, ``mean`` score, or mean weighted by ``duration``.
+        aggregation: ``majority`` vote, ``mean`` or ``median`` score, mean weighted by ``duration``, mean of
+            the ``top_k`` highest scores, or the sum of ``log_odds``.
+        top_k: Sentences that ``top_k`` takes.
         threshold: From a subject's score to the decision.
         resamples: Bootstrap resamples behind an interval.
         seed: Of folds, solver and bootstrap.
+        shortcuts: Whether probes on sentence count and duration, on loudness, and on gender alone are
+            scored beside the run's; loudness takes one more pass over the audio.
         embedding: Batches and reading processes.
     """
 
@@ -86,9 +98,11 @@ class TransferConfig:
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     folds: int = 5
     aggregation: str = "majority"
+    top_k: int = TOP_K
     threshold: ThresholdConfig = field(default_factory=ThresholdConfig)
     resamples: int = 2000
     seed: int = 0
+    shortcuts: bool = True
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
 
     @property
@@ -123,7 +137,11 @@ class TransferConfig:
                 self.probe.max_iterations > 0,
                 "a number > 0",
             ),
+            ("probe.pca", self.probe.pca, self.probe.pca >= 0, "0 (all columns) or more"),
+            ("probe.gamma", self.probe.gamma, 0 < self.probe.gamma < float("inf"), "a number > 0"),
+            ("probe.hidden", self.probe.hidden, self.probe.hidden >= 1, "1 or more"),
             ("folds", self.folds, self.folds >= 2, "2 or more"),
+            ("top_k", self.top_k, self.top_k >= 1, "1 or more"),
             (
                 "threshold.value",
                 self.threshold.value,
@@ -148,7 +166,7 @@ class TransferConfig:
             "mode": (self.mode, ("probe",)),
             "split": (self.split, ("dev", "test")),
             "aggregation": (self.aggregation, tuple(METHODS)),
-            "probe.kind": (self.probe.kind, ("logistic", "linear_svm")),
+            "probe.kind": (self.probe.kind, ("logistic", "linear_svm", "rbf_svm", "mlp")),
             "threshold.rule": (self.threshold.rule, ("fixed", "out_of_fold")),
         }
         for name, (chosen, valid) in choices.items():

@@ -3,10 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from sertransfer.errors import BadInput
-from sertransfer.transfer.probe import LinearProbe, fit_path, read_probe, sentence_weights, write_probe
+from sertransfer.transfer.machines import LinearMachine
+from sertransfer.transfer.preparation import Preparation, principal_axes
+from sertransfer.transfer.probe import Probe, fit_path, read_probe, sentence_weights, write_probe
 from sertransfer.transfer.settings import ProbeConfig
 
 GRID = [0.001, 0.1, 1.0]
@@ -85,7 +89,7 @@ def test_rotation_changes_nothing(kind, standardise):
     held_out = make_data(sentences=40, dim=60, seed=1)[0] / (10 if not standardise else 1)
     for one, other, chosen in zip(plain, rotated, default, strict=True):
         assert other.score(held_out) == pytest.approx(one.score(held_out), abs=2e-3)
-        assert np.array_equal(chosen.weights, other.weights)
+        assert np.array_equal(chosen.machine.weights, other.machine.weights)
 
 
 def test_the_support_vector_machine_keeps_its_boundary_at_one_half():
@@ -115,17 +119,28 @@ def test_a_column_without_spread_is_harmless():
     assert np.isfinite(probe.score(vectors)).all()
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 29))
-def test_a_score_does_not_depend_on_the_others(count):
+CONFIGS = [
+    ProbeConfig(),
+    ProbeConfig(pca=3),
+    ProbeConfig(kind="linear_svm", pca=2, standardise=False),
+    ProbeConfig(kind="rbf_svm"),
+    ProbeConfig(kind="rbf_svm", pca=3, gamma=2),
+    ProbeConfig(kind="mlp", pca=3, hidden=4),
+]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 29), st.sampled_from(CONFIGS))
+def test_a_score_does_not_depend_on_the_others(count, config):
     vectors, positive, subjects = make_data()
-    probe, _ = next(fit_path(vectors, positive, weigh(positive, subjects), [0.1], ProbeConfig()))
+    probe, _ = next(fit_path(vectors, positive, weigh(positive, subjects), [0.1], config))
     assert np.array_equal(probe.score(vectors[:count]), probe.score(vectors)[:count])
 
 
-def test_a_written_probe_scores_the_same(tmp_path):
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_written_probe_scores_the_same(tmp_path, config):
     vectors, positive, subjects = make_data()
-    probe, _ = next(fit_path(vectors, positive, weigh(positive, subjects), [0.1], ProbeConfig()))
+    probe, _ = next(fit_path(vectors, positive, weigh(positive, subjects), [0.1], config))
     write_probe(probe, tmp_path / "probe.safetensors")
     again = read_probe(tmp_path / "probe.safetensors")
     assert np.array_equal(again.score(vectors), probe.score(vectors))
@@ -133,8 +148,50 @@ def test_a_written_probe_scores_the_same(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["probe.safetensors"]
 
 
+@pytest.mark.parametrize("kind", ["rbf_svm", "mlp"])
+@pytest.mark.parametrize("pca", [0, 3])
+def test_kernel_and_network_scores_are_those_of_scikit_learn(kind, pca):
+    vectors, positive, subjects = make_data()
+    weights = weigh(positive, subjects)
+    config = ProbeConfig(kind=kind, pca=pca, gamma=0.5, hidden=3)
+    probe, _ = next(fit_path(vectors, positive, weights, [0.7], config, seed=4))
+    scaler = StandardScaler().fit(vectors.astype(float), sample_weight=weights)
+    columns = scaler.transform(vectors.astype(float))
+    if pca:
+        columns = columns @ probe.preparation.basis
+    if kind == "rbf_svm":
+        spread = columns.var(axis=0).sum()
+        expected = SVC(C=0.7, gamma=0.5 / spread).fit(columns, positive, sample_weight=weights)
+        assert probe.decision(vectors) == pytest.approx(expected.decision_function(columns))
+    else:
+        expected = MLPClassifier((3,), solver="lbfgs", alpha=1 / 0.7, max_iter=2000, random_state=4)
+        expected.fit(columns, positive, sample_weight=weights)
+        assert probe.score(vectors) == pytest.approx(expected.predict_proba(columns)[:, 1])
+
+
+def test_all_principal_axes_change_no_linear_probe():
+    vectors, positive, subjects = make_data()
+    weights = weigh(positive, subjects)
+    plain, turned = (
+        next(fit_path(vectors, positive, weights, [0.1], ProbeConfig(pca=pca)))[0] for pca in (0, 5)
+    )
+    assert turned.score(vectors) == pytest.approx(plain.score(vectors), abs=1e-4)
+    assert turned.preparation.basis is None
+
+
+@pytest.mark.parametrize("sentences", [40, 700])  # exact, and by random projection
+def test_principal_axes_are_those_of_the_weighted_covariance(sentences):
+    vectors = np.random.default_rng(0).normal(size=(sentences, 600)) * 50 * 0.7 ** np.arange(600)
+    weights = np.random.default_rng(1).random(sentences) + 0.5
+    centred = vectors - np.average(vectors, axis=0, weights=weights)
+    axes = principal_axes(centred, weights, 3, 0)
+    _, expected = np.linalg.eigh((centred * weights[:, None]).T @ centred)
+    assert np.abs(np.einsum("dk,dk->k", axes, expected[:, ::-1][:, :3])) == pytest.approx(1, abs=1e-4)
+    assert np.array_equal(principal_axes(centred, weights, 3, 0), axes)
+
+
 def test_embeddings_of_another_encoder_are_refused():
-    probe = LinearProbe(np.zeros(3), np.ones(3), np.ones(3), 0.0, 1.0)
+    probe = Probe(Preparation(np.zeros(3), np.ones(3)), LinearMachine(np.ones(3), 0.0), 1.0)
     with pytest.raises(BadInput, match=r"shape \(2, 4\)"):
         probe.score(np.zeros((2, 4), np.float32))
 

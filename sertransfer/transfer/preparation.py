@@ -1,0 +1,91 @@
+"""What is done to embeddings before a probe sees them: standardisation, and rotation to fewer columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import svd
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.extmath import randomized_svd, svd_flip
+
+Floats = NDArray[np.float64]
+Vectors = NDArray[np.float32]
+
+ROWS_AT_ONCE = 4096
+_EXACT_UP_TO = 512
+"""Up to so many rows or columns the principal axes are exact; beyond, found by random projection."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """``((x - mean) / scale) @ basis``.
+
+    Attributes:
+        mean: Shape ``(dim,)``.
+        scale: Shape ``(dim,)``.
+        basis: Shape ``(dim, columns)``; ``None`` leaves the columns as they are.
+    """
+
+    mean: Floats
+    scale: Floats
+    basis: Floats | None = None
+
+    def apply(self, vectors: Vectors) -> Floats:
+        """Return the columns of embeddings of shape ``(sentences, dim)``; a row depends on itself alone."""
+        columns = (np.asarray(vectors, dtype=np.float64) - self.mean) / self.scale
+        # row by row sums, so that a score does not depend on how many sentences are scored at once
+        return columns if self.basis is None else np.einsum("nd,dk->nk", columns, self.basis)
+
+
+def standardised(vectors: Vectors, weights: Floats, standardise: bool) -> tuple[Floats, Floats, Floats]:
+    """Return the columns in double precision, and the mean and scale that were taken out of them.
+
+    Args:
+        vectors: Shape ``(sentences, dim)``.
+        weights: Of the sentences, shape ``(sentences,)``.
+        standardise: Otherwise the columns are copied as they are, with mean 0 and scale 1.
+    """
+    columns = np.array(vectors, dtype=np.float64)  # a copy, the only one: it may be a gigabyte
+    dim = columns.shape[1]
+    if not standardise:
+        return columns, np.zeros(dim), np.ones(dim)
+    scaler = StandardScaler().fit(columns, sample_weight=weights)
+    columns -= scaler.mean_
+    columns /= scaler.scale_
+    return columns, scaler.mean_, scaler.scale_
+
+
+def fit_preparation(
+    vectors: Vectors, weights: Floats, *, standardise: bool, pca: int, seed: int
+) -> tuple[Preparation, Floats]:
+    """Fit standardisation, then *pca* principal axes, to weighted sentences; also return their columns.
+
+    Args:
+        vectors: Shape ``(sentences, dim)``.
+        weights: Of the sentences, shape ``(sentences,)``; a weight counts like repeated sentences.
+        standardise: Bring columns to mean 0 and deviation 1.
+        pca: Axes to keep, as many as there can be if there are fewer; 0 keeps all columns.
+        seed: Of the random projection.
+    """
+    columns, mean, scale = standardised(vectors, weights, standardise)
+    if not pca:
+        return Preparation(mean, scale), columns
+    if not standardise:
+        mean = np.average(columns, axis=0, weights=weights)
+        columns -= mean
+    basis = principal_axes(columns, weights, pca, seed)
+    return Preparation(mean, scale, basis), columns @ basis
+
+
+def principal_axes(columns: Floats, weights: Floats, count: int, seed: int) -> Floats:
+    """Return the first *count* principal axes of centred columns, shape ``(dim, count)``, signs fixed."""
+    rows = columns * np.sqrt(weights)[:, None]
+    count = min(count, *rows.shape)
+    if min(rows.shape) <= _EXACT_UP_TO:
+        left, _, axes = svd(rows, full_matrices=False)
+    else:
+        left, _, axes = randomized_svd(rows, count, n_iter=4, random_state=seed)
+    _, axes = svd_flip(left, axes, u_based_decision=False)
+    return np.ascontiguousarray(axes[:count].T, dtype=np.float64)
