@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchaudio.transforms import FrequencyMasking, TimeMasking
 
 from sertransfer.errors import SertransferError
+from sertransfer.training.adversarial import adversarial_epsilon, adversarial_step
 from sertransfer.training.data import Batch
 from sertransfer.training.settings import Augment, PretrainConfig
 
@@ -22,6 +23,22 @@ _log = logging.getLogger(__name__)
 
 class NonFiniteLoss(SertransferError):
     """Training broke down: the loss is NaN or infinite."""
+
+
+def breakdown(what: str, names: Sequence[str], resume_point: str) -> NonFiniteLoss:
+    """Return the exception that says *what* broke down, on which utterances, and what to do; log it whole.
+
+    Args:
+        what: What is not finite, and when.
+        names: The utterances of the batch.
+        resume_point: Where the last good state lies.
+    """
+    _log.error("%s; utterances of the batch: %s", what, ", ".join(names))
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more (see log.txt)" if names[10:] else "")
+    return NonFiniteLoss(
+        f"{what}; utterances of the batch: {shown}; last good checkpoint: {resume_point}; "
+        "lower optimiser.lr, or train in 32-true or bf16-mixed precision, in another --run-dir"
+    )
 
 
 class Classifier(LightningModule):
@@ -69,8 +86,7 @@ class Classifier(LightningModule):
         features = self.masks(batch.features)
         if self.config.channels_last:
             features = features.contiguous(memory_format=torch.channels_last)
-        scores = self.network(features)
-        loss: Tensor = self.loss(scores, batch.targets)
+        scores, loss = self._score(features, batch.targets)
         value = float(loss.detach())
         if not np.isfinite(value):
             self._stop(value, batch)
@@ -80,16 +96,18 @@ class Classifier(LightningModule):
         self.log("loss", value, batch_size=len(batch.targets))
         return loss
 
+    def _score(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores of the clean inputs, and the loss, adversarial where the model asks for it."""
+        epsilon = adversarial_epsilon(self.network)
+        if epsilon is not None:
+            return adversarial_step(self.network, features, targets, epsilon, loss=self.loss)
+        scores = self.network(features)
+        return scores, self.loss(scores, targets)
+
     def _stop(self, value: float, batch: Batch) -> None:
         names = [self._ids[item] for item in batch.items.tolist()]
-        _log.error("utterances of the batch with loss %s: %s", value, ", ".join(names))
-        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more (see log.txt)" if names[10:] else "")
         step, epoch = self.trainer.global_step, self.trainer.current_epoch + 1
-        raise NonFiniteLoss(
-            f"the loss is {value} at step {step}, in epoch {epoch}; "
-            f"utterances of the batch: {shown}; last good checkpoint: {self._resume_point()}; "
-            "lower optimiser.lr, or train in 32-true or bf16-mixed precision, in another --run-dir"
-        )
+        raise breakdown(f"the loss is {value} at step {step}, in epoch {epoch}", names, self._resume_point())
 
     def take_sums(self) -> tuple[float, float]:
         """Return the epoch's mean loss and accuracy over the training items as they came, and start anew."""

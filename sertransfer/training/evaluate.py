@@ -6,6 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
+
 from sertransfer import __version__
 from sertransfer.audio.store import build_store
 from sertransfer.errors import Faults, bad_input
@@ -14,6 +16,7 @@ from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint
 from sertransfer.run_folder import RunFolder
+from sertransfer.training.adversarial import adversarial_epsilon
 from sertransfer.training.parts import (
     Part,
     check_part,
@@ -27,6 +30,7 @@ from sertransfer.training.parts import (
 from sertransfer.training.scoring import (
     choose_device,
     predict,
+    score_attack,
     score_metrics,
     score_table,
     write_report,
@@ -91,18 +95,27 @@ def evaluate(
             utterances, part = take_utterances(features, part, carried.classes)
             _checked(part, carried.classes, absent)
             cropping = carried.cropping if carried.cropping is not None else Cropping()
-            probabilities = predict(
-                build_from(carried, where=checkpoint).to(choose_device()),
-                utterances,
-                longest=cropping.frames(front_end.framing),
-                pad=cropping.pad,
-                batch_size=batch_size,
-                workers=workers,
-                progress=progress,
-            )
-            scores = score_table(part.table, probabilities, carried.classes)
-            metrics = score_metrics(scores, carried.classes, absent=absent, seed=seed)
-            write_scores(run.path, scores)
+            network = build_from(carried, where=checkpoint).to(choose_device())
+
+            def scores(epsilon: float | None = None) -> pd.DataFrame:
+                probabilities = predict(
+                    network,
+                    utterances,
+                    longest=cropping.frames(front_end.framing),
+                    pad=cropping.pad,
+                    batch_size=batch_size,
+                    workers=workers,
+                    progress=progress,
+                    epsilon=epsilon,
+                )
+                return score_table(part.table, probabilities, carried.classes)
+
+            clean, classes = scores(), carried.classes
+            metrics = score_metrics(clean, classes, absent=absent, seed=seed)
+            write_scores(run.path, clean)
+            if (epsilon := adversarial_epsilon(network)) is not None:
+                attacked = scores(epsilon)
+                metrics |= score_attack(run.path, attacked, classes, epsilon, absent=absent, seed=seed)
             run.write_metrics(
                 {
                     **metrics,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from sertransfer.errors import bad_input
 from sertransfer.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
+from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.zoo import build_model
 from sertransfer.run_folder import RunFolder
 from sertransfer.training.classifier import Classifier, balanced_weights
@@ -50,6 +51,9 @@ def build_network(config: PretrainConfig) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         network: nn.Module = build_model(config.model.name, len(config.classes), **config.model.options())
+        if config.model.image_weights:
+            kept = load_image_weights(network, config.model.image_weights)
+            _log.info("ImageNet weights are loaded; fresh are %s", ", ".join(kept))
     if config.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
     return network
@@ -100,7 +104,12 @@ def train_network(
 
 
 def predict_with(
-    config: PretrainConfig, network: nn.Module, utterances: Utterances, *, progress: bool = False
+    config: PretrainConfig,
+    network: nn.Module,
+    utterances: Utterances,
+    *,
+    progress: bool = False,
+    epsilon: float | None = None,
 ) -> Probabilities:
     """Return the class probabilities of *utterances* by the evaluation rule of the settings."""
     return predict(
@@ -111,6 +120,7 @@ def predict_with(
         batch_size=config.batch_size,
         workers=config.workers,
         progress=progress,
+        epsilon=epsilon,
     )
 
 

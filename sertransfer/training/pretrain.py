@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from sertransfer import __version__
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import Faults
+from sertransfer.files import hash_file
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.run_folder import RunFolder
+from sertransfer.training.adversarial import adversarial_epsilon
 from sertransfer.training.fitting import (
     BEST,
     RESUME_POINT,
@@ -33,7 +36,13 @@ from sertransfer.training.parts import (
     select_part,
     take_utterances,
 )
-from sertransfer.training.scoring import score_metrics, score_table, write_report, write_scores
+from sertransfer.training.scoring import (
+    score_attack,
+    score_metrics,
+    score_table,
+    write_report,
+    write_scores,
+)
 from sertransfer.training.settings import PretrainConfig, check_settings
 
 _log = logging.getLogger(__name__)
@@ -112,15 +121,23 @@ def _work(
     checkpoint = _checkpoint(config, manifest, parts["train"], trained)
     write_checkpoint(checkpoint, run.checkpoints / CHECKPOINT)
 
-    probabilities = np.empty((0, len(classes)))
-    if len(test):
-        network.load_state_dict(trained.state)
-        probabilities = predict_with(config, network, test, progress=progress)
-    else:
+    network.load_state_dict(trained.state)
+    if not len(test):
         _log.warning("the manifest has no test split: nothing is scored")
-    scores = score_table(parts["test"].table, probabilities, classes)
-    metrics = score_metrics(scores, classes, absent=config.absent, seed=config.seed)
-    write_scores(run.path, scores)
+
+    def scores(epsilon: float | None = None) -> pd.DataFrame:
+        probabilities = np.empty((0, len(classes)))
+        if len(test):
+            probabilities = predict_with(config, network, test, progress=progress, epsilon=epsilon)
+        return score_table(parts["test"].table, probabilities, classes)
+
+    clean = scores()
+    rules: dict[str, Any] = {"absent": config.absent, "seed": config.seed}
+    metrics = score_metrics(clean, classes, **rules)
+    write_scores(run.path, clean)
+    epsilon = adversarial_epsilon(network)
+    if epsilon is not None:
+        metrics |= score_attack(run.path, scores(epsilon), classes, epsilon, **rules)
     return {
         **metrics,
         "split": "test",
@@ -169,7 +186,7 @@ def _features(
 
 
 def _checkpoint(config: PretrainConfig, manifest: Manifest, train: Part, trained: Trained) -> Checkpoint:
-    provenance = {
+    provenance: dict[str, Any] = {
         "corpus": sorted(set(train.table["corpus"])),
         "manifest_sha256": hash_manifest(manifest),
         "generated": is_generated(manifest),
@@ -183,6 +200,9 @@ def _checkpoint(config: PretrainConfig, manifest: Manifest, train: Part, trained
         "selection": trained.selection,
         "versions": {"sertransfer": __version__, "torch": str(torch.__version__)},
     }
+    if config.model.image_weights:
+        file = Path(config.model.image_weights)
+        provenance["image_weights"] = {"file": file.name, "sha256": hash_file(file)}
     return Checkpoint(
         model=config.model.name,
         options=config.model.options(),

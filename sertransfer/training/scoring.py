@@ -24,6 +24,7 @@ from sertransfer.metrics import (
     unweighted_accuracy,
     weighted_accuracy,
 )
+from sertransfer.training.adversarial import fgsm
 from sertransfer.training.data import Utterances, load_batches, plan_evaluation
 from sertransfer.training.parts import UNKNOWN_SPEAKERS
 
@@ -46,6 +47,7 @@ def predict(
     batch_size: int,
     workers: int = 0,
     progress: bool = False,
+    epsilon: float | None = None,
 ) -> Probabilities:
     """Return the class probabilities of each utterance, shape ``(items, classes)``, in single precision.
 
@@ -60,6 +62,7 @@ def predict(
         batch_size: Most utterances at once.
         workers: Processes that read ahead.
         progress: Whether a bar is shown, on standard error.
+        epsilon: Step of an adversarial attack on every utterance before it is scored; ``None`` = no attack.
     """
     device = next(network.parameters()).device
     plans = plan_evaluation(utterances.frames, batch_size=batch_size, longest=longest, pad=pad)
@@ -73,7 +76,10 @@ def predict(
                 batches, "scoring", total=len(plans), console=Console(stderr=True), disable=not progress
             ):
                 features = batch.features.to(device, non_blocking=True)
-                scores = network(features.contiguous(memory_format=torch.channels_last))
+                features = features.contiguous(memory_format=torch.channels_last)
+                if epsilon is not None:
+                    features = fgsm(network, features, batch.targets.to(device), epsilon)
+                scores = network(features)
                 rows.append(scores.double().softmax(1).cpu().numpy())
     finally:
         network.train(training)
@@ -138,11 +144,27 @@ def score_metrics(
     }
 
 
-def write_scores(folder: Path, scores: pd.DataFrame) -> None:
-    """Write ``utterances.csv``: what :func:`score_table` gives, for every scored utterance."""
-    write_text(
-        folder / "utterances.csv", scores.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    )
+def score_attack(
+    folder: Path, scores: pd.DataFrame, classes: Sequence[str], epsilon: float, *, absent: str, seed: int
+) -> dict[str, Any]:
+    """Return the ``adversarial`` block of ``metrics.json``, and write the scores it comes from.
+
+    Args:
+        folder: The run's; gets ``utterances_adversarial.csv``.
+        scores: What :func:`score_table` gives for the generated inputs.
+        classes: Order of the confusion matrix.
+        epsilon: Step of the attack.
+        absent: ``error`` or ``skip``, as in :func:`score_metrics`.
+        seed: Of the bootstrap.
+    """
+    write_scores(folder, scores, "utterances_adversarial.csv")
+    metrics = score_metrics(scores, classes, absent=absent, seed=seed)
+    return {"adversarial": {"epsilon": epsilon, "utterance": metrics["utterance"]}}
+
+
+def write_scores(folder: Path, scores: pd.DataFrame, name: str = "utterances.csv") -> None:
+    """Write what :func:`score_table` gives, for every scored utterance, as file *name* of *folder*."""
+    write_text(folder / name, scores.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
 
 
 def write_report(folder: Path) -> None:

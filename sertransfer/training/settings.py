@@ -24,17 +24,21 @@ class ModelSettings:
         width: Factor on all channels.
         blocks: Blocks of each stage.
         dropout: Share of the pooled features dropped before the classifier.
+        epsilon: Adversarial step of the ``adv`` models, in units of the features.
+        image_weights: File of ImageNet weights to begin with, as torchvision publishes it; empty = none.
     """
 
     name: str = "pyresnet152"
     width: float | None = None
     blocks: tuple[int, ...] | None = None
     dropout: float | None = None
+    epsilon: float | None = None
+    image_weights: str = ""
 
     def options(self) -> dict[str, Any]:
         """Return the options that were given, as the model's builder takes them."""
-        values = {"width": self.width, "blocks": None if self.blocks is None else list(self.blocks)}
-        values["dropout"] = self.dropout
+        blocks = None if self.blocks is None else list(self.blocks)
+        values = {"width": self.width, "blocks": blocks, "dropout": self.dropout, "epsilon": self.epsilon}
         return {name: value for name, value in values.items() if value is not None}
 
 

@@ -7,7 +7,7 @@ from sertransfer.config import load_config
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping
 from sertransfer.models.pyresnet import DEPTHS
-from sertransfer.models.zoo import build_model
+from sertransfer.models.zoo import MODELS, build_model
 from sertransfer.training.settings import (
     Augment,
     ModelSettings,
@@ -42,6 +42,12 @@ def test_every_config_is_valid_and_the_large_ones_hold_the_papers_protocol(path)
 
 def test_there_is_a_config_for_each_network_of_the_paper():
     assert set(DEPTHS) <= {path.stem for path in CONFIGS.glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_config_holds_the_papers_protocol_for_every_network(name):
+    config = load_config(PretrainConfig, CONFIGS / "paper.yaml", {"model.name": name})
+    assert config == PretrainConfig(model=ModelSettings(name))
 
 
 def test_a_setting_of_the_model_can_be_overridden():
