@@ -17,6 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sertransfer.errors import bad_input
 from sertransfer.files import atomic_path
+from sertransfer.training.classifier import breakdown
 from sertransfer.training.data import TrainingBatches
 
 
@@ -63,6 +64,7 @@ class ResumePoint(Callback):
         self.path = path
         self.batches = batches
         self.every = every
+        self._items: list[int] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the batches stand."""
@@ -78,9 +80,20 @@ class ResumePoint(Callback):
         """Save if the step is due; never between the batches of one step, nor twice at an epoch's end."""
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         last = batch_idx + 1 >= trainer.num_training_batches
+        self._items = batch.items.tolist()
         if self.every and stepped and not last and trainer.global_step % self.every == 0:
-            trainer.save_checkpoint(self.path)
+            self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the epoch."""
+        self._save(trainer, pl_module)
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save a good state: a finite loss may have left weights that are not, which must not be kept."""
+        for name, value in pl_module.state_dict().items():
+            if not bool(torch.isfinite(value).all()):
+                step, ids = trainer.global_step, self.batches.utterances.ids
+                what = f"'{name}' is not finite after step {step}, in epoch {trainer.current_epoch + 1}"
+                point = str(self.path) if self.path.exists() else "none yet"
+                raise breakdown(what, [ids[item] for item in self._items], point)
         trainer.save_checkpoint(self.path)

@@ -13,7 +13,7 @@ from sertransfer.errors import BadInput
 from sertransfer.manifest import write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.run_folder import RunFolder
-from sertransfer.training.classifier import Classifier
+from sertransfer.training.classifier import Classifier, NonFiniteLoss
 from sertransfer.training.fitting import RESUME_POINT, build_network, train_network
 from sertransfer.training.pretrain import pretrain
 from sertransfer.training.resume import AtomicCheckpointIO
@@ -180,3 +180,24 @@ def test_a_failed_save_leaves_the_last_good_point(tmp_path):
         checkpoints.save_checkpoint({"step": lambda: 2}, path)
     assert checkpoints.load_checkpoint(path) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_that_are_not_finite_are_never_a_resume_point(utterances, probe_model, monkeypatch, tmp_path):
+    config = PretrainConfig(model=ModelSettings(probe_model), epochs=2, batch_size=4, checkpoint_every=1)
+    step = torch.optim.SGD.step
+
+    def overflow(self, closure=None):
+        loss = step(self, closure)
+        weight = self.param_groups[0]["params"][0]
+        weight.data += float("inf") if len(steps) == 3 else 0.0
+        steps.append(loss)
+        return loss
+
+    steps = []
+    monkeypatch.setattr(torch.optim.SGD, "step", overflow)
+    data = utterances(range(5, 33))
+    with pytest.raises(NonFiniteLoss, match=r"not finite after step 4.*u\d+.*resume\.ckpt"):
+        train(tmp_path / "run", config, data, monkeypatch)
+    kept = AtomicCheckpointIO().load_checkpoint(tmp_path / "run" / "checkpoints" / RESUME_POINT)
+    assert kept["global_step"] == 3
+    assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
