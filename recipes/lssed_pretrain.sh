@@ -8,7 +8,7 @@ usage: recipes/lssed_pretrain.sh --lssed-root DIR [options] [-- SETTINGS]
 
   --lssed-root DIR   folder with metadata_english_all.csv and wav_all/
   --model NAME       default pyresnet152; 'sertransfer models' lists them
-  --config FILE      default configs/pretrain/MODEL.yaml, the paper's protocol
+  --config FILE      default configs/pretrain/paper.yaml, the paper's protocol
   --framing NAME     65ms (default), 25ms or WINDOW/HOPms
   --run-dir DIR      default exp/lssed_MODEL
   --corpus NAME      default lssed; another corpus in its own layout trains as well
@@ -43,7 +43,7 @@ split_overrides "$@"
 [[ -d $root ]] || die "--lssed-root: found no folder '$root'; expected the corpus folder; check the path"
 
 model_name=${model:-pyresnet152}
-config=${config:-$project/configs/pretrain/$model_name.yaml}
+config=${config:-$project/configs/pretrain/paper.yaml}
 [[ -f $config ]] || die "--config: found no file '$config'; expected a YAML config; see configs/pretrain"
 run_dir=${run_dir:-exp/lssed_$model_name}
 mkdir -p "$run_dir"

@@ -93,7 +93,10 @@ def _import_checkpoint(args: argparse.Namespace, overrides: Overrides) -> None:
     from sertransfer.encoders.importing import import_checkpoint
 
     front_end = _front_end(args, overrides)
-    report = import_checkpoint(args.file, args.output, front_end=front_end, calibrate_on=args.calibrate_on)
+    classes = {} if args.classes is None else {"classes": args.classes.split(",")}
+    report = import_checkpoint(
+        args.file, args.output, front_end=front_end, calibrate_on=args.calibrate_on, **classes
+    )
     print(report["text"])
 
 
@@ -287,6 +290,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("-o", "--output", type=Path, required=True, help="model.safetensors to write")
     command.add_argument("--front-end", help="front end of the weights: a preset's name or a YAML file")
     command.add_argument("--framing", help="framing of the weights: 65ms, 25ms or WINDOW/HOPms")
+    command.add_argument(
+        "--classes", metavar="A,B,...", help="what the outputs stand for (default: angry,neutral,happy,sad)"
+    )
     command.add_argument(
         "--calibrate-on", type=Path, metavar="DIR", help="rank candidate front ends on the WAV files in DIR"
     )

@@ -42,7 +42,7 @@ def stage_1(place):
 def stage_2(place, stage_1):
     words = (
         "--encoder", "ser", "--checkpoint", place / "ser/checkpoints/model.safetensors",
-        "--daic-root", place / "daic", "--run-dir", place / "daic_ser", "--", "--bootstrap.resamples", "200",
+        "--daic-root", place / "daic", "--run-dir", place / "daic_ser", "--", "--resamples", "200",
     )  # fmt: skip
     return words, recipe("daic_transfer.sh", *words)
 
@@ -140,7 +140,7 @@ def test_another_framing_is_refused_with_what_to_train(place, stage_2):
         ("lssed_pretrain.sh", [], "--lssed-root is missing"),
         ("lssed_pretrain.sh", ["--lssed-root", "/no/such"], "found no folder"),
         ("lssed_pretrain.sh", ["--lssed-root", "--model"], "found no value"),
-        ("lssed_pretrain.sh", ["--lssed-root", "/", "--model", "resnot"], "see configs/pretrain"),
+        ("lssed_pretrain.sh", ["--lssed-root", "/", "--config", "none.yaml"], "see configs/pretrain"),
         ("lssed_pretrain.sh", ["--lsed-root", "/"], "found '--lsed-root'"),
         ("daic_transfer.sh", ["--encoder", "ser"], "--daic-root is missing"),
         ("daic_transfer.sh", ["--daic-root", "/"], "--encoder is missing"),

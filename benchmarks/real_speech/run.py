@@ -2,7 +2,7 @@
 
     run.py --emodb DIR [--config attempt1.yaml] [--work DIR] [--seeds 3]
 
-Every step is a command of ``sertransfer``, which is printed; the figures go to
+Every step is one of the two recipes or a command of ``sertransfer``, which is printed; the figures go to
 ``WORK/<config>/results.json``.
 """
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -51,6 +53,16 @@ def sertransfer(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "sertransfer.cli", *words], check=True, cwd=PROJECT)
 
 
+def recipe(name: str, *arguments: str | Path) -> None:
+    """Run one recipe of the project, with this interpreter's ``sertransfer``."""
+    words = [str(argument) for argument in arguments]
+    print(f"recipes/{name}", *words, flush=True)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(
+        [PROJECT / "recipes" / name, *words], check=True, cwd=PROJECT, env={**os.environ, "PATH": path}
+    )
+
+
 def prepare_interviews(fold: Path, output: Path, mapping: Path) -> None:
     """Write the manifest of one fold, with the actor behind each session as the column real_speaker."""
     sertransfer("prepare", "daic-woz", fold, "-o", output)
@@ -71,9 +83,6 @@ def run(emodb: Path, work: Path, config: Path, seeds: int) -> Path:
         partial.rename(data)
     for rotation in (1, 2):
         corpora = data / f"rotation{rotation}"
-        lssed = work / "manifests" / f"rotation{rotation}_lssed.csv"
-        if not lssed.exists():
-            sertransfer("prepare", "lssed", corpora / "lssed", "-o", lssed, "--split", "column")
         for fold in FOLDS:
             manifest = work / "manifests" / f"rotation{rotation}_fold{fold}.csv"
             if not manifest.exists():
@@ -82,17 +91,20 @@ def run(emodb: Path, work: Path, config: Path, seeds: int) -> Path:
         for name, settings in MODELS.items():
             for seed in range(seeds):
                 stage1 = home / f"rotation{rotation}" / f"{name}{seed}" / "stage1"
-                sertransfer(
-                    *("pretrain", "-q", "--config", config, "--manifest", lssed, "--run-dir", stage1),
+                recipe(
+                    *("lssed_pretrain.sh", "--lssed-root", corpora / "lssed", "--config", config),
+                    *("--run-dir", stage1, "--", "--prepare.split", "column"),
                     *(f"--seed={seed}", f"--store={work / 'features'}", *settings),
                 )
                 for fold in FOLDS:
+                    run_dir = stage1.parent / f"fold{fold}"
                     manifest = work / "manifests" / f"rotation{rotation}_fold{fold}.csv"
-                    sertransfer(
-                        *("transfer", "-q", "--config", PROJECT / "configs/transfer/ser_probe.yaml"),
-                        *("--encoder", "ser", "--checkpoint", stage1 / "checkpoints" / "model.safetensors"),
-                        *("--manifest", manifest, "--run-dir", stage1.parent / f"fold{fold}"),
-                        *("--embeddings", stage1.parent / "embeddings", *PROBE),
+                    write_manifest(read_manifest(manifest), run_dir / "manifest.csv")
+                    recipe(
+                        *("daic_transfer.sh", "--encoder", "ser", "--stage", "3"),
+                        *("--daic-root", corpora / "interviews" / f"fold{fold}"),
+                        *("--checkpoint", stage1 / "checkpoints" / "model.safetensors"),
+                        *("--run-dir", run_dir, "--", "--embeddings", stage1.parent / "embeddings", *PROBE),
                     )
     gathered = {
         name: [scores.gather(_folds(data, home, f"{name}{seed}")) for seed in range(seeds)] for name in MODELS
@@ -128,7 +140,7 @@ def _stage1(home: Path, seeds: int) -> list[dict[str, float]]:
     return found
 
 
-def report(results: dict) -> str:
+def report(results: dict[str, Any]) -> str:
     """Return the results as text."""
     lines = [f"{results['config']}: {json.dumps(results['counts'])}"]
     for name in ("deciding", "second"):
