@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sertransfer.audio.logmel import MelFrontEnd
-from sertransfer.encoders.base import Encoder
-from sertransfer.errors import Faults, bad_input
-from sertransfer.files import hash_value
+from sertransfer.encoders.base import Encoder, check_waveforms, hash_weights
+from sertransfer.errors import bad_input
 from sertransfer.models.checkpoint import Checkpoint, build_from
 from sertransfer.models.inference import prepare_for_inference
 
@@ -65,7 +63,7 @@ class SerEncoder(Encoder):
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch; see :meth:`sertransfer.encoders.base.Encoder.encode`."""
-        _check(waveforms, lengths)
+        check_waveforms(waveforms, lengths)
         by_frames: dict[int, list[int]] = defaultdict(list)
         spectrograms = []
         for row, length in enumerate(lengths.tolist()):
@@ -101,23 +99,6 @@ class SerEncoder(Encoder):
         return self._fingerprint
 
 
-def _check(waveforms: Tensor, lengths: Tensor) -> None:
-    """Refuse what has no spectrogram, every item at once."""
-    if waveforms.ndim != 2 or lengths.shape != waveforms.shape[:1] or len(lengths) == 0:
-        shapes = f"waveforms {tuple(waveforms.shape)} and lengths {tuple(lengths.shape)}"
-        raise ValueError(f"{shapes}; expected (batch, samples) and (batch,), at least one")
-    faults = Faults()
-    for row, length in enumerate(lengths.tolist()):
-        if not 0 < length <= waveforms.shape[1]:
-            found = f"{length} samples, of {waveforms.shape[1]} given"
-        elif not bool(torch.isfinite(waveforms[row, :length]).all()):
-            found = "samples that are not finite"
-        else:
-            continue
-        faults.add(f"waveform {row}", found=found, expected="sound", remedy="leave this utterance out")
-    faults.raise_if_any()
-
-
 def _fingerprint(checkpoint: Checkpoint) -> str:
     """Return the SHA-256 of all in *checkpoint* that decides the features."""
     values = {
@@ -126,9 +107,4 @@ def _fingerprint(checkpoint: Checkpoint) -> str:
         "front_end": None if checkpoint.front_end is None else checkpoint.front_end.as_dict(),
         "cropping": None if checkpoint.cropping is None else asdict(checkpoint.cropping),
     }
-    digest = hashlib.sha256(hash_value(values).encode())
-    for name in sorted(checkpoint.state):
-        tensor = checkpoint.state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return hash_weights(values, checkpoint.state)

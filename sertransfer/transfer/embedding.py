@@ -1,8 +1,8 @@
 """Every sentence of a manifest through a frozen encoder, once.
 
 Sentences are read session by session, so that a zipped session is decoded once, and encoded in batches of
-like length. The embedding of a sentence is the mean of its frames' features, which for a SER model is the
-vector before the classifier. Work is kept in chunks: a killed run goes on where it was.
+like length. The embedding of a sentence is its frames' features, pooled; their mean is, for a SER model,
+the vector before the classifier. Work is kept in chunks: a killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ from sertransfer.manifest import Manifest
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding_set import EmbeddedChunk, EmbeddingSet, open_set, raise_faults, write_set
 from sertransfer.transfer.sentences import (
-    POOLING,
     Sentence,
     content_key,
     embedding_key,
@@ -55,6 +54,7 @@ def embed(
     encoder: Encoder,
     folder: Path,
     *,
+    pooling: str = "mean",
     batch_seconds: float = 120.0,
     workers: int = 0,
     skip_bad: bool = False,
@@ -66,6 +66,7 @@ def embed(
         manifest: Sentences to embed; their order, labels and splits do not matter.
         encoder: Frozen encoder.
         folder: Parent of all embedding sets; this one is ``folder/<key>``.
+        pooling: From a sentence's frames to one vector, see :func:`sertransfer.encoders.pooling.pool`.
         batch_seconds: Audio given to the encoder at once, padding included.
         workers: Processes that read ahead.
         skip_bad: Leave out sentences that can not be embedded, and record them.
@@ -76,15 +77,17 @@ def embed(
             no sentence can be.
     """
     sentences = take_sentences(manifest)
-    key = embedding_key(manifest, encoder)
+    key = embedding_key(manifest, encoder, pooling)
     home = folder / key
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     # one lock for all sets of this encoder, which may share chunks
     with _held(folder / f".{hash_value(encoder.fingerprint())[:16]}.lock"):
         stored = open_set(home, key)
         if stored is None:
-            paths = _embed_chunks(sentences, encoder, folder, batch_seconds, workers, skip_bad, progress)
-            write_set(home, key, paths, {"encoder": encoder.describe(), "pooling": POOLING})
+            paths = _embed_chunks(
+                sentences, encoder, folder, pooling, batch_seconds, workers, skip_bad, progress
+            )
+            write_set(home, key, paths, {"encoder": encoder.describe(), "pooling": pooling})
             for path in paths:
                 path.unlink(missing_ok=True)
             stored = open_set(home, key)
@@ -113,6 +116,7 @@ def _embed_chunks(
     sentences: list[Sentence],
     encoder: Encoder,
     folder: Path,
+    pooling: str,
     batch_seconds: float,
     workers: int,
     skip_bad: bool,
@@ -124,7 +128,7 @@ def _embed_chunks(
     still serve. Chunks with faults are kept only where faults may be skipped.
     """
     chunks = in_chunks(sentences)
-    paths = [folder / "chunks" / f"{content_key(chunk, encoder)}.npz" for chunk in chunks]
+    paths = [folder / "chunks" / f"{content_key(chunk, encoder, pooling)}.npz" for chunk in chunks]
     todo: list[tuple[list[Sentence], Path]] = []
     embedded, faults = 0, []
     for chunk, path in zip(chunks, paths, strict=True):
@@ -148,7 +152,9 @@ def _embed_chunks(
     with _bar(progress) as bar:
         task = bar.add_task("embedding", total=len(sentences), completed=done)
         for (chunk, path), waveforms in zip(todo, loader, strict=True):
-            result = _embed_chunk(chunk, waveforms, encoder, batch_seconds, lambda n: bar.advance(task, n))
+            result = _embed_chunk(
+                chunk, waveforms, encoder, pooling, batch_seconds, lambda n: bar.advance(task, n)
+            )
             if skip_bad or not result.faults:
                 result.write(path)
             embedded += len(result.ids)
@@ -193,14 +199,19 @@ class _ChunkReader(Dataset[list[Waveform]]):
 
 
 def _embed_chunk(
-    sentences: list[Sentence], waveforms: list[Waveform], encoder: Encoder, batch_seconds: float, advance: Any
+    sentences: list[Sentence],
+    waveforms: list[Waveform],
+    encoder: Encoder,
+    pooling: str,
+    batch_seconds: float,
+    advance: Any,
 ) -> EmbeddedChunk:
     faults: dict[int, Fault] = {i: found for i, found in enumerate(waveforms) if isinstance(found, Fault)}
     advance(len(faults))
     lengths = {i: len(found) for i, found in enumerate(waveforms) if not isinstance(found, Fault)}
     vectors: dict[int, NDArray[np.float32]] = {}
     for batch in _batches(lengths, batch_seconds * encoder.sample_rate):
-        for row, result in zip(batch, _encode(batch, waveforms, encoder), strict=True):
+        for row, result in zip(batch, _encode(batch, waveforms, encoder, pooling), strict=True):
             if isinstance(result, Fault):
                 faults[row] = replace(result, where=sentences[row].place)
             elif not np.isfinite(result).all():
@@ -235,17 +246,17 @@ def _batches(lengths: dict[int, int], limit: float) -> Iterator[list[int]]:
 
 
 def _encode(
-    rows: list[int], waveforms: list[Waveform], encoder: Encoder
+    rows: list[int], waveforms: list[Waveform], encoder: Encoder, pooling: str
 ) -> list[NDArray[np.float32] | Fault]:
     """Return the embedding of each row; a batch that the encoder refuses is tried sentence by sentence."""
     batch = [torch.from_numpy(found) for row in rows if not isinstance(found := waveforms[row], Fault)]
     try:
         with torch.inference_mode():
-            return list(encoder.embed(batch).float().cpu().numpy())  # each (dim,)
+            return list(encoder.embed(batch, pooling).float().cpu().numpy())  # each (dim,)
     except BadInput as error:
         if len(rows) == 1:
             return [error.faults[0]]
-        return [result for row in rows for result in _encode([row], waveforms, encoder)]
+        return [result for row in rows for result in _encode([row], waveforms, encoder, pooling)]
 
 
 class _Rate(ProgressColumn):

@@ -12,7 +12,6 @@ from sertransfer.encoders.base import Encoder
 from sertransfer.files import hash_value
 from sertransfer.manifest import AudioSource, Manifest
 
-POOLING = "mean"
 CHUNK_SENTENCES = 1024
 CHUNK_SECONDS = 3600.0
 _UNKNOWN_SECONDS = 10.0
@@ -42,12 +41,12 @@ class Sentence:
         return f"{self.source}, {self.start:g} to {self.end:g} s"
 
 
-def embedding_key(manifest: Manifest, encoder: Encoder) -> str:
+def embedding_key(manifest: Manifest, encoder: Encoder, pooling: str = "mean") -> str:
     """Return what recognises the embeddings of *manifest*: its audio, the encoder and the pooling."""
-    return content_key(take_sentences(manifest), encoder)
+    return content_key(take_sentences(manifest), encoder, pooling)
 
 
-def content_key(sentences: list[Sentence], encoder: Encoder) -> str:
+def content_key(sentences: list[Sentence], encoder: Encoder, pooling: str = "mean") -> str:
     """Return what recognises the embeddings of *sentences*; size and time stand for a file's content."""
     stats: dict[AudioSource, tuple[int, int] | None] = {}
     rows: list[list[Any]] = []
@@ -56,7 +55,7 @@ def content_key(sentences: list[Sentence], encoder: Encoder) -> str:
             stats[sentence.source] = _stat(sentence.source.path)
         name = [sentence.id, sentence.source.path.name, sentence.source.member]
         rows.append([*name, sentence.start, sentence.end, sentence.gain, stats[sentence.source]])
-    return hash_value({"rows": rows, "encoder": encoder.fingerprint(), "pooling": POOLING})[:32]
+    return hash_value({"rows": rows, "encoder": encoder.fingerprint(), "pooling": pooling})[:32]
 
 
 def _stat(path: Path) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sertransfer.aggregation import METHODS, TOP_K
+from sertransfer.encoders.pooling import POOLINGS
 from sertransfer.errors import Faults, nearest
 
 
@@ -87,6 +88,10 @@ class TransferConfig:
         seed: Of folds, solver and bootstrap.
         shortcuts: Whether probes on sentence count and duration, on loudness, and on gender alone are
             scored beside the run's; loudness takes one more pass over the audio.
+        layer: Block of the encoder, counted from 1, whose output is taken; the encoder's own output if
+            not given. Only for encoders of stacked blocks (``asr``, ``ssl``).
+        pooling: From a sentence's frames to its embedding: their ``mean``, or ``mean_std``, the mean and
+            the standard deviation.
         embedding: Batches and reading processes.
     """
 
@@ -103,6 +108,8 @@ class TransferConfig:
     resamples: int = 2000
     seed: int = 0
     shortcuts: bool = True
+    layer: int | None = None
+    pooling: Literal["mean", "mean_std"] = "mean"
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
 
     @property
@@ -149,6 +156,7 @@ class TransferConfig:
                 "a number above 0, up to 1",
             ),
             ("resamples", self.resamples, self.resamples >= 1, "1 or more"),
+            ("layer", self.layer, self.layer is None or self.layer >= 1, "1 or more, or none"),
             (
                 "embedding.batch_seconds",
                 self.embedding.batch_seconds,
@@ -166,6 +174,7 @@ class TransferConfig:
             "mode": (self.mode, ("probe",)),
             "split": (self.split, ("dev", "test")),
             "aggregation": (self.aggregation, tuple(METHODS)),
+            "pooling": (self.pooling, POOLINGS),
             "probe.kind": (self.probe.kind, ("logistic", "linear_svm", "rbf_svm", "mlp")),
             "threshold.rule": (self.threshold.rule, ("fixed", "out_of_fold")),
         }

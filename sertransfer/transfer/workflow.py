@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,40 @@ from sertransfer.reporting.html import write_report
 from sertransfer.run_folder import RunFolder
 from sertransfer.timebase import Framing
 from sertransfer.transfer.embedding import embed
+from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.probe import write_probe
 from sertransfer.transfer.probing import Outcome, probe_subjects
 from sertransfer.transfer.record import PROBE, build_metrics
-from sertransfer.transfer.sentences import POOLING, embedding_key
+from sertransfer.transfer.sentences import embedding_key
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.subjects import take_parts
+from sertransfer.transfer.subjects import Part, take_parts
 
 SENTENCES = ["id", "subject", "split", "label", "score", "duration"]
-SUBJECTS = ["subject", "split", "label", "score", "prediction", "sentences", "undecided"]
+SUBJECTS = ["subject", "split", "label", "score", "prediction", "sentences", "undecided", "cluster"]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HeadResult:
+    """What a head found, the settings that it stands for, and what to add to ``metrics.json``."""
+
+    outcome: Outcome
+    config: TransferConfig
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Another way from embeddings to decisions than the probe of the settings.
+
+    Attributes:
+        settings: Its own, which are part of what the run is recognised by.
+        fit: Called with the claimed folder, the two parts and the embeddings.
+    """
+
+    settings: dict[str, Any]
+    fit: Callable[[RunFolder, tuple[Part, Part], EmbeddingSet], HeadResult]
 
 
 def transfer(
@@ -41,6 +65,7 @@ def transfer(
     embeddings: Path | None = None,
     skip_bad: bool = False,
     progress: bool = True,
+    head: Head | None = None,
 ) -> dict[str, Any]:
     """Train on the split ``train``, score ``config.split``, and write the run folder.
 
@@ -54,6 +79,7 @@ def transfer(
         embeddings: Folder of stored embeddings, ``run_dir/embeddings`` if not given.
         skip_bad: Leave out sentences that can not be embedded, and record them, instead of stopping.
         progress: Whether bars are shown.
+        head: What decides instead of the probe of the settings, for head tuning.
 
     Returns:
         The content of ``metrics.json``.
@@ -64,14 +90,21 @@ def transfer(
     config.check()
     parts = take_parts(manifest, config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    opened = open_encoder(encoder, Path(checkpoint), framing=framing, device=device)
-    source = {"name": encoder, "checkpoint": str(checkpoint), "fingerprint": opened.fingerprint()}
+    opened = open_encoder(encoder, Path(checkpoint), framing=framing, layer=config.layer, device=device)
+    source = {
+        "name": encoder,
+        "checkpoint": str(checkpoint),
+        "layer": config.layer,
+        "fingerprint": opened.fingerprint(),
+    }
     settings = asdict(config)
     speed = settings.pop("embedding")  # changes no result, so that another value may resume a run
+    if head is not None:
+        settings = {"transfer": settings, **head.settings}
     inputs = {
         "manifest": hash_value(manifest.table.to_csv(index=False)),
-        "encoder": source["fingerprint"],
-        "embeddings": embedding_key(manifest, opened),
+        "encoder": opened.fingerprint(),
+        "embeddings": embedding_key(manifest, opened, config.pooling),
     }
     folder = Path(run_dir) / "embeddings" if embeddings is None else Path(embeddings)
     with RunFolder(run_dir).claim(settings, inputs) as run:
@@ -79,26 +112,38 @@ def transfer(
         if run.finished and (skip_bad or not run.read_metrics()["left_out"]["embedding"]):
             _log.info("%s is finished; nothing to do", run.path)
         else:
-            stored = embed(manifest, opened, folder, **speed, skip_bad=skip_bad, progress=progress)
-            outcome = probe_subjects(parts, stored, config)
-            _write(run, outcome, config, source)
-            details = {**opened.describe(), **source}
-            run.write_metrics(
-                build_metrics(config, manifest, outcome, encoder=details, left_out=stored.left_out)
+            stored = embed(
+                manifest,
+                opened,
+                folder,
+                pooling=config.pooling,
+                **speed,
+                skip_bad=skip_bad,
+                progress=progress,
             )
+            if head is None:
+                found = HeadResult(probe_subjects(parts, stored, config), config, {})
+            else:
+                found = head.fit(run, parts, stored)
+            _write(run, found.outcome, found.config, source)
+            details = {**opened.describe(), **source}
+            metrics = build_metrics(
+                found.config, manifest, found.outcome, encoder=details, left_out=stored.left_out
+            )
+            run.write_metrics({**metrics, **found.record})
             (run.path / "report.html").unlink(missing_ok=True)
         if not (run.path / "report.html").exists():
             write_report(run.path)
         return run.read_metrics()
 
 
-def _write(run: RunFolder, outcome: Outcome, config: TransferConfig, source: dict[str, str]) -> None:
+def _write(run: RunFolder, outcome: Outcome, config: TransferConfig, source: dict[str, Any]) -> None:
     """Write the tables, and the probe with all that scoring another recording needs."""
     about = {
         "classes": list(config.classes),
         "aggregation": config.aggregation,
         "threshold": outcome.threshold,
-        "pooling": POOLING,
+        "pooling": config.pooling,
         "encoder": source,
         "sertransfer": __version__,
     }

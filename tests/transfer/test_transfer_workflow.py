@@ -40,7 +40,7 @@ def opened(monkeypatch, request):
     if "real_report" not in request.fixturenames:
         monkeypatch.setattr(workflow, "write_report", lambda folder: (folder / "report.html").write_text(""))
 
-    def open_fake(name, checkpoint, *, framing=None, device="cpu"):
+    def open_fake(name, checkpoint, *, framing=None, layer=None, device="cpu"):
         encoder = FakeEncoder()
         made.append((encoder, name, Path(checkpoint), framing, device))
         return encoder

@@ -1,0 +1,250 @@
+"""Self-supervised encoders through torchaudio: wav2vec 2.0, HuBERT and WavLM, from local files only.
+
+torchaudio builds wav2vec 2.0 and HuBERT with one function and WavLM with another; their arguments are the
+architecture. They come from the published model's name (``HUBERT_BASE``) or from a small config.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import torchaudio
+import torchaudio.models
+import yaml
+from torch import Tensor
+
+from sertransfer.encoders.base import hash_weights
+from sertransfer.encoders.layers import LayeredEncoder
+from sertransfer.encoders.weights_file import load_weights, read_weights
+from sertransfer.errors import bad_input, choose, nearest
+from sertransfer.timebase import SAMPLE_RATE, Framing
+
+CONFIGS = ("config.yaml", "config.yml", "config.json")
+WEIGHTS = (".pth", ".pt", ".safetensors")
+BUILDERS: dict[str, Callable[..., Any]] = {
+    "wav2vec2": torchaudio.models.wav2vec2_model,
+    "hubert": torchaudio.models.wav2vec2_model,
+    "wavlm": torchaudio.models.wavlm_model,
+}
+SETTINGS = ("bundle", "family", "model", "sample_rate", "normalise_waveform")
+
+
+@dataclass(frozen=True)
+class SslModel:
+    """An architecture and its weights.
+
+    Attributes:
+        where: Path given, for messages.
+        family: Key of :data:`BUILDERS`.
+        options: Arguments of the builder.
+        sample_rate: In Hz.
+        normalise_waveform: Whether a waveform is brought to mean 0 and variance 1 first.
+        weights: The state dict.
+    """
+
+    where: str
+    family: str
+    options: dict[str, Any]
+    sample_rate: int
+    normalise_waveform: bool
+    weights: dict[str, Tensor]
+
+
+def bundles() -> dict[str, Any]:
+    """Return torchaudio's published models by name; nothing is downloaded."""
+    named = {name: getattr(torchaudio.pipelines, name) for name in torchaudio.pipelines.__all__}
+    return {
+        name: bundle for name, bundle in named.items() if getattr(bundle, "_model_type", None) is not None
+    }
+
+
+def read_ssl(path: Path) -> SslModel:
+    """Read a weights file that bears its published name, or a folder with a config and one weights file.
+
+    The config (``config.yaml`` or ``config.json``) names a published model (``bundle: HUBERT_BASE``), or
+    gives ``family`` (``wav2vec2``, ``hubert``, ``wavlm``), ``model`` (the arguments of torchaudio's
+    builder), and optionally ``sample_rate`` and ``normalise_waveform``.
+
+    Raises:
+        BadInput: If there is no such file, the architecture is not known, or the weights are not weights.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in WEIGHTS)
+        config = next((path / name for name in CONFIGS if (path / name).is_file()), None)
+        if len(files) != 1 or config is None:
+            names = ", ".join(file.name for file in files) or "no weights"
+            raise bad_input(
+                path,
+                found=names if config else f"{names}, and no config",
+                expected=f"one file of weights ({', '.join(WEIGHTS)}) and config.yaml or config.json",
+                remedy="write 'bundle: NAME' of a torchaudio pipeline to config.yaml, or its architecture",
+            )
+        return _from_config(config, files[0], str(path))
+    if not path.is_file():
+        raise bad_input(path, found="nothing there", expected="a file or folder", remedy="check --checkpoint")
+    published = {Path(bundle._path).name: bundle for bundle in bundles().values()}
+    if path.name not in published:
+        raise bad_input(
+            path,
+            found="weights of no published name, which leaves their architecture open",
+            expected="a file named as torchaudio publishes it, or a folder with a config",
+            remedy=f"{nearest(path.name, published)}; or put it in a folder with a config.yaml",
+        )
+    return _from_bundle(published[path.name], path, str(path))
+
+
+def _from_config(config: Path, weights: Path, where: str) -> SslModel:
+    try:
+        text = config.read_text(encoding="utf-8")
+        content = json.loads(text) if config.suffix == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        found = " ".join(str(error).split())[:200]
+        raise bad_input(config, found=found, expected="plain values", remedy="correct the file") from None
+    if not isinstance(content, dict) or "model_type" in content or not {"bundle", "model"} & content.keys():
+        raise bad_input(
+            config,
+            found="a config of transformers" if isinstance(content, dict) else f"a {type(content).__name__}",
+            expected=f"one of ours: {', '.join(SETTINGS)}",
+            remedy="convert the weights (torchaudio.models.wav2vec2.utils.import_huggingface_model)",
+        )
+    for key in content:
+        choose(f"setting of {config}", str(key), SETTINGS)
+    if "bundle" in content:
+        return _from_bundle(bundles()[choose("bundle", str(content["bundle"]), bundles())], weights, where)
+    family = choose("family", str(content.get("family")), BUILDERS)
+    return SslModel(
+        where,
+        family,
+        content["model"],
+        int(content.get("sample_rate", SAMPLE_RATE)),
+        bool(content.get("normalise_waveform", False)),
+        _weights(weights),
+    )
+
+
+def _from_bundle(bundle: Any, weights: Path, where: str) -> SslModel:
+    options = {**bundle._params, "aux_num_out": None}
+    family = "wavlm" if bundle._model_type == "WavLM" else "wav2vec2"
+    rate, normalise = int(bundle.sample_rate), bool(bundle._normalize_waveform)
+    return SslModel(where, family, options, rate, normalise, _weights(weights))
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    """Read weights, without those of a recogniser's output layer."""
+    if path.suffix == ".safetensors":
+        try:
+            state = dict(safetensors.torch.load_file(path))
+        except (safetensors.SafetensorError, OSError) as error:
+            raise bad_input(
+                path,
+                found=f"a file that can not be read ({type(error).__name__})",
+                expected="weights in safetensors format",
+                remedy="copy the file again",
+            ) from None
+    else:
+        with path.open("rb") as stream:
+            state = read_weights(stream, path)
+    return {name: tensor for name, tensor in state.items() if not name.startswith("aux.")}
+
+
+class SslEncoder(LayeredEncoder):
+    """Features of torchaudio's model for one utterance at a time.
+
+    Args:
+        model: What :func:`read_ssl` read.
+        layer: See :class:`sertransfer.encoders.layers.LayeredEncoder`.
+        device: Where the network runs.
+
+    Raises:
+        BadInput: If the architecture can not be built, or the weights are another's.
+    """
+
+    name = "ssl"
+
+    def __init__(self, model: SslModel, *, layer: int | None = None, device: str = "cpu") -> None:
+        self._normalise = model.normalise_waveform
+        self._network = _build(model)
+        remedy = "name the model that the weights are of"
+        load_weights(self._network, model.weights, model.where, remedy=remedy)
+        self._network.eval().requires_grad_(False).to(device)
+        self._device = torch.device(device)
+        self.layers = int(model.options["encoder_num_layers"])
+        self.check_layer(layer)
+        self.layer = layer
+        self.dim = int(model.options["encoder_embed_dim"])
+        window, hop = _receptive_field(self._network)
+        self.framing = Framing(window, hop, 1 << (window - 1).bit_length(), model.sample_rate)
+        self.sample_rate = model.sample_rate
+        self.shortest = window
+        self._record = {
+            "encoder": self.name,
+            "model": model.family,
+            "options": model.options,
+            "normalise_waveform": model.normalise_waveform,
+            "framing": self.framing.name,
+            "layer": layer,
+            "layers": self.layers,
+        }
+        self._fingerprint = hash_weights(self._record, model.weights)
+
+    def _prepared(self, waveforms: Tensor) -> Tensor:
+        # each by itself, where torchaudio's own wrapper normalises the batch as one
+        return (
+            torch.nn.functional.layer_norm(waveforms, waveforms.shape[1:]) if self._normalise else waveforms
+        )
+
+    def _output(self, waveforms: Tensor) -> Tensor:
+        return self._network(self._prepared(waveforms))[0]  # type: ignore[no-any-return]
+
+    def _blocks(self, waveforms: Tensor, count: int) -> list[Tensor]:
+        found: list[Tensor] = self._network.extract_features(self._prepared(waveforms), num_layers=count)[0]
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """Return family, architecture and layer."""
+        return {**self._record, "dim": self.dim, "fingerprint": self._fingerprint}
+
+    def fingerprint(self) -> str:
+        """Return a hash of the weights, the architecture and the layer."""
+        return self._fingerprint
+
+
+def _build(model: SslModel) -> Any:
+    """Build the network with random weights; say what does not fit."""
+    builder = BUILDERS[model.family]
+    known = inspect.signature(builder).parameters
+    options = {"aux_num_out": None, **model.options} if isinstance(model.options, dict) else {}
+    wrong = sorted(set(known) ^ set(options))
+    if wrong:
+        raise bad_input(
+            model.where,
+            found=f"model: {', '.join(wrong)} missing or not known",
+            expected=f"the arguments of torchaudio's {builder.__name__}: {', '.join(known)}",
+            remedy="correct the config",
+        )
+    try:
+        return builder(**options)
+    except Exception as error:  # torch refuses a value where it is used
+        raise bad_input(
+            model.where,
+            found=f"a model that can not be built ({' '.join(str(error).split())[:200]})",
+            expected=f"arguments that fit torchaudio's {builder.__name__}",
+            remedy="correct the config",
+        ) from error
+
+
+def _receptive_field(network: Any) -> tuple[int, int]:
+    """Return samples that a frame looks at, and samples from one frame to the next."""
+    window, hop = 1, 1
+    for layer in network.feature_extractor.conv_layers:
+        window += (layer.kernel_size - 1) * hop
+        hop *= layer.stride
+    return window, hop
