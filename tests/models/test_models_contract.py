@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from sertransfer.errors import BadInput
 from sertransfer.models.base import SpectrogramModel
+from sertransfer.models.image_network import ImageNetwork
 from sertransfer.models.zoo import MODELS, build_model
 
 SHALLOW = {"blocks": (1, 2, 1, 1)}
@@ -28,38 +28,43 @@ backbones of those that are shallow here."""
 CLASSES = 4
 
 
-@pytest.fixture(scope="module")
-def quick_weights() -> Iterator[None]:
-    """Fill large matrices with a repeated draw: a hundred million fresh ones take seconds a model."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("normal_", "kaiming_uniform_"):
-            patch.setattr(torch.nn.init, name, _quick(getattr(torch.nn.init, name)))
-        yield
-
-
-def _quick(initialise: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def fill(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if tensor.numel() < 1_000_000:
-            return initialise(tensor, *args, **kwargs)
-        draw = 0.01 * torch.randn(65_521)  # a prime, so that no two rows are alike
-        with torch.no_grad():
-            return tensor.view(-1).copy_(draw.repeat(-(-tensor.numel() // len(draw)))[: tensor.numel()])
-
-    return fill
+def build_quick(name: str) -> SpectrogramModel:
+    """Build a model whose classifier has hidden layers of 64 instead of 4096, and initialise it."""
+    with torch.device("meta"):
+        built = build_model(name, CLASSES, **SMALLER.get(name, {}))
+        if isinstance(built, ImageNetwork):
+            layers = [n for n, m in enumerate(built.classifier) if isinstance(m, torch.nn.Linear)]
+            for n in layers:
+                width = built.classifier[n].in_features if n == layers[0] else 64
+                built.classifier[n] = torch.nn.Linear(width, CLASSES if n == layers[-1] else 64)
+    built.to_empty(device="cpu")
+    for module in built.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    return built
 
 
 @pytest.fixture(scope="module", params=list(MODELS))
-def model(request: pytest.FixtureRequest, quick_weights: None) -> Iterator[SpectrogramModel]:
+def model(request: pytest.FixtureRequest) -> SpectrogramModel:
     torch.manual_seed(0)
-    name: str = request.param
-    built = build_model(name, CLASSES, **SMALLER.get(name, {}))
+    built = build_quick(request.param).train()
     # Statistics of a trained model, so that the maps neither vanish nor explode on the way down.
-    built.train()
-    with torch.no_grad():
-        for _ in range(3 if any(isinstance(m, torch.nn.BatchNorm2d) for m in built.modules()) else 0):
-            built(torch.randn(3, 1, 64, 64))
-    yield built.eval()
-    built.to_empty(device="meta")  # pytest holds on to it, and some have half a gigabyte
+    if any(isinstance(m, torch.nn.BatchNorm2d) for m in built.modules()):
+        with torch.no_grad():
+            for _ in range(3):
+                built(torch.randn(3, 1, 64, 64))
+    return built.eval()
+
+
+@pytest.mark.parametrize("name", ["vgg11", "resnet50", "fcn_attention_alexnet", "pyresnet_tiny"])
+def test_fresh_weights_give_scores_of_ordinary_size(name: str) -> None:
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        scores = build_model(name, CLASSES).train()(spectrograms(2, 1, 64, 64))
+    assert torch.isfinite(scores).all()
+    assert scores.abs().max() < 10
 
 
 def spectrograms(*sizes: int) -> Tensor:
