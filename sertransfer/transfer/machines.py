@@ -51,7 +51,8 @@ class LinearMachine:
 
     def decision(self, columns: Floats) -> Floats:
         """Return decision values, row by row."""
-        return np.einsum("nd,d->n", columns, self.weights) + self.intercept
+        values = np.einsum("nd,d->n", columns, self.weights) + self.intercept
+        return np.asarray(values, dtype=np.float64)
 
     def arrays(self) -> dict[str, Floats]:
         """Return the parameters."""
@@ -80,7 +81,8 @@ class KernelMachine:
             "md,md->m", self.support, self.support
         )
         distances = np.maximum(squares - 2 * np.einsum("nd,md->nm", columns, self.support), 0)
-        return np.einsum("nm,m->n", np.exp(-self.gamma * distances), self.dual) + self.intercept
+        values = np.einsum("nm,m->n", np.exp(-self.gamma * distances), self.dual) + self.intercept
+        return np.asarray(values, dtype=np.float64)
 
     def arrays(self) -> dict[str, Floats]:
         """Return the parameters."""
@@ -107,7 +109,8 @@ class NetworkMachine:
     def decision(self, columns: Floats) -> Floats:
         """Return decision values, row by row."""
         active = np.maximum(np.einsum("nd,dh->nh", columns, self.hidden) + self.shift, 0)
-        return np.einsum("nh,h->n", active, self.out) + self.intercept
+        values = np.einsum("nh,h->n", active, self.out) + self.intercept
+        return np.asarray(values, dtype=np.float64)
 
     def arrays(self) -> dict[str, Floats]:
         """Return the parameters."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from sertransfer.aggregation import aggregate
@@ -18,11 +17,11 @@ from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.probe import Probe
 from sertransfer.transfer.selection import (
     Selection,
-    TrainingSet,
     choose_c,
     choose_threshold,
     count_warnings,
     fit_probe,
+    training_set,
 )
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.subjects import Part
@@ -74,14 +73,9 @@ def probe_subjects(parts: tuple[Part, Part], stored: EmbeddingSet, config: Trans
     Raises:
         BadInput: If too little could be embedded, or the training subjects allow no inner folds.
     """
-    train, reported = (_embedded(part, stored) for part in parts)
+    train, reported = (embedded_part(part, stored) for part in parts)
     _check_enough(train, reported)
-    training = TrainingSet(
-        stored.select(train.sentences["id"].tolist()),
-        (train.sentences["label"] == config.positive).to_numpy(bool),
-        train.sentences["subject"].to_numpy(np.str_),
-        train.sentences["cluster"].to_numpy(np.str_),
-    )
+    training = training_set(train, stored, config)
     selection = choose_c(training, config)
     out_of_fold = train.sentences.assign(score=selection.out_of_fold)
     train_subjects = _with_clusters(aggregate(out_of_fold, config.aggregation, top_k=config.top_k), train)
@@ -106,7 +100,8 @@ def probe_subjects(parts: tuple[Part, Part], stored: EmbeddingSet, config: Trans
     )
 
 
-def _embedded(part: Part, stored: EmbeddingSet) -> Part:
+def embedded_part(part: Part, stored: EmbeddingSet) -> Part:
+    """Return *part* with the sentences that have an embedding, and their ``duration``."""
     durations = pd.Series(stored.durations, index=stored.ids)
     kept = part.sentences[part.sentences["id"].isin(stored.ids)].reset_index(drop=True)
     return replace(part, sentences=kept.assign(duration=kept["id"].map(durations).astype(float)))

@@ -17,8 +17,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sertransfer.errors import bad_input
 from sertransfer.metrics import confusion_matrix, unweighted_accuracy
+from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.probe import Booleans, Floats, Probe, Vectors, fit_path, sentence_weights
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
+from sertransfer.transfer.subjects import Part
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +63,22 @@ class TrainingSet:
         )
 
 
-def inner_folds(training: TrainingSet, config: TransferConfig) -> list[NDArray[np.int64]]:
-    """Return the held-out sentence rows of each inner fold.
+def training_set(part: Part, stored: EmbeddingSet, config: TransferConfig) -> TrainingSet:
+    """Return the training sentences of *part*, all of which must have an embedding."""
+    return TrainingSet(
+        stored.select(part.sentences["id"].tolist()),
+        (part.sentences["label"] == config.positive).to_numpy(bool),
+        part.sentences["subject"].to_numpy(np.str_),
+        part.sentences["cluster"].to_numpy(np.str_),
+    )
 
-    There are ``config.folds`` of them, fewer where a class has fewer clusters than that.
+
+def inner_folds(
+    training: TrainingSet, config: TransferConfig, folds: int | None = None
+) -> list[NDArray[np.int64]]:
+    """Return the held-out sentence rows of each fold.
+
+    There are *folds* of them (``config.folds`` if not given), fewer where a class has fewer clusters.
 
     Raises:
         BadInput: If no two folds keep both classes in training.
@@ -75,7 +89,8 @@ def inner_folds(training: TrainingSet, config: TransferConfig) -> list[NDArray[n
     # one row a subject: a talkative subject must not count more when the classes are spread
     subjects = table.drop_duplicates("subject").reset_index(drop=True)
     clusters = int(subjects.groupby("positive")["cluster"].nunique().min())
-    count = min(config.folds, clusters)
+    wanted = config.folds if folds is None else folds
+    count = min(wanted, clusters)
     held: list[NDArray[np.int64]] = []
     if count >= 2:
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=config.seed)
@@ -91,8 +106,8 @@ def inner_folds(training: TrainingSet, config: TransferConfig) -> list[NDArray[n
             expected="folds that leave both classes in training",
             remedy="train on more subjects, or with fewer folds",
         )
-    if count < config.folds:
-        _log.warning("%d inner folds instead of %d: the smaller class has no more", count, config.folds)
+    if count < wanted:
+        _log.warning("%d folds instead of %d: the smaller class has no more clusters", count, wanted)
     return held
 
 

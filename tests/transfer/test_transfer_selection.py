@@ -51,7 +51,7 @@ def test_folds_keep_clusters_together():
 def test_fewer_folds_where_a_class_has_fewer_subjects(caplog):
     with caplog.at_level(logging.WARNING):
         assert len(inner_folds(make_training(positives=2), TransferConfig())) == 2
-    assert "2 inner folds instead of 5" in caplog.text
+    assert "2 folds instead of 5" in caplog.text
 
 
 def test_one_subject_of_a_class_allows_no_choice():

@@ -1,0 +1,130 @@
+"""What a trial of head tuning is judged by, inside one set of training subjects.
+
+Standardisation and principal axes are fitted once to all sentences of that set and shared by its trials;
+the inner folds only divide what comes out. So the means, deviations and axes, which use no label, have
+seen the subjects that an inner fold holds out, and inner scores are a little too good. Subjects outside the
+set, the outer fold's, play no part in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from sertransfer import metrics
+from sertransfer.aggregation import aggregate
+from sertransfer.transfer.machines import SLOPES, fit_machines
+from sertransfer.transfer.preparation import Floats, fit_preparation
+from sertransfer.transfer.selection import TrainingSet, choose_threshold, inner_folds
+from sertransfer.transfer.settings import TransferConfig
+
+OBJECTIVE = "mean of UA and AUROC of the training subjects, by their inner folds' scores"
+"""The AUROC orders candidates finely, UA alone sees the threshold."""
+
+Report = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class InnerScore:
+    """A trial's figures over the subjects of the inner folds; ``None`` where undefined."""
+
+    value: float
+    ua: float | None
+    auroc: float | None
+
+
+@dataclass
+class InnerData:
+    """Training sentences with the columns that trials share.
+
+    Attributes:
+        sentences: Columns ``subject, split, label, duration``.
+        training: The same sentences' embeddings, classes and subjects.
+        base: Settings that no trial changes: weights, folds, seed.
+        held: Held-out sentence rows of each inner fold.
+    """
+
+    sentences: pd.DataFrame
+    training: TrainingSet
+    base: TransferConfig
+    held: list[NDArray[np.int64]] = field(init=False)
+    _columns: dict[bool, Floats] = field(init=False, default_factory=dict)
+    _axes: dict[bool, Floats] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.held = inner_folds(self.training, self.base)
+
+    def columns(self, standardise: bool, pca: int, most: int) -> Floats:
+        """Return shared columns, shape ``(sentences, columns)``; *most* axes are found, once."""
+        kept = self._axes if pca else self._columns
+        if standardise not in kept:
+            _, kept[standardise] = fit_preparation(
+                self.training.vectors,
+                self.training.weights(self.base),
+                standardise=standardise,
+                pca=most if pca else 0,
+                seed=self.base.seed,
+            )
+        return kept[standardise][:, : pca or None]
+
+
+def inner_score(data: InnerData, config: TransferConfig, most: int, report: Report) -> InnerScore:
+    """Return how the settings *config* do on the inner folds.
+
+    Args:
+        data: Training sentences of one outer fold.
+        config: Settings of the trial, of one C.
+        most: Greatest number of principal axes that any trial asks for.
+        report: Called after each fold with its number, from 0, and the value over the subjects so far;
+            may raise to end the trial.
+    """
+    columns = data.columns(config.probe.standardise, config.probe.pca, most)
+    positive = data.training.positive
+    scores = np.full(len(positive), np.nan)
+    fold_of = np.full(len(positive), -1)
+    slope = SLOPES[config.probe.kind]
+    found = InnerScore(0.0, None, None)
+    for number, held in enumerate(data.held):
+        rest = np.setdiff1d(np.arange(len(positive)), held)
+        weights = data.training.weights(config, rest)
+        machine, _ = next(
+            fit_machines(
+                columns[rest], positive[rest], weights, config.probe.c_grid, config.probe, seed=config.seed
+            )
+        )
+        scores[held] = expit(slope * machine.decision(columns[held]))
+        fold_of[held] = number
+        seen = np.flatnonzero(fold_of >= 0)
+        table = data.sentences.iloc[seen].assign(score=scores[seen], fold=fold_of[seen])
+        found = subject_score(table, config)
+        if found.auroc is not None:
+            report(number, found.value)
+    return found
+
+
+def subject_score(sentences: pd.DataFrame, config: TransferConfig) -> InnerScore:
+    """Return the objective over the subjects of scored sentences, each in one ``fold``.
+
+    A threshold that the settings choose is chosen for each fold on the others, as for new subjects.
+    """
+    subjects = aggregate(sentences, config.aggregation, top_k=config.top_k)
+    folds = subjects["subject"].map(sentences.drop_duplicates("subject").set_index("subject")["fold"])
+    truth = (subjects["label"] == config.positive).to_numpy(bool)
+    decided = np.zeros(len(subjects), dtype=bool)
+    for number in folds.unique():
+        mine = (folds == number).to_numpy(bool)
+        threshold = config.threshold.value
+        if len(np.unique(truth[~mine])) == 2:  # else there is nothing to choose it on
+            threshold = choose_threshold(subjects[~mine], config.threshold, config.positive)
+        decided[mine] = subjects["score"].to_numpy(float)[mine] >= threshold
+    auroc = metrics.auroc(truth, subjects["score"])
+    if auroc is None:
+        return InnerScore(0.0, None, None)
+    confusion = np.bincount((2 * truth + decided).astype(np.int64), minlength=4).reshape(2, 2)
+    ua = metrics.unweighted_accuracy(confusion)
+    return InnerScore((ua + auroc) / 2, ua, auroc)

@@ -1,0 +1,95 @@
+"""``sertransfer tune``: choose the head by nested cross-validation, then run ``transfer`` with the choice."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sertransfer.config import config_dict
+from sertransfer.files import write_text
+from sertransfer.manifest import Manifest
+from sertransfer.run_folder import RunFolder
+from sertransfer.timebase import Framing
+from sertransfer.transfer.embedding_set import EmbeddingSet
+from sertransfer.transfer.probing import probe_subjects
+from sertransfer.transfer.search_space import TuneConfig
+from sertransfer.transfer.study import open_storage
+from sertransfer.transfer.subjects import Part
+from sertransfer.transfer.tuning import tune_head
+from sertransfer.transfer.workflow import Head, HeadResult, transfer
+
+BEST = "best.yaml"
+"""Name of the chosen settings in the run folder, as ``sertransfer transfer --config`` takes them."""
+
+JOURNAL = "study.journal"
+OUTER = ["subject", "label", "score", "prediction", "sentences", "fold"]
+
+
+def tune(
+    config: TuneConfig,
+    manifest: Manifest,
+    *,
+    encoder: str,
+    checkpoint: Path,
+    run_dir: Path,
+    storage: str | Path | None = None,
+    framing: Framing | None = None,
+    embeddings: Path | None = None,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Tune the head on the split ``train``, refit the choice, and score the reported split with it once.
+
+    Several processes with the same *storage* and settings, each with a run folder of its own, share the
+    trials and come to the same choice.
+
+    Args:
+        config: Settings.
+        manifest: Sentences with labels; ``speaker`` is the subject.
+        encoder: Name of the encoder.
+        checkpoint: Its weights.
+        run_dir: Folder of the run; an interrupted one is resumed.
+        storage: Journal file or database URL of the studies, ``run_dir/study.journal`` if not given.
+        framing: Framing asked for; another one than the checkpoint's is refused.
+        embeddings: Folder of stored embeddings, ``run_dir/embeddings`` if not given.
+        skip_bad: Leave out sentences that can not be embedded, and record them, instead of stopping.
+        progress: Whether bars are shown.
+
+    Returns:
+        The content of ``metrics.json``: that of ``transfer``, and ``tuning``.
+
+    Raises:
+        BadInput: As ``transfer`` does; also if the storage can not be opened or holds another study.
+    """
+    config.check()
+    settings = asdict(config)
+    del settings["transfer"]
+
+    def fit(run: RunFolder, parts: tuple[Part, Part], stored: EmbeddingSet) -> HeadResult:
+        opened = open_storage(run.path / JOURNAL if storage is None else storage)
+        tuned = tune_head(config, parts[0], stored, opened, progress=progress)
+        note = f"# Chosen by 'sertransfer tune' on {len(tuned.outer_subjects)} training subjects.\n"
+        write_text(run.path / BEST, note + yaml.safe_dump(config_dict(tuned.config), sort_keys=False))
+        for name, table in (
+            ("trials.csv", tuned.trials),
+            ("outer_subjects.csv", tuned.outer_subjects[OUTER]),
+        ):
+            write_text(run.path / name, table.to_csv(index=False, lineterminator="\n"))
+        outcome = probe_subjects(parts, stored, tuned.config)
+        return HeadResult(outcome, tuned.config, {"tuning": {**tuned.record, "config": BEST}})
+
+    return transfer(
+        config.transfer,
+        manifest,
+        encoder=encoder,
+        checkpoint=checkpoint,
+        run_dir=run_dir,
+        framing=framing,
+        embeddings=embeddings,
+        skip_bad=skip_bad,
+        progress=progress,
+        head=Head(settings, fit),
+    )

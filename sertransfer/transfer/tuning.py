@@ -1,0 +1,251 @@
+"""Nested tuning of the head: outer folds of training subjects score what inner folds choose.
+
+Each outer fold has a study of its own on the other folds' subjects; its best settings are fitted anew to
+these, exactly as ``transfer`` does, and score the outer fold's subjects, whom no trial saw. One more study,
+on all training subjects, makes the choice that the reported split is scored with.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.storages import BaseStorage
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sertransfer.files import hash_value
+from sertransfer.reporting.page import flat
+from sertransfer.transfer.embedding_set import EmbeddingSet
+from sertransfer.transfer.inner_score import OBJECTIVE, InnerData, InnerScore, inner_score
+from sertransfer.transfer.probing import embedded_part, probe_subjects
+from sertransfer.transfer.scoring import bare_figures, subject_figures
+from sertransfer.transfer.search_space import TuneConfig, suggest
+from sertransfer.transfer.selection import inner_folds, training_set
+from sertransfer.transfer.settings import TransferConfig
+from sertransfer.transfer.study import best_trial, open_study, run_trials
+from sertransfer.transfer.subjects import Part
+
+SHARED = (
+    "standardisation and principal axes were fitted once to each study's training subjects and shared by its "
+    "trials: in them inner scores have seen the inner held-out subjects' embeddings, but no label; outer "
+    "scores have seen nothing of the outer subjects"
+)
+NO_RESULT = ("resamples", "split", "shortcuts", "embedding")
+"""Settings of a run that change no trial."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Studied:
+    """What one study found: its finished trials, the best one and the settings that it stands for."""
+
+    name: str
+    trials: list[FrozenTrial]
+    best: FrozenTrial
+    config: TransferConfig
+
+    def inner(self) -> dict[str, float]:
+        """Return the best trial's inner figures."""
+        return {"value": float(self.best.value or 0.0), **self.best.user_attrs["inner"]}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row a trial, for ``trials.csv``."""
+        return [
+            {
+                "study": self.name,
+                "trial": place,
+                "state": trial.state.name.lower(),
+                "value": trial.value if trial.state == TrialState.COMPLETE else None,
+                **{name: trial.user_attrs.get("inner", {}).get(name) for name in ("ua", "auroc")},
+                "best": trial.number == self.best.number,
+                "settings": json.dumps(trial.params, sort_keys=True),
+            }
+            for place, trial in enumerate(self.trials)
+        ]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning found.
+
+    Attributes:
+        config: Chosen on all training subjects.
+        record: The ``tuning`` block of ``metrics.json``.
+        trials: Of all studies, see :meth:`Studied.rows`.
+        outer_subjects: Training subjects with the ``score``, ``prediction`` and ``fold`` of outer folds.
+    """
+
+    config: TransferConfig
+    record: dict[str, Any]
+    trials: pd.DataFrame
+    outer_subjects: pd.DataFrame
+
+
+def tune_head(
+    config: TuneConfig, train: Part, stored: EmbeddingSet, storage: BaseStorage, *, progress: bool = True
+) -> Tuned:
+    """Choose the head's settings on training subjects.
+
+    Args:
+        config: Settings.
+        train: Training part.
+        stored: Embeddings; sentences without one are left out.
+        storage: Of the studies; finished trials in it are not run again.
+        progress: Show a progress bar on standard error.
+
+    Raises:
+        BadInput: If there are too few training subjects for the folds, or *storage* holds other studies of
+            the same name.
+    """
+    base = config.transfer
+    train = embedded_part(train, stored)
+    everyone = np.arange(len(train.sentences), dtype=np.int64)
+    whole = training_set(train, stored, base)
+    outer = inner_folds(whole, base, config.outer_folds)
+    studied: list[Studied] = []
+    folds: list[dict[str, Any]] = []
+    scored: list[pd.DataFrame] = []
+    with _bar(progress, (len(outer) + 1) * config.trials) as done, _quiet():
+        for number, held in enumerate(outer, start=1):
+            inside = np.setdiff1d(everyone, held)
+            found = _study(f"outer-{number}", config, _rows(train, inside), stored, storage, done)
+            # scored as 'transfer' would score new subjects: nothing shared, everything fitted anew
+            outcome = probe_subjects((_rows(train, inside), _rows(train, held)), stored, found.config)
+            scored.append(outcome.subjects.assign(fold=number))
+            figures = bare_figures(outcome.subjects, found.config)
+            folds.append(
+                {
+                    "fold": number,
+                    "inner": found.inner(),
+                    "outer": {name: figures[name] for name in ("n", "wa", "ua", "auroc")},
+                    "settings": dict(sorted(found.best.params.items())),
+                }
+            )
+            studied.append(found)
+        final = _study("final", config, train, stored, storage, done)
+    studied.append(final)
+    subjects = pd.concat(scored, ignore_index=True)
+    record = {
+        "trials": {
+            one.name: {
+                state: sum(row["state"] == state for row in one.rows()) for state in ("complete", "pruned")
+            }
+            for one in studied
+        },
+        "objective": OBJECTIVE,
+        "shared": SHARED,
+        "inner": {
+            "note": "of the settings chosen on all training subjects: the best of its trials, so too good",
+            **final.inner(),
+        },
+        "outer": {
+            "note": "each training subject by settings chosen, and a probe fitted, without it; settings may "
+            "differ from fold to fold",
+            **subject_figures(subjects, base),
+        },
+        "folds": folds,
+        "best": dict(sorted(final.best.params.items())),
+    }
+    trials = pd.DataFrame([row for one in studied for row in one.rows()])
+    return Tuned(final.config, record, trials, subjects)
+
+
+def _rows(part: Part, rows: NDArray[np.int64]) -> Part:
+    sentences = part.sentences.iloc[rows].reset_index(drop=True)
+    subjects = part.subjects[part.subjects["subject"].isin(sentences["subject"])].reset_index(drop=True)
+    return Part(sentences, subjects)
+
+
+def _study(
+    name: str,
+    config: TuneConfig,
+    part: Part,
+    stored: EmbeddingSet,
+    storage: BaseStorage,
+    done: Callable[[str, int], None],
+) -> Studied:
+    base, space = config.transfer, config.space
+    data = InnerData(part.sentences, training_set(part, stored, base), base)
+    study = open_study(
+        storage,
+        f"{config.study}/{name}",
+        _identity(config, part, stored),
+        seed=base.seed,
+        random_trials=config.random_trials,
+    )
+
+    def objective(trial: optuna.Trial) -> float:
+        def report(step: int, value: float) -> None:
+            trial.report(value, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        score: InnerScore = inner_score(data, suggest(trial, space, base), max(space.pca), report)
+        trial.set_user_attr("inner", {"ua": score.ua, "auroc": score.auroc})
+        return score.value
+
+    trials = run_trials(study, objective, config.trials, lambda count: done(name, count))
+    best = best_trial(trials)
+    _log.info("study %s: best of %d trials %.4f", name, len(trials), best.value)
+    return Studied(name, trials, best, suggest(FixedTrial(best.params), space, base))
+
+
+def _identity(config: TuneConfig, part: Part, stored: EmbeddingSet) -> dict[str, Any]:
+    """Return all that decides a trial's value, so that a study is never continued with something else."""
+    settings = asdict(config)
+    for name in ("trials", "study"):
+        del settings[name]
+    for name in NO_RESULT:
+        del settings["transfer"][name]
+    columns = part.sentences[["id", "subject", "label", "cluster"]]
+    return {
+        **flat(settings),
+        "embeddings": stored.folder.name,
+        "training sentences": hash_value(columns.to_csv(index=False))[:32],
+    }
+
+
+@contextmanager
+def _bar(progress: bool, total: int) -> Iterator[Callable[[str, int], None]]:
+    """Yield what is told a study's name and its number of finished trials."""
+    counts: dict[str, int] = {}
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not progress,
+    ) as bar:
+        task = bar.add_task("tuning", total=total)
+
+        def done(name: str, count: int) -> None:
+            counts[name] = count
+            bar.update(task, description=f"tuning, {name}", completed=sum(counts.values()))
+
+        yield done
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna's line a trial, and its notes on experimental classes, out of the terminal."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)

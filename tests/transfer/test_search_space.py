@@ -1,0 +1,64 @@
+import optuna
+import pytest
+from optuna.trial import FixedTrial
+
+from sertransfer.errors import BadInput
+from sertransfer.transfer.search_space import SearchSpace, TuneConfig, suggest
+from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
+
+BASE = TransferConfig(threshold=ThresholdConfig(value=0.4), folds=3)
+
+
+def test_every_suggestion_is_a_run_that_can_be_made():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = SearchSpace(aggregation=("majority", "top_k"), top_k=(2, 3), mlp_hidden=(4, 8), pca=(0, 8))
+    kinds = set()
+    for _ in range(40):
+        trial = study.ask()
+        config = suggest(trial, space, BASE)
+        config.check()
+        kinds.add(config.probe.kind)
+        assert (config.folds, config.threshold.value) == (3, 0.4)
+        assert len(config.probe.c_grid) == 1
+        assert suggest(FixedTrial(trial.params), space, BASE) == config
+    assert kinds == set(space.kinds)
+
+
+def test_nothing_is_asked_of_a_choice_of_one():
+    space = SearchSpace(kinds=("linear_svm",), pca=(4,), aggregation=("mean",), threshold=("fixed",))
+    trial = optuna.create_study().ask()
+    config = suggest(trial, space, BASE)
+    assert set(trial.params) == {"linear_c"}
+    assert (config.probe.kind, config.probe.pca, config.aggregation) == ("linear_svm", 4, "mean")
+
+
+def test_the_default_space_is_small():
+    TuneConfig().check()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    assert max(len(_asked(study)) for _ in range(30)) <= 6
+
+
+def _asked(study):
+    trial = study.ask()
+    suggest(trial, SearchSpace(), BASE)
+    return trial.params
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TuneConfig(trials=0), "trials = 0"),
+        (TuneConfig(outer_folds=1), "outer_folds = 1"),
+        (TuneConfig(study="a/b"), "without '/'"),
+        (TuneConfig(space=SearchSpace(kinds=())), "space.kinds"),
+        (TuneConfig(space=SearchSpace(pca=(8, 8))), "space.pca"),
+        (TuneConfig(space=SearchSpace(pca=(-1,))), "-1 in space.pca"),
+        (TuneConfig(space=SearchSpace(kinds=("logistik",))), "did you mean 'logistic'"),
+        (TuneConfig(space=SearchSpace(rbf_c=(1.0, 0.1))), "space.rbf_c"),
+        (TuneConfig(space=SearchSpace(linear_c=(1.0,))), "space.linear_c"),
+        (TuneConfig(transfer=TransferConfig(folds=1)), "folds = 1"),
+    ],
+)
+def test_senseless_settings_are_refused(config, message):
+    with pytest.raises(BadInput, match=message):
+        config.check()

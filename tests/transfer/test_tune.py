@@ -1,0 +1,208 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, make_interviews
+
+from sertransfer.config import load_config
+from sertransfer.errors import BadInput
+from sertransfer.transfer import inner_score as inner_module
+from sertransfer.transfer import workflow
+from sertransfer.transfer.inner_score import InnerData, inner_score, subject_score
+from sertransfer.transfer.search_space import SearchSpace, TuneConfig
+from sertransfer.transfer.selection import TrainingSet
+from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig, TransferConfig
+from sertransfer.transfer.tune import tune
+from sertransfer.transfer.workflow import transfer
+
+CONFIG = TuneConfig(
+    transfer=TransferConfig(resamples=20, folds=2, shortcuts=False),
+    space=SearchSpace(pca=(2, 3), mlp_hidden=(3,), linear_c=(0.001, 1.0)),
+    trials=5,
+    outer_folds=2,
+    random_trials=2,
+)
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    monkeypatch.setattr(workflow, "open_encoder", lambda *args, **options: FakeEncoder())
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    counts = {"train": (5, 5), "dev": (3, 3)}
+    return make_interviews(tmp_path_factory.mktemp("corpus"), counts, sentences=3, notes={"generated": True})
+
+
+def run(manifest, folder, config=CONFIG, **options):
+    return tune(
+        config,
+        manifest,
+        encoder="ser",
+        checkpoint=Path("model.safetensors"),
+        run_dir=folder,
+        **{"progress": False, **options},
+    )
+
+
+def test_tuning_from_embeddings_to_the_report(manifest, tmp_path, opened):
+    metrics = run(manifest, tmp_path / "run", progress=True)
+    tuning = metrics["tuning"]
+    assert tuning["trials"].keys() == {"outer-1", "outer-2", "final"}
+    assert all(sum(states.values()) == 5 for states in tuning["trials"].values())
+    assert tuning["outer"]["n"] == 10
+    assert tuning["outer"]["ua_ci95"][0] <= tuning["outer"]["ua"] <= tuning["outer"]["ua_ci95"][1]
+    assert tuning["inner"]["value"] == pytest.approx((tuning["inner"]["ua"] + tuning["inner"]["auroc"]) / 2)
+    assert sum(fold["outer"]["n"] for fold in tuning["folds"]) == 10
+    assert "no label" in tuning["shared"]
+    assert metrics["subject"]["n"] == 6
+    trials = pd.read_csv(tmp_path / "run" / "trials.csv")
+    assert len(trials) == 15
+    assert trials.groupby("study")["best"].sum().tolist() == [1, 1, 1]
+    best = trials[(trials["study"] == "final") & trials["best"]].iloc[0]
+    assert json.loads(best["settings"]) == tuning["best"]
+    outer = pd.read_csv(tmp_path / "run" / "outer_subjects.csv", dtype={"subject": str})
+    assert sorted(outer["subject"]) == sorted(manifest.table.query("split == 'train'")["speaker"].unique())
+    assert set(outer["fold"]) == {1, 2}
+    assert (tmp_path / "run" / "report.html").is_file()
+
+    # the written settings give the same run
+    config = load_config(TransferConfig, tmp_path / "run" / "best.yaml")
+    again = transfer(
+        config,
+        manifest,
+        encoder="ser",
+        checkpoint=Path("model.safetensors"),
+        run_dir=tmp_path / "again",
+        progress=False,
+    )
+    assert again["subject"] == metrics["subject"]
+    assert again["sentence"] == metrics["sentence"]
+
+
+def test_no_trial_sees_an_outer_or_a_reported_subject(manifest, tmp_path, opened, monkeypatch):
+    seen = []
+    build = InnerData.__post_init__
+
+    def spy(data):
+        seen.append(set(data.training.subjects.tolist()))
+        build(data)
+
+    monkeypatch.setattr(InnerData, "__post_init__", spy)
+    run(manifest, tmp_path / "run", replace(CONFIG, trials=2))
+    outer = pd.read_csv(tmp_path / "run" / "outer_subjects.csv", dtype={"subject": str})
+    for number in (1, 2):
+        assert seen[number - 1] == set(outer.loc[outer["fold"] != number, "subject"])
+    assert seen[2] == set(outer["subject"])
+    table = manifest.table
+    assert not seen[2] & set(table.loc[table["split"] == "dev", "speaker"])
+
+
+def test_an_interrupted_run_is_resumed_with_the_same_result(manifest, tmp_path, opened, monkeypatch):
+    whole = run(manifest, tmp_path / "whole")
+    calls = 0
+    score = inner_module.inner_score
+
+    def interrupted(*args):
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise KeyboardInterrupt
+        return score(*args)
+
+    from sertransfer.transfer import tuning
+
+    monkeypatch.setattr(tuning, "inner_score", interrupted)
+    embeddings = tmp_path / "whole" / "embeddings"
+    with pytest.raises(KeyboardInterrupt):
+        run(manifest, tmp_path / "run", embeddings=embeddings)
+    resumed = run(manifest, tmp_path / "run", embeddings=embeddings)
+    assert calls == 8 + 15 - 7
+    assert resumed == whole
+    for name in ("trials.csv", "best.yaml", "outer_subjects.csv", "subjects.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    run(manifest, tmp_path / "run", embeddings=embeddings)
+    assert calls == 16  # finished: not tuned again
+
+
+def test_runs_share_a_storage_and_one_of_another_study_is_refused(manifest, tmp_path, opened, monkeypatch):
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    config = replace(CONFIG, trials=2)
+    first = run(manifest, tmp_path / "a", config, storage=storage)
+    from sertransfer.transfer import tuning
+
+    monkeypatch.setattr(tuning, "inner_score", None)  # nothing is left to do
+    second = run(manifest, tmp_path / "b", config, storage=storage, embeddings=tmp_path / "a" / "embeddings")
+    assert second == first
+    other = replace(config, space=replace(config.space, pca=(2,)))
+    with pytest.raises(BadInput, match="study 'sertransfer/outer-1'") as caught:
+        run(manifest, tmp_path / "c", other, storage=storage, embeddings=tmp_path / "a" / "embeddings")
+    assert "pca" in str(caught.value)
+    assert (tmp_path / "c" / "faults.json").is_file()
+
+
+def make_data(folds=2):
+    generator = np.random.default_rng(0)
+    subjects = np.repeat([f"s{index}" for index in range(8)], 3)
+    positive = np.repeat(np.arange(8) % 2 == 0, 3)
+    vectors = (generator.normal(size=(24, 5)) + positive[:, None] * 2).astype(np.float32)
+    sentences = pd.DataFrame(
+        {
+            "subject": subjects,
+            "split": "train",
+            "label": np.where(positive, POSITIVE, NEGATIVE),
+            "duration": 1.0,
+        }
+    )
+    base = TransferConfig(folds=folds, aggregation="mean")
+    return InnerData(sentences, TrainingSet(vectors, positive, subjects, subjects), base)
+
+
+def test_preparation_is_fitted_once_and_axes_are_a_prefix(monkeypatch):
+    data = make_data()
+    calls = []
+    fit = inner_module.fit_preparation
+    monkeypatch.setattr(
+        inner_module, "fit_preparation", lambda *args, **kw: calls.append(kw) or fit(*args, **kw)
+    )
+    four, two, every = data.columns(True, 4, 4), data.columns(True, 2, 4), data.columns(True, 0, 4)
+    assert np.array_equal(four[:, :2], two)
+    assert every.shape == (24, 5)
+    data.columns(True, 0, 4)
+    assert [(call["standardise"], call["pca"]) for call in calls] == [(True, 4), (True, 0)]
+
+
+@pytest.mark.parametrize("kind", ["logistic", "rbf_svm"])
+def test_inner_scores_separate_what_can_be_separated(kind):
+    steps = []
+    config = replace(make_data().base, probe=ProbeConfig(kind=kind, c_grid=(1.0,), pca=2))
+    found = inner_score(make_data(), config, 2, lambda step, value: steps.append((step, value)))
+    assert found.value > 0.9
+    assert [step for step, _ in steps] == [0, 1]
+    assert steps[-1][1] == found.value
+
+
+def test_a_chosen_threshold_is_chosen_on_the_other_folds():
+    config = TransferConfig(aggregation="mean", threshold=ThresholdConfig(rule="out_of_fold"))
+    table = pd.DataFrame(
+        {
+            "subject": list("abcdefgh"),
+            "split": "train",
+            "label": [NEGATIVE, NEGATIVE, POSITIVE, POSITIVE] * 2,
+            "score": [0.1, 0.1, 0.2, 0.2, 0.6, 0.6, 0.9, 0.9],
+            "duration": 1.0,
+            "fold": [0] * 4 + [1] * 4,
+        }
+    )
+    found = subject_score(table, config)
+    # fold 0 by fold 1's threshold, 0.75: none positive; fold 1 by fold 0's, 0.15: all positive
+    assert found.ua == 0.5
+    assert subject_score(table, replace(config, threshold=ThresholdConfig(value=0.5))).ua == 0.5
+    alone = subject_score(table[table["fold"] == 1], config)  # no other fold: the fixed value
+    assert (alone.ua, alone.auroc) == (0.5, 1.0)
+    one_class = subject_score(table[table["label"] == POSITIVE], config)
+    assert (one_class.value, one_class.ua, one_class.auroc) == (0.0, None, None)
