@@ -8,9 +8,11 @@ by the config, relative to the folder that ESPnet ran in, which is some folder a
 from __future__ import annotations
 
 import io
+import lzma
 import posixpath
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -48,6 +50,27 @@ class Experiment:
     weights: dict[str, Tensor]
     model_file: str
     statistics: bytes | None
+
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+)
+"""What zipfile raises on bytes that are not as they were written."""
+
+
+def _not_whole(where: object, error: Exception) -> BadInput:
+    return bad_input(
+        where,
+        found=f"what can not be unpacked ({type(error).__name__})",
+        expected="a whole archive",
+        remedy="copy or download it again",
+    )
 
 
 class _Source(Protocol):
@@ -96,13 +119,8 @@ class _Archive:
     def open(self, name: str) -> BinaryIO:
         try:
             return io.BytesIO(self._archive.read(name))
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
-            raise bad_input(
-                f"{self.where}:{name}",
-                found=f"a member that can not be unpacked ({type(error).__name__})",
-                expected="a whole archive",
-                remedy="copy or download it again",
-            ) from None
+        except _DAMAGED as error:
+            raise _not_whole(f"{self.where}:{name}", error) from None
 
     def find(self, path: str) -> str | None:
         """Return the member that a config calls *path*, by its whole name or else by its last part."""
@@ -139,7 +157,11 @@ def read_experiment(path: Path) -> Experiment:
             remedy="check --checkpoint",
         )
     if zipfile.is_zipfile(path) and path.suffix not in (".pth", ".pt"):  # torch's own files are zips too
-        with zipfile.ZipFile(path) as archive:
+        try:
+            archive = zipfile.ZipFile(path)
+        except _DAMAGED as error:
+            raise _not_whole(path, error) from None
+        with archive:
             return _read_packed(_Archive(path, archive))
     if path.suffix in (".pth", ".pt"):
         return _read_parts(_Folder(path.parent), CONFIG, lambda config: path.name)

@@ -60,6 +60,7 @@ class AttentivePooling(nn.Module):
     def forward(self, features: Tensor, frames: Tensor) -> Tensor:
         """Return the vectors of *features* ``(batch, frames, dim)``, of which *frames* ``(batch,)`` count."""
         scores = self.score(torch.tanh(self.hidden(features)))  # (batch, frames, 1)
-        weights = scores.masked_fill(~frame_mask(features, frames), -torch.inf).softmax(dim=1)
-        pooled: Tensor = (weights * features).sum(dim=1)
+        mask = frame_mask(features, frames)
+        weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
+        pooled: Tensor = (weights * features.masked_fill(~mask, 0)).sum(dim=1)
         return pooled
