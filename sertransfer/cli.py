@@ -197,7 +197,8 @@ def _say_scores(metrics: dict[str, Any], level: str, run_dir: Path) -> None:
         interval = scores.get(f"{name}_ci95")
         bounds = f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "[no interval]"
         value = "undefined" if scores[name] is None else f"{scores[name]:.3f}"
-        print(f"  {name.upper()} {value} {bounds}  majority class {majority[name]:.3f}")
+        baseline = "" if majority[name] is None else f"  majority class {majority[name]:.3f}"
+        print(f"  {name.upper()} {value} {bounds}{baseline}")
     print(f"report: {run_dir / 'report.html'}")
 
 

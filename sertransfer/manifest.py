@@ -30,6 +30,9 @@ NUMBERS = (*TIMES, "gain", "overlap")
 
 SPLITS = ("train", "dev", "test", "")
 
+GENERATED_MARKER = "DEMO.txt"
+"""File that stands in the root of a corpus that is generated, not recorded."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +64,11 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def generated(self) -> bool:
+        """Whether the corpus is generated, by the notes or by the marker in its root."""
+        return bool(self.notes.get("generated")) or (self.root / GENERATED_MARKER).is_file()
 
     def source(self, audio: str) -> AudioSource:
         """Return where the value *audio* of the ``audio`` column is to be read."""

@@ -24,8 +24,8 @@ from rich.progress import track
 from sertransfer.corpora import demo_daic_woz, demo_lssed
 from sertransfer.errors import bad_input
 from sertransfer.files import write_text
+from sertransfer.manifest import GENERATED_MARKER
 
-MARKER = "DEMO.txt"
 GENERATOR = 1
 """Raised whenever the same settings give other bytes."""
 
@@ -146,7 +146,7 @@ def _make_once(
     temporary.mkdir()
     try:
         _run(plan(temporary), f"demo {corpus}", progress)
-        write_text(temporary / MARKER, text + _inventory(temporary))
+        write_text(temporary / GENERATED_MARKER, text + _inventory(temporary))
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -166,10 +166,12 @@ def _run(jobs: Sequence[Job], description: str, progress: bool) -> None:
 
 
 def _inventory(folder: Path) -> str:
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != MARKER]
+    sizes = [
+        path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != GENERATED_MARKER
+    ]
     return f"files: {len(sizes)}, bytes: {sum(sizes)}\n"
 
 
 def _is_complete(folder: Path, text: str) -> bool:
-    marker = folder / MARKER
+    marker = folder / GENERATED_MARKER
     return marker.is_file() and marker.read_text(encoding="utf-8") == text + _inventory(folder)

@@ -59,6 +59,7 @@ def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bo
     notes = {
         **manifest.notes,
         "corpus": corpus,
+        "generated": manifest.generated,
         "options": asdict(options),
         "left_out": left_out,
         "skipped": [fault.as_dict() for fault in faults.skipped],

@@ -23,7 +23,6 @@ from sertransfer.training.parts import (
     default_store,
     feature_workers,
     hash_manifest,
-    is_generated,
     select_part,
     take_utterances,
 )
@@ -122,7 +121,7 @@ def evaluate(
                     "split": split,
                     "model": carried.model,
                     "checkpoint": str(checkpoint),
-                    "generated": is_generated(manifest) or bool(carried.provenance.get("generated", False)),
+                    "generated": manifest.generated or bool(carried.provenance.get("generated", False)),
                     "speakers_shared": _shared(carried, part),
                     "left_out": {"labels": {split: part.other_labels}, "audio": list(features.left_out)},
                     "assumptions": manifest.notes.get("assumptions", []),

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from sertransfer.corpora.assemble import UNKNOWN_SPEAKER
-from sertransfer.corpora.demo import MARKER
 from sertransfer.errors import Faults
 from sertransfer.manifest import Manifest
 from sertransfer.training.data import Utterances
@@ -120,11 +119,6 @@ def take_utterances(store: FeatureStore, part: Part, classes: Sequence[str]) -> 
         ids,
     )
     return utterances, held
-
-
-def is_generated(manifest: Manifest) -> bool:
-    """Return whether the corpus is a generated demo, by the manifest's notes or the marker in its root."""
-    return bool(manifest.notes.get("generated", False)) or (manifest.root / MARKER).is_file()
 
 
 def feature_workers(requested: int, rows: int) -> int:

@@ -32,7 +32,6 @@ from sertransfer.training.parts import (
     default_store,
     feature_workers,
     hash_manifest,
-    is_generated,
     select_part,
     take_utterances,
 )
@@ -112,7 +111,7 @@ def _work(
     _log.log(
         logging.WARNING if shared else logging.INFO, "speakers shared between train and test: %d", len(shared)
     )
-    generated = is_generated(manifest)
+    generated = manifest.generated
     if generated:
         _log.warning("the corpus is generated: its scores say nothing about real speech")
 
@@ -189,7 +188,7 @@ def _checkpoint(config: PretrainConfig, manifest: Manifest, train: Part, trained
     provenance: dict[str, Any] = {
         "corpus": sorted(set(train.table["corpus"])),
         "manifest_sha256": hash_manifest(manifest),
-        "generated": is_generated(manifest),
+        "generated": manifest.generated,
         "train": {
             "n": len(train),
             "labels": train.counts(config.classes),

@@ -56,7 +56,7 @@ def build_metrics(
         },
         "undecided_rule": UNDECIDED_RULE,
         "reported_split_use": "scored once, with what was chosen on the training subjects",
-        "generated": bool(notes.get("generated", False)),
+        "generated": manifest.generated,
         "sertransfer": __version__,
     }
 

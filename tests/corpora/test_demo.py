@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sertransfer.corpora import demo, demo_lssed, lssed
 from sertransfer.errors import BadInput, Faults
+from sertransfer.manifest import GENERATED_MARKER
 
 CANONICAL = {spelling: name for name, spellings in demo_lssed.SPELLINGS.items() for spelling in spellings}
 
@@ -45,7 +46,7 @@ def test_the_layout_is_lsseds(corpus):
         info = soundfile.info(corpus / "wav_all" / f"{row['name']}.wav")
         assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
         assert 1.4 < info.duration < 3.2
-    assert "not real speech" in (corpus / demo.MARKER).read_text()
+    assert "not real speech" in (corpus / GENERATED_MARKER).read_text()
 
 
 def test_a_full_round_of_utterances_holds_every_kind_of_label(tmp_path):
