@@ -154,6 +154,7 @@ def accuracy_intervals(
     classes: Sequence[str],
     clusters: Sequence[str],
     *,
+    resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, tuple[float, float] | None]:
     """Return the cluster-bootstrap intervals of WA and UA as ``{"wa_ci95", "ua_ci95"}``.
@@ -177,8 +178,8 @@ def accuracy_intervals(
 
     own = [str(index) for index in range(len(names))]
     return {
-        "wa_ci95": cluster_bootstrap(weighted, own, seed=seed),
-        "ua_ci95": cluster_bootstrap(unweighted, own, seed=seed),
+        "wa_ci95": cluster_bootstrap(weighted, own, resamples=resamples, seed=seed),
+        "ua_ci95": cluster_bootstrap(unweighted, own, resamples=resamples, seed=seed),
     }
 
 

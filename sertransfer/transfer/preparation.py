@@ -51,7 +51,8 @@ def standardised(vectors: Vectors, weights: Floats, standardise: bool) -> tuple[
     dim = columns.shape[1]
     if not standardise:
         return columns, np.zeros(dim), np.ones(dim)
-    scaler = StandardScaler().fit(columns, sample_weight=weights)
+    with np.errstate(invalid="ignore"):  # a constant column's variance may round to below 0; its scale is 1
+        scaler = StandardScaler().fit(columns, sample_weight=weights)
     columns -= scaler.mean_
     columns /= scaler.scale_
     return columns, scaler.mean_, scaler.scale_

@@ -19,6 +19,7 @@ from sertransfer.run_folder import RunFolder
 from sertransfer.timebase import Framing
 from sertransfer.transfer.embedding import embed
 from sertransfer.transfer.embedding_set import EmbeddingSet
+from sertransfer.transfer.judging import judge
 from sertransfer.transfer.probe import write_probe
 from sertransfer.transfer.probing import Outcome, probe_subjects
 from sertransfer.transfer.record import PROBE, build_metrics
@@ -130,7 +131,17 @@ def transfer(
             metrics = build_metrics(
                 found.config, manifest, found.outcome, encoder=details, left_out=stored.left_out
             )
-            run.write_metrics({**metrics, **found.record})
+            judged = judge(
+                found.config,
+                manifest,
+                found.outcome.train,
+                found.outcome.reported,
+                sentences=found.outcome.sentences,
+                subjects=found.outcome.subjects,
+                cache=stored.folder,
+                progress=progress,
+            )
+            run.write_metrics({**metrics, **judged, **found.record})
             (run.path / "report.html").unlink(missing_ok=True)
         if not (run.path / "report.html").exists():
             write_report(run.path)

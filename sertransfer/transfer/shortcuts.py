@@ -1,0 +1,170 @@
+"""Probes on what is no speech emotion: a speech model must beat them to mean anything.
+
+Each is chosen, fitted and scored by the run's own protocol, over a handful of numbers a sentence in place of
+its embedding. They show what the corpus gives away by how much is said, how loud it was recorded, or by whom.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from sertransfer.audio.reading import read_segment
+from sertransfer.files import write_text
+from sertransfer.manifest import Manifest
+from sertransfer.metrics import accuracy_intervals
+from sertransfer.transfer.embedding_set import EmbeddingSet
+from sertransfer.transfer.probing import probe_subjects
+from sertransfer.transfer.scoring import bare_figures
+from sertransfer.transfer.sentences import take_sentences
+from sertransfer.transfer.settings import ProbeConfig, TransferConfig
+from sertransfer.transfer.subjects import Part
+
+_SILENCE = 1e-12
+"""Added to a mean square, so that digital silence is -120 dB."""
+
+_LOUDNESS = "loudness.csv"
+
+Numbers = NDArray[np.float32]
+
+
+def shortcut_rows(
+    config: TransferConfig,
+    manifest: Manifest,
+    train: Part,
+    reported: Part,
+    *,
+    cache: Path,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score the shortcuts.
+
+    Args:
+        config: Protocol: folds, weights, aggregation, threshold. The probe is logistic regression of C 1.
+        manifest: Gender of the subjects, and the audio.
+        train: Training part, with the ``duration`` of its usable sentences.
+        reported: Reported part, likewise.
+        cache: Folder that keeps the sentences' loudness; it must belong to this audio alone.
+        progress: Show a bar while the audio is read.
+
+    Returns:
+        ``shortcuts``: rows of ``name, wa, ua, auroc, wa_ci95, ua_ci95, n``; and ``shortcuts_left_out``:
+        ``name, reason`` of those that this run can not score.
+
+    Raises:
+        BadInput: If a sentence can not be read.
+    """
+    simple = replace(
+        config,
+        probe=ProbeConfig(
+            c_grid=(1.0,),
+            balance_subjects=config.probe.balance_subjects,
+            balance_classes=config.probe.balance_classes,
+        ),
+    )
+    sentences = pd.concat([train.sentences, reported.sentences], ignore_index=True)
+    features: dict[str, Numbers] = {
+        "number and duration of sentences": _amounts(sentences),
+        "loudness": _loudness(manifest, sentences["id"].tolist(), cache, progress)[:, None],
+    }
+    left_out = [
+        {
+            "name": "interviewer's audio",
+            "reason": "the manifest holds the participants' sentences only",
+        }
+    ]
+    genders = sentences["subject"].map(
+        manifest.table.drop_duplicates("speaker").set_index("speaker")["gender"]
+    )
+    if genders[: len(train.sentences)].nunique() > 1:
+        columns = [(genders == name).to_numpy() for name in ("female", "male")]
+        features["gender"] = np.stack(columns, axis=1).astype(np.float32)
+    else:
+        left_out.append(
+            {"name": "gender", "reason": "the training subjects are of one gender, or of none known"}
+        )
+    rows = [
+        {"name": name, **_score(values, sentences, train, reported, simple)}
+        for name, values in features.items()
+    ]
+    return {"shortcuts": rows, "shortcuts_left_out": left_out}
+
+
+def _score(
+    values: Numbers, sentences: pd.DataFrame, train: Part, reported: Part, config: TransferConfig
+) -> dict[str, Any]:
+    durations = sentences["duration"].to_numpy(float)
+    stored = EmbeddingSet(sentences["id"].tolist(), durations, values, [], Path())
+    with _hushed():
+        subjects = probe_subjects((train, reported), stored, config).subjects
+    figures = bare_figures(subjects, config)
+    bounds = accuracy_intervals(
+        subjects["label"].tolist(),
+        subjects["prediction"].tolist(),
+        config.classes,
+        subjects["cluster"].astype(str).tolist(),
+        resamples=config.resamples,
+        seed=config.seed,
+    )
+    return {
+        **{name: figures[name] for name in ("wa", "ua", "auroc")},
+        "wa_ci95": bounds["wa_ci95"] and list(bounds["wa_ci95"]),
+        "ua_ci95": bounds["ua_ci95"] and list(bounds["ua_ci95"]) if figures["ua"] is not None else None,
+        "n": figures["n"],
+    }
+
+
+def _amounts(sentences: pd.DataFrame) -> Numbers:
+    """Return the logarithms of a subject's number and seconds of sentences, and of the sentence's seconds."""
+    by_subject = sentences.groupby("subject")["duration"]
+    columns = [by_subject.transform("size"), by_subject.transform("sum"), sentences["duration"]]
+    numbers = np.stack([column.to_numpy(float) for column in columns], axis=1)
+    return np.asarray(np.log1p(numbers), dtype=np.float32)
+
+
+def _loudness(manifest: Manifest, ids: list[str], cache: Path, progress: bool) -> Numbers:
+    """Return the level of each of *ids* in dB of full scale, gain included, from *cache* if it is there."""
+    path = cache / _LOUDNESS
+    known = _read(path)
+    wanted = set(ids) - set(known)
+    if wanted:
+        sentences = [sentence for sentence in take_sentences(manifest) if sentence.id in wanted]
+        for sentence in track(
+            sentences, "loudness", console=Console(stderr=True), disable=not progress, transient=True
+        ):
+            samples = read_segment(sentence.source, sentence.start, sentence.end, gain=sentence.gain)
+            power = float(np.mean(np.square(samples, dtype=np.float64)))
+            known[sentence.id] = 10 * np.log10(power + _SILENCE)
+        table = pd.DataFrame({"id": list(known), "db": list(known.values())})
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    return np.array([known[name] for name in ids], dtype=np.float32)
+
+
+def _read(path: Path) -> dict[str, float]:
+    try:
+        table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False, float_precision="round_trip")
+        return {str(name): float(level) for name, level in zip(table["id"], table["db"], strict=True)}
+    except (OSError, ValueError, KeyError):
+        return {}  # not there, or not whole: made again
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what the run's own probe says from being said again for each shortcut."""
+    log = logging.getLogger("sertransfer.transfer")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
