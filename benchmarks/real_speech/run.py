@@ -1,6 +1,6 @@
 """Run the protocol of PROTOCOL.md: arrange, train, transfer, score. Takes up again where it was stopped.
 
-    run.py --emodb DIR [--config attempt1.yaml] [--work DIR] [--seeds 3]
+    run.py --emodb DIR [--config attempt1.yaml] [--work DIR] [--seeds 3] [--jobs 2]
 
 Every step is one of the two recipes or a command of ``sertransfer``, which is printed; the figures go to
 ``WORK/<config>/results.json``.
@@ -9,11 +9,14 @@ Every step is one of the two recipes or a command of ``sertransfer``, which is p
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,38 +77,43 @@ def prepare_interviews(fold: Path, output: Path, mapping: Path) -> None:
     )
 
 
-def run(emodb: Path, work: Path, config: Path, seeds: int) -> Path:
+def score_model(data: Path, home: Path, config: Path, unit: tuple[int, str, int]) -> None:
+    """Run stage 1 of one rotation, model and seed, and stage 2 for each of its folds."""
+    rotation, name, seed = unit
+    corpora, work = data / f"rotation{rotation}", data.parent
+    stage1 = home / f"rotation{rotation}" / f"{name}{seed}" / "stage1"
+    recipe(
+        *("lssed_pretrain.sh", "--lssed-root", corpora / "lssed", "--config", config),
+        *("--run-dir", stage1, "--", "--prepare.split", "column"),
+        *(f"--seed={seed}", f"--store={work / 'features'}", *MODELS[name]),
+    )
+    for fold in FOLDS:
+        run_dir = stage1.parent / f"fold{fold}"
+        manifest = work / "manifests" / f"rotation{rotation}_fold{fold}.csv"
+        write_manifest(read_manifest(manifest), run_dir / "manifest.csv")
+        recipe(
+            *("daic_transfer.sh", "--encoder", "ser", "--stage", "3"),
+            *("--daic-root", corpora / "interviews" / f"fold{fold}"),
+            *("--checkpoint", stage1 / "checkpoints" / "model.safetensors"),
+            *("--run-dir", run_dir, "--", "--embeddings", stage1.parent / "embeddings", *PROBE),
+        )
+
+
+def run(emodb: Path, work: Path, config: Path, *, seeds: int, jobs: int) -> Path:
     """Run everything and return the path of the results."""
     data, home = work / "data", work / config.stem
     if not data.is_dir():
         partial = work / "data.partial"
         arrange.arrange_all(arrange.find_recordings(emodb), partial, seed=0)
         partial.rename(data)
-    for rotation in (1, 2):
-        corpora = data / f"rotation{rotation}"
-        for fold in FOLDS:
-            manifest = work / "manifests" / f"rotation{rotation}_fold{fold}.csv"
-            if not manifest.exists():
-                interviews = corpora / "interviews"
-                prepare_interviews(interviews / f"fold{fold}", manifest, interviews / "sessions.csv")
-        for name, settings in MODELS.items():
-            for seed in range(seeds):
-                stage1 = home / f"rotation{rotation}" / f"{name}{seed}" / "stage1"
-                recipe(
-                    *("lssed_pretrain.sh", "--lssed-root", corpora / "lssed", "--config", config),
-                    *("--run-dir", stage1, "--", "--prepare.split", "column"),
-                    *(f"--seed={seed}", f"--store={work / 'features'}", *settings),
-                )
-                for fold in FOLDS:
-                    run_dir = stage1.parent / f"fold{fold}"
-                    manifest = work / "manifests" / f"rotation{rotation}_fold{fold}.csv"
-                    write_manifest(read_manifest(manifest), run_dir / "manifest.csv")
-                    recipe(
-                        *("daic_transfer.sh", "--encoder", "ser", "--stage", "3"),
-                        *("--daic-root", corpora / "interviews" / f"fold{fold}"),
-                        *("--checkpoint", stage1 / "checkpoints" / "model.safetensors"),
-                        *("--run-dir", run_dir, "--", "--embeddings", stage1.parent / "embeddings", *PROBE),
-                    )
+    for rotation, fold in itertools.product((1, 2), FOLDS):
+        manifest = work / "manifests" / f"rotation{rotation}_fold{fold}.csv"
+        if not manifest.exists():
+            interviews = data / f"rotation{rotation}" / "interviews"
+            prepare_interviews(interviews / f"fold{fold}", manifest, interviews / "sessions.csv")
+    units = itertools.product((1, 2), MODELS, range(seeds))
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(functools.partial(score_model, data, home, config), units))
     gathered = {
         name: [scores.gather(_folds(data, home, f"{name}{seed}")) for seed in range(seeds)] for name in MODELS
     }
@@ -173,9 +181,13 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=HERE / "attempt1.yaml", help="settings of stage 1")
     parser.add_argument("--work", type=Path, default=PROJECT / "benchmarks/results/work/real_speech")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="models run side by side (OMP_NUM_THREADS=1 then)"
+    )
     args = parser.parse_args()
     try:
-        run(args.emodb.resolve(), args.work.resolve(), args.config.resolve(), args.seeds)
+        places = (path.resolve() for path in (args.emodb, args.work, args.config))
+        run(*places, seeds=args.seeds, jobs=args.jobs)
     except BadInput as error:
         print(error, file=sys.stderr)
         return error.exit_status
