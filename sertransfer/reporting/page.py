@@ -29,10 +29,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of scores; the first row is the run's."""
+    """A table of scores; the first row is the run's, unless *leads* says otherwise."""
 
     columns: list[str]
     rows: list[Row]
+    leads: bool = True
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table under a heading of its own, and what is to be known about it."""
+
+    title: str
+    table: Table
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Page:
         facts: What was run, on what.
         by_class: Name of a figure, and its value for each class.
         sentences: Scores by sentence.
+        sections: Further tables.
         plots: Figures.
         subjects: One entry a subject: ``subject, label, score, prediction, sentences, remark``.
         note: Rule to print under the subjects.
@@ -71,6 +82,7 @@ class Page:
     facts: dict[str, str]
     by_class: tuple[str, dict[str, str]] = ("", {})
     sentences: Table | None = None
+    sections: list[Section] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
     subjects: list[dict[str, str]] = field(default_factory=list)
     note: str = ""

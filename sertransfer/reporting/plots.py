@@ -46,7 +46,7 @@ def plot_confusion(confusion: ArrayLike, classes: Sequence[str], path: str | Pat
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     size = len(classes)
-    figure, axes = _figure(1.8 + 1.05 * size, 1.5 + 0.85 * size)
+    figure, axes = new_figure(1.8 + 1.05 * size, 1.5 + 0.85 * size)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     dark = colormaps["Blues"]
     for row in range(size):
@@ -68,7 +68,7 @@ def plot_confusion(confusion: ArrayLike, classes: Sequence[str], path: str | Pat
     axes.set_yticks(range(size), [_plain(name) for name in classes])
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
-    _save(figure, axes, path, title)
+    save_figure(figure, axes, path, title)
 
 
 def plot_label_shares(
@@ -89,7 +89,7 @@ def plot_label_shares(
     if values.empty:
         raise bad_input("label shares", found="none above 0", expected="labels", remedy="give labelled rows")
     values = values / values.sum()
-    figure, axes = _figure(6.4, 4.2)
+    figure, axes = new_figure(6.4, 4.2)
     colours = [COLOURS[index % len(COLOURS)] for index in range(len(values))]
     wedges = axes.pie(values.to_numpy(), colors=colours, startangle=90, counterclock=False)[0]
     for index, wedge in enumerate(wedges):
@@ -100,7 +100,7 @@ def plot_label_shares(
     )
     for text in legend.get_texts():
         text.set_color(INK)
-    _save(figure, axes, path, title)
+    save_figure(figure, axes, path, title)
 
 
 def plot_learning_curves(epochs: pd.DataFrame | str | Path, path: str | Path) -> None:
@@ -137,7 +137,7 @@ def plot_learning_curves(epochs: pd.DataFrame | str | Path, path: str | Path) ->
         axes.set_xlabel("epoch")
         axes.set_ylabel(what)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend(axes)
+        draw_legend(axes)
         _style(axes)
     _write(figure, path)
 
@@ -157,7 +157,7 @@ def plot_subject_scores(
         BadInput: If *path* has another suffix.
     """
     table = subjects.sort_values("score", kind="stable").reset_index(drop=True)
-    figure, axes = _figure(min(2.5 + 0.2 * len(table), 12), 3.4)
+    figure, axes = new_figure(min(2.5 + 0.2 * len(table), 12), 3.4)
     axes.axhline(threshold, color=INK, linewidth=1, linestyle="--", label=f"threshold {threshold:.3g}")
     labels = list(dict.fromkeys([*classes, *subjects["label"].astype(str)]))
     undecided = _flags(table)
@@ -186,8 +186,8 @@ def plot_subject_scores(
         rotation=90,
         fontsize=7,
     )
-    _legend(axes)
-    _save(figure, axes, path, "Subjects by score")
+    draw_legend(axes)
+    save_figure(figure, axes, path, "Subjects by score")
 
 
 def plot_roc(truth: ArrayLike, scores: ArrayLike, path: str | Path, *, title: str = "ROC") -> None:
@@ -210,13 +210,13 @@ def plot_roc(truth: ArrayLike, scores: ArrayLike, path: str | Path, *, title: st
             "ROC", found="items of one class", expected="both classes", remedy="give both classes"
         )
     false_alarms, hits = roc_points(positive, values)
-    figure, axes = _figure(4.2, 3.8)
+    figure, axes = new_figure(4.2, 3.8)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="chance")
     axes.plot(false_alarms, hits, color=COLOURS[1], label=f"AUROC {area:.3f}")
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("sensitivity")
-    _legend(axes)
-    _save(figure, axes, path, title)
+    draw_legend(axes)
+    save_figure(figure, axes, path, title)
 
 
 def roc_points(
@@ -241,12 +241,14 @@ def _plain(text: str) -> str:
     return text.replace("\\", "\\\\").replace("$", r"\$") if "$" in text else text
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
+def new_figure(width: float, height: float) -> tuple[Figure, Any]:
+    """Return a figure of *width* by *height* inches, and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _legend(axes: Any) -> None:
+def draw_legend(axes: Any) -> None:
+    """Draw the legend of *axes* in the colour of its text."""
     legend = axes.legend(frameon=False, fontsize=8, loc="best")
     for text in legend.get_texts():
         text.set_color(INK)
@@ -261,7 +263,8 @@ def _style(axes: Any) -> None:
         text.set_color(INK)
 
 
-def _save(figure: Figure, axes: Any, path: str | Path, title: str) -> None:
+def save_figure(figure: Figure, axes: Any, path: str | Path, title: str) -> None:
+    """Write *figure*, its only *axes* styled, to *path*; ``BadInput`` if that is no PNG or SVG."""
     axes.set_title(_plain(title), fontsize=11)
     _style(axes)
     _write(figure, path)

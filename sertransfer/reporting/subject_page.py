@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sertransfer.reporting import plots
+from sertransfer.reporting.check_page import check_plots_of, check_sections, shortcut_lines
 from sertransfer.reporting.page import (
     NO_VALUE,
     Page,
@@ -57,6 +58,7 @@ def subject_page(folder: Path, metrics: dict[str, Any]) -> Page:
         facts=_facts(metrics, encoder, split),
         by_class=("F1", f1),
         sentences=_sentence_table(metrics["sentence"]),
+        sections=check_sections(metrics),
         plots=_plots(folder, metrics, classes, subjects, sentences),
         subjects=_subject_rows(subjects),
         note=str(metrics.get("undecided_rule", "")),
@@ -74,7 +76,7 @@ def _rows(metrics: dict[str, Any], encoder: str, split: str) -> list[Row]:
         cells = [number(value) for value in PAPER_SUBJECTS[encoder]] + [NO_VALUE] * (len(_FIGURES) - 2)
         remark = "35 development subjects of DAIC-WOZ; chosen on the development set, so no held-out score"
         rows.append(Row(f"paper, Table 6 ({encoder.upper()})", cells, remark))
-    return rows
+    return rows + shortcut_lines(metrics, list(_FIGURES))
 
 
 def _sentence_table(sentence: dict[str, Any]) -> Table:
@@ -108,7 +110,7 @@ def _plots(
             caption = f"Sensitivity against false alarms, by {what}, over all thresholds."
             plot = partial(plots.plot_roc, truth, table["score"], title=f"ROC, {what}")
             drawn.append(draw(folder / "plots" / f"roc_{what}.svg", caption, plot))
-    return drawn
+    return drawn + check_plots_of(folder, metrics)
 
 
 def _facts(metrics: dict[str, Any], encoder: str, split: str) -> dict[str, str]:
@@ -122,6 +124,9 @@ def _facts(metrics: dict[str, Any], encoder: str, split: str) -> dict[str, str]:
         "threshold": f"{threshold['value']:.4g} ({threshold.get('rule', '')})",
         "counts": metrics.get("counts", {}),
         "out of fold": metrics.get("out_of_fold", {}),
+        "shortcuts left out": {
+            str(entry["name"]): entry["reason"] for entry in metrics.get("shortcuts_left_out", [])
+        },
         "encoder": {"name": encoder, **metrics.get("encoder_details", {})},
     }
     return flat(facts)

@@ -135,6 +135,53 @@ def test_stage_2(tmp_path):
     assert names == {"confusion.svg", "subjects.svg", "roc_subjects.svg", "roc_sentences.svg"}
 
 
+def test_what_the_scores_are_worth(tmp_path):
+    bins = [{"low": 0.0, "high": 0.5, "n": 3, "score": 0.25, "positive": 0.5}]
+    block = {"brier": 0.111, "brier_of_share": 0.222, "ece": 0.333, "bins": bins}
+    inner = {"value": 0.9, "ua": 0.95, "auroc": 0.85}
+    group = {
+        "by": "gender", "group": "female", "n": 4, "positive": 1, "wa": 0.25, "wa_ci95": [0.01, 0.81],
+        "ua": None, "ua_ci95": None, "warning": "under 10 subjects",
+    }  # fmt: skip
+    metrics = {
+        **STAGE_2,
+        "shortcuts": [{"name": "loudness", "wa": 0.6, "ua": 0.55, "auroc": 0.44, "wa_ci95": [0.3, 0.8]}],
+        "shortcuts_left_out": [{"name": "gender", "reason": "none known"}],
+        "calibration": {"subject": block, "sentence": block, "note": "a share of sentences"},
+        "audit": [group],
+        "tuning": {
+            "objective": "mean of UA and AUROC", "shared": "axes are shared", "best": {"kind": "mlp"},
+            "inner": {"note": "too good", **inner},
+            "outer": {**SUBJECT, "note": "without it"},
+            "folds": [
+                {"fold": 1, "inner": inner, "outer": {"ua": 0.5, "auroc": None}, "settings": {"pca": 16}}
+            ],
+        },
+    }  # fmt: skip
+    trials = "study,trial,state,value\nouter-1,0,complete,0.5\nouter-1,1,pruned,\nfinal,0,complete,0.9\n"
+    folder = make_run(tmp_path / "run", metrics, **{"trials.csv": trials})
+    page = report(folder)
+    for text in (
+        "loudness alone",
+        "0.600 [0.300, 0.800]",
+        "shortcuts left out gender",
+        "0.222",
+        "A share of sentences",
+        "gender: female",
+        "0.250 [0.010, 0.810]",
+        "under 10 subjects",
+        "outer: subjects that no trial saw",
+        "0.950 / 0.500",
+        "0.850 / undefined",
+        "Chosen: kind: mlp",
+        "axes are shared",
+    ):
+        assert text in page.text, text
+    names = {path.name for path in (folder / "plots").iterdir()}
+    assert names >= {"reliability_subjects.svg", "reliability_sentences.svg", "trials.svg", "inner_outer.svg"}
+    assert page.tags.count("svg") == 8
+
+
 def test_subjects_are_listed_from_the_highest_score(tmp_path):
     text = report(make_run(tmp_path / "run", STAGE_2)).text
     table = text[text.index("Every subject") :]
