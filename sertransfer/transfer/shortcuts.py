@@ -22,10 +22,9 @@ from rich.progress import track
 from sertransfer.audio.reading import read_segment
 from sertransfer.files import write_text
 from sertransfer.manifest import Manifest
-from sertransfer.metrics import accuracy_intervals
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.probing import probe_subjects
-from sertransfer.transfer.scoring import bare_figures
+from sertransfer.transfer.scoring import subject_figures
 from sertransfer.transfer.sentences import take_sentences
 from sertransfer.transfer.settings import ProbeConfig, TransferConfig
 from sertransfer.transfer.subjects import Part
@@ -58,7 +57,7 @@ def shortcut_rows(
         progress: Show a bar while the audio is read.
 
     Returns:
-        ``shortcuts``: rows of ``name, wa, ua, auroc, wa_ci95, ua_ci95, n``; and ``shortcuts_left_out``:
+        ``shortcuts``: rows of ``name, n, wa, ua, auroc`` and their ``_ci95``; and ``shortcuts_left_out``:
         ``name, reason`` of those that this run can not score.
 
     Raises:
@@ -107,21 +106,8 @@ def _score(
     stored = EmbeddingSet(sentences["id"].tolist(), durations, values, [], Path())
     with _hushed():
         subjects = probe_subjects((train, reported), stored, config).subjects
-    figures = bare_figures(subjects, config)
-    bounds = accuracy_intervals(
-        subjects["label"].tolist(),
-        subjects["prediction"].tolist(),
-        config.classes,
-        subjects["cluster"].astype(str).tolist(),
-        resamples=config.resamples,
-        seed=config.seed,
-    )
-    return {
-        **{name: figures[name] for name in ("wa", "ua", "auroc")},
-        "wa_ci95": bounds["wa_ci95"] and list(bounds["wa_ci95"]),
-        "ua_ci95": bounds["ua_ci95"] and list(bounds["ua_ci95"]) if figures["ua"] is not None else None,
-        "n": figures["n"],
-    }
+    figures = subject_figures(subjects, config)
+    return {name: figures[name] for name in ("n", "wa", "ua", "auroc", "wa_ci95", "ua_ci95", "auroc_ci95")}
 
 
 def _amounts(sentences: pd.DataFrame) -> Numbers:
