@@ -228,13 +228,8 @@ def _read_parts(
             with source.open(located) as stream:
                 statistics = stream.read()
     faults.raise_if_any()
-    try:
-        with source.open(str(model)) as stream:
-            weights = read_weights(stream, f"{source.where}: {model}")
-    except FileNotFoundError:
-        raise bad_input(
-            f"{source.where}/{model}", found="no file", expected="model weights", remedy="check the path"
-        ) from None
+    with source.open(str(model)) as stream:
+        weights = read_weights(stream, f"{source.where}: {model}")
     return Experiment(source.where, config, weights, str(model), statistics)
 
 

@@ -1,7 +1,8 @@
 """The encoders by name. To add one: write its opener, and a line in :data:`ENCODERS`.
 
 An opener takes the path of the weights and ``framing``, ``layer`` and ``device`` by keyword. The first line
-of its docstring is what ``sertransfer encoders`` prints.
+of its docstring is what ``sertransfer encoders`` prints. Each imports its encoder itself, so that opening
+one does not wait for the libraries of the others.
 """
 
 from __future__ import annotations
@@ -11,18 +12,16 @@ from pathlib import Path
 
 import torch
 
-from sertransfer.encoders.asr import AsrEncoder
 from sertransfer.encoders.base import Encoder
-from sertransfer.encoders.espnet_folder import read_experiment
-from sertransfer.encoders.ser import SerEncoder
-from sertransfer.encoders.ssl import SslEncoder, read_ssl
 from sertransfer.errors import bad_input, choose
-from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.timebase import Framing
 
 
-def open_ser(checkpoint: Path, *, framing: Framing | None, layer: int | None, device: str) -> SerEncoder:
+def open_ser(checkpoint: Path, *, framing: Framing | None, layer: int | None, device: str) -> Encoder:
     """Emotion recognition model of stage 1, the features before its classifier."""
+    from sertransfer.encoders.ser import SerEncoder
+    from sertransfer.models.checkpoint import read_checkpoint
+
     if layer is not None:
         raise bad_input(
             "encoder ser",
@@ -39,15 +38,20 @@ def open_ser(checkpoint: Path, *, framing: Framing | None, layer: int | None, de
     return SerEncoder(read, device=device, where=checkpoint)
 
 
-def open_asr(checkpoint: Path, *, framing: Framing | None, layer: int | None, device: str) -> AsrEncoder:
+def open_asr(checkpoint: Path, *, framing: Framing | None, layer: int | None, device: str) -> Encoder:
     """ESPnet2 speech recogniser, the features before its decoder (experiment folder or model ZIP)."""
+    from sertransfer.encoders.asr import AsrEncoder
+    from sertransfer.encoders.espnet_folder import read_experiment
+
     encoder = AsrEncoder(read_experiment(checkpoint), layer=layer, device=device)
     _demand(framing, encoder.framing, checkpoint, "use a recogniser that was trained with framing")
     return encoder
 
 
-def open_ssl(checkpoint: Path, *, framing: Framing | None, layer: int | None, device: str) -> SslEncoder:
+def open_ssl(checkpoint: Path, *, framing: Framing | None, layer: int | None, device: str) -> Encoder:
     """Self-supervised wav2vec 2.0, HuBERT or WavLM from a local file or folder (torchaudio weights)."""
+    from sertransfer.encoders.ssl import SslEncoder, read_ssl
+
     encoder = SslEncoder(read_ssl(checkpoint), layer=layer, device=device)
     _demand(framing, encoder.framing, checkpoint, "its first layers fix the framing; no such model has")
     return encoder

@@ -217,6 +217,17 @@ def test_a_config_that_can_not_be_used(
     assert all(str(experiment) in fault.where for fault in error.value.faults)
 
 
+def test_a_config_that_is_not_whole(experiment: Path) -> None:
+    (experiment / "config.yaml").write_text("encoder: transformer")
+    with pytest.raises(BadInput, match="no frontend, normalize; expected the whole config"):
+        open_encoder("asr", experiment)
+
+
+def test_ser_has_no_layers_to_choose(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="layer 2; expected no layer"):
+        open_encoder("ser", tmp_path / "absent", layer=2)
+
+
 def test_statistics_that_are_none(experiment: Path) -> None:
     path = experiment.parent / "asr_stats/train/feats_stats.npz"
     np.savez(path, count=3)

@@ -1,0 +1,222 @@
+"""Training a small CTC recogniser with ESPnet's own trainer, and scoring it through our reading of it.
+
+Downloads nothing: what ESPnet's text modules would fetch when they are imported is refused, and not needed
+for characters.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio.functional as F
+import yaml
+from numpy.typing import NDArray
+
+from sertransfer.encoders.asr import AsrEncoder
+from sertransfer.encoders.espnet_folder import read_experiment
+from sertransfer.files import write_json
+
+RATE = 16_000
+EXPERIMENT = "exp/asr_train"
+BLANK, UNKNOWN, END = "<blank>", "<unk>", "<sos/eos>"
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Sound at 16 kHz, and the characters said in it."""
+
+    id: str
+    text: str
+    sound: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and its training; ``mels`` filters up to ``highest`` Hz."""
+
+    blocks: int
+    width: int
+    mels: int
+    highest: int
+    batch: int
+    rate: float
+    warm_up: int
+
+
+def write_data(folder: Path, name: str, utterances: Sequence[Utterance]) -> None:
+    """Write one of ESPnet's data folders: sound files, ``wav.scp``, ``text`` and lengths."""
+    home = folder / name
+    (home / "wav").mkdir(parents=True, exist_ok=True)
+    lists: dict[str, list[str]] = {"wav.scp": [], "text": [], "speech_shape": []}
+    for utterance in sorted(utterances, key=lambda utterance: utterance.id):
+        path = home / "wav" / f"{utterance.id}.wav"
+        soundfile.write(path, utterance.sound, RATE, subtype="PCM_16")
+        lists["wav.scp"].append(f"{utterance.id} {path.resolve()}")
+        lists["text"].append(f"{utterance.id} {utterance.text}")
+        lists["speech_shape"].append(f"{utterance.id} {len(utterance.sound)}")
+    for file, lines in lists.items():
+        (home / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_config(folder: Path, characters: str, size: Size, seed: int) -> Path:
+    """Write the training config and the token list; return the config's path."""
+    tokens = [BLANK, UNKNOWN, *sorted(set(characters)), END]
+    (folder / "tokens.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+
+    def data(name: str) -> list[list[str]]:
+        home = folder / name
+        return [[str(home / "wav.scp"), "speech", "sound"], [str(home / "text"), "text", "text"]]
+
+    config = {
+        "token_type": "char",
+        "token_list": str(folder / "tokens.txt"),
+        "train_data_path_and_name_and_type": data("train"),
+        "valid_data_path_and_name_and_type": data("valid"),
+        "train_shape_file": [str(folder / "train/speech_shape")],
+        "valid_shape_file": [str(folder / "valid/speech_shape")],
+        "batch_type": "sorted",
+        "batch_size": size.batch,
+        "num_workers": 0,
+        "ngpu": 0,
+        "seed": seed,
+        "frontend": "default",
+        "frontend_conf": {
+            "fs": RATE,
+            "n_fft": 512,
+            "win_length": 400,
+            "hop_length": 160,
+            "n_mels": size.mels,
+            "fmax": size.highest,
+        },
+        "specaug": "specaug",
+        "specaug_conf": {
+            "apply_time_warp": False,
+            "apply_freq_mask": True,
+            "freq_mask_width_range": [0, size.mels // 5],
+            "num_freq_mask": 2,
+            "apply_time_mask": True,
+            "time_mask_width_range": [0, 5],
+            "num_time_mask": 1,
+        },
+        "normalize": "utterance_mvn",
+        "normalize_conf": {"norm_means": True, "norm_vars": True},
+        "model_conf": {"ctc_weight": 1.0},
+        "encoder": "conformer",
+        "encoder_conf": {
+            "output_size": size.width,
+            "attention_heads": 4,
+            "linear_units": 4 * size.width,
+            "num_blocks": size.blocks,
+            "dropout_rate": 0.1,
+            "input_layer": "conv2d2",  # digits are short: half of the frames, not a quarter
+            "macaron_style": True,
+            "use_cnn_module": True,
+            "cnn_module_kernel": 7,
+            "rel_pos_type": "latest",
+            "pos_enc_layer_type": "rel_pos",
+            "selfattention_layer_type": "rel_selfattn",
+        },
+        "optim": "adam",
+        "optim_conf": {"lr": size.rate},
+        "scheduler": "warmuplr",
+        "scheduler_conf": {"warmup_steps": size.warm_up},
+        "best_model_criterion": [["valid", "cer_ctc", "min"]],
+        "keep_nbest_models": 3,
+        "num_att_plot": 0,
+        "use_matplotlib": False,
+        "use_tensorboard": False,
+        "resume": True,
+        "log_level": "WARNING",
+        "output_dir": str(folder / EXPERIMENT),
+    }
+    path = folder / "train.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def espnet_task() -> Any:
+    """Return ESPnet's recognition task; NLTK, which it imports, is kept from reaching for its data."""
+    import nltk
+
+    nltk.download = lambda *_, **__: False
+    from espnet2.tasks.asr import ASRTask
+
+    return ASRTask
+
+
+def train(
+    folder: Path,
+    *,
+    characters: str,
+    size: Size,
+    unseen: Sequence[Utterance],
+    seconds: float,
+    goal: float,
+    epochs_at_once: int,
+    most_epochs: int = 1000,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train on ``folder/train`` until the error rate on *unseen* is *goal* or *seconds* are over.
+
+    ESPnet's trainer runs for a few epochs at a time and resumes, the averaged model is scored between.
+
+    Returns:
+        ``cer``, ``history`` of ``[epoch, cer]``, ``epochs``, ``seconds`` and ``experiment``.
+    """
+    start = time.monotonic()
+    config = write_config(folder, characters, size, seed)
+    task = espnet_task()
+    history: list[tuple[int, float]] = []
+    epochs = 0
+    while True:
+        began = time.monotonic()
+        epochs = min(epochs + epochs_at_once, most_epochs)
+        task.main(cmd=["--config", str(config), "--max_epoch", str(epochs)])
+        history.append((epochs, error_rate(folder / EXPERIMENT, unseen)))
+        now = time.monotonic()
+        say(f"epoch {epochs}: character error rate {history[-1][1]:.3f}, {now - start:.0f} s")
+        # no round is begun that would end after the time is over
+        if history[-1][1] <= goal or epochs >= most_epochs or 2 * now - began - start > seconds:
+            break
+    return {
+        "cer": history[-1][1],
+        "goal": goal,
+        "history": history,
+        "epochs": epochs,
+        "seconds": round(time.monotonic() - start, 1),
+        "experiment": EXPERIMENT,
+    }
+
+
+def error_rate(experiment: Path, utterances: Sequence[Utterance]) -> float:
+    """Return edit distance over characters, of the best path of the CTC on our encoder's features."""
+    read = read_experiment(experiment)
+    tokens = read.config["token_list"]
+    encoder = AsrEncoder(read)
+    weight, bias = read.weights["ctc.ctc_lo.weight"], read.weights["ctc.ctc_lo.bias"]
+    errors = characters = 0
+    for utterance in utterances:
+        waveform = torch.from_numpy(utterance.sound)[None]
+        features, _ = encoder.encode(waveform, torch.tensor([waveform.shape[1]]))
+        path = torch.unique_consecutive((features[0] @ weight.T + bias).argmax(dim=1)).tolist()
+        said = [tokens[index] for index in path if tokens[index] not in (BLANK, UNKNOWN, END)]
+        errors += F.edit_distance(list(utterance.text), said)
+        characters += len(utterance.text)
+    return errors / characters
+
+
+def write_result(folder: Path, result: dict[str, Any], note: str) -> None:
+    """Write ``result.json`` and say the figure."""
+    write_json(folder / "result.json", {**result, "note": note})
+    print(
+        f"character error rate {result['cer']:.3f} after {result['epochs']} epochs, {result['seconds']:.0f} s"
+    )
+    print(f"{note}\nencoder: --encoder asr --checkpoint {folder / EXPERIMENT}")
