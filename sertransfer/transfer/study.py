@@ -56,15 +56,13 @@ def open_storage(where: str | Path) -> BaseStorage:
             ) from None
     try:
         return RDBStorage(text)
-    except (
-        Exception
-    ) as error:  # SQLAlchemy, its drivers and Optuna raise their own, and the URL is the user's
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         reason = " ".join(str(error).split()).replace(text, "the URL").split(" (Background")[0]
         raise bad_input(
             f"storage {_without_password(text)}",
             found=f"{type(error).__name__}: {_without_password(reason)}",
             expected="a database that can be reached",
-            remedy="check the URL and the server; PostgreSQL needs a driver: pip install psycopg2-binary",
+            remedy="check the URL and the server; PostgreSQL needs a driver: pip install 'psycopg[binary]'",
         ) from None
 
 

@@ -157,7 +157,8 @@ def test_loudness_is_measured_once_and_again_where_it_is_not_whole(manifest, tmp
     (tmp_path / "loudness.csv").write_text("id\nbroken\n")
     shortcut_rows(CONFIG, manifest, train, reported, cache=tmp_path, progress=False)
     assert len(read) == len(manifest)
-    assert pd.read_csv(tmp_path / "loudness.csv")["db"].tolist() == pytest.approx([0.0] * len(manifest), abs=1e-9)
+    levels = pd.read_csv(tmp_path / "loudness.csv")["db"]
+    assert levels.tolist() == pytest.approx([0.0] * len(manifest), abs=1e-9)
 
 
 def test_one_gender_is_left_out_with_the_reason(manifest, tmp_path):
