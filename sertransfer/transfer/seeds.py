@@ -14,6 +14,9 @@ from sertransfer.reporting.tables import align
 
 FIGURES = ("wa", "ua", "auroc")
 
+_SEEDS = ("seed", "transfer seed")
+"""The seed's name in the settings of ``transfer`` and of ``tune``."""
+
 
 def seed_summary(runs: Sequence[Path]) -> dict[str, Any]:
     """Summarise finished runs of stage 2 that differ by their seed alone.
@@ -47,7 +50,7 @@ def seed_summary(runs: Sequence[Path]) -> dict[str, Any]:
                 remedy="run 'sertransfer transfer' to its end",
             )
         for key in sorted({*theirs, *settings[0]}):
-            if key != "seed" and theirs.get(key) != settings[0].get(key):
+            if key not in _SEEDS and theirs.get(key) != settings[0].get(key):
                 faults.add(
                     folder / "config.yaml",
                     found=f"{key} = {theirs.get(key)}",
@@ -61,7 +64,7 @@ def seed_summary(runs: Sequence[Path]) -> dict[str, Any]:
                 expected=f"that of {folders[0]}",
                 remedy="run all seeds on one manifest",
             )
-    seeds = [values.get("seed", "") for values in settings]
+    seeds = [next((values[key] for key in _SEEDS if key in values), "") for values in settings]
     seen: set[tuple[str, str | None]] = set()
     for folder, seed, given in zip(folders, seeds, inputs, strict=True):
         if (pair := (seed, given.get("encoder"))) in seen:

@@ -30,6 +30,13 @@ def test_mean_deviation_and_every_value(tmp_path):
     assert "undefined" in lines[-1]
 
 
+def test_runs_of_tune_keep_their_seed_deeper(tmp_path):
+    runs = [write_run(tmp_path / str(seed), seed, 0.5) for seed in (3, 4)]
+    for run, seed in zip(runs, (3, 4), strict=True):
+        (run / "config.yaml").write_text(yaml.safe_dump({"transfer": {"seed": seed}, "trials": 2}))
+    assert seed_summary(runs)["seeds"] == ["3", "4"]
+
+
 def test_an_encoder_of_another_pretraining_seed_counts_as_another_run(tmp_path):
     runs = [write_run(tmp_path / name, 0, 0.5, encoder=name) for name in ("one", "other")]
     assert seed_summary(runs)["wa"]["values"] == [0.5, 0.5]
