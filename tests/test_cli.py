@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 import sertransfer
-from sertransfer import cli
+from sertransfer import arguments, cli, commands
 from sertransfer.errors import BadInput
 
 
@@ -132,7 +132,7 @@ def test_our_own_failure_is_status_1_and_hides_the_traceback(capsys, monkeypatch
     def fail(*_):
         raise RuntimeError("some\nthing")
 
-    monkeypatch.setattr(cli, "_say_entry", fail)
+    monkeypatch.setattr(commands, "say_entry", fail)
     status, _, err = run(capsys, "models")
     assert status == 1
     assert err == "sertransfer: error: RuntimeError: some thing; a failure of sertransfer, -v shows where\n"
@@ -144,7 +144,7 @@ def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_say_entry", interrupt)
+    monkeypatch.setattr(commands, "say_entry", interrupt)
     status, _, err = run(capsys, "models")
     assert status == 130
     assert "resumes" in err
@@ -161,10 +161,10 @@ def test_a_closed_pipe_is_no_error():
 
 def test_overrides():
     words = ["--a.b", "1", "--flag", "--c-d=x=y", "--last"]
-    assert cli.parse_overrides(words) == {"a.b": "1", "flag": "true", "c_d": "x=y", "last": "true"}
+    assert arguments.parse_overrides(words) == {"a.b": "1", "flag": "true", "c_d": "x=y", "last": "true"}
     for bad in (["x"], ["--"], ["--a", "1", "2"]):
         with pytest.raises(BadInput, match="--setting VALUE"):
-            cli.parse_overrides(bad)
+            arguments.parse_overrides(bad)
 
 
 def test_front_ends_of_import(tmp_path):
@@ -172,8 +172,8 @@ def test_front_ends_of_import(tmp_path):
     yaml.write_text("log: db\n")
 
     def chosen(*words):
-        args, rest = cli._parser().parse_known_args(["import-checkpoint", "f", "-o", "o", *words])
-        return cli._front_end(args, cli.parse_overrides(rest))
+        args, rest = arguments.build_parser().parse_known_args(["import-checkpoint", "f", "-o", "o", *words])
+        return commands.chosen_front_end(args, arguments.parse_overrides(rest))
 
     assert chosen() is None
     assert chosen("--front-end", "power").log == "none"
@@ -187,7 +187,7 @@ def test_scores_are_said_with_their_baseline_and_origin(capsys):
         "majority": {"wa": 0.657, "ua": 0.5},
         "generated": True,
     }
-    cli._say_scores(metrics, "subject", Path("run"))
+    commands.say_scores(metrics, "subject", Path("run"))
     out = capsys.readouterr().out
     assert "generated data" in out
     assert "WA 0.714 [0.537, 0.854]  majority class 0.657" in out

@@ -14,7 +14,7 @@ FLOORS = {
     "audio": 2, "corpora": 2, "models": 2,
     "encoders": 3,
     "training": 4, "transfer": 4, "reporting": 4,
-    "cli": 5,
+    "commands": 5, "arguments": 6, "cli": 7,
 }  # fmt: skip
 FORBIDDEN = {
     ("audio", "corpora"),

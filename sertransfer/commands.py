@@ -1,0 +1,239 @@
+"""What each command does: it imports what it needs, calls one function, and prints what came of it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sertransfer.errors import bad_input, choose
+
+if TYPE_CHECKING:
+    from sertransfer.front_end import FrontEnd
+
+Overrides = dict[str, str]
+
+
+def run_prepare(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Read a corpus and write its manifest."""
+    from sertransfer.config import load_config
+    from sertransfer.corpora.prepare import prepare, summary
+    from sertransfer.corpora.registry import CORPORA
+
+    corpus = CORPORA[choose("corpus", args.corpus, CORPORA)]
+    options = load_config(corpus.options, args.config, overrides)
+    manifest = prepare(args.corpus, args.root, options, args.output, skip_bad=args.skip_bad)
+    print(summary(manifest))
+    print(f"wrote {args.output}; next: sertransfer describe {args.output}")
+
+
+def run_describe(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Print the paper's tables for a manifest."""
+    from sertransfer.corpora.statistics import describe
+    from sertransfer.manifest import read_manifest
+    from sertransfer.reporting.plots import plot_label_shares
+    from sertransfer.reporting.tables import format_description
+
+    description = describe(read_manifest(args.manifest, root=args.root))
+    print(format_description(description))
+    if args.figure is not None:
+        plot_label_shares(description.label_shares, args.figure)
+        print(f"wrote {args.figure}")
+
+
+def run_pretrain(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Run stage 1."""
+    from sertransfer.config import load_config
+    from sertransfer.manifest import read_manifest
+    from sertransfer.training.pretrain import pretrain
+    from sertransfer.training.settings import PretrainConfig
+
+    if args.model is not None:
+        overrides = {"model.name": args.model, **overrides}
+    config = load_config(PretrainConfig, args.config, overrides)
+    manifest = read_manifest(args.manifest, root=args.root)
+    metrics = pretrain(config, manifest, args.run_dir, skip_bad=args.skip_bad, progress=not args.quiet)
+    say_scores(metrics, "utterance", args.run_dir)
+    print(f"next: sertransfer transfer --checkpoint {args.run_dir}/checkpoints/model.safetensors ...")
+
+
+def run_evaluate(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Score a checkpoint on a split."""
+    from sertransfer.manifest import read_manifest
+    from sertransfer.training.evaluate import evaluate
+
+    manifest = read_manifest(args.manifest, root=args.root)
+    metrics = evaluate(
+        args.checkpoint,
+        manifest,
+        split=args.split,
+        run_dir=args.run_dir,
+        absent=args.absent,
+        skip_bad=args.skip_bad,
+        progress=not args.quiet,
+    )
+    say_scores(metrics, "utterance", args.run_dir)
+
+
+def run_import_checkpoint(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Convert published weights."""
+    from sertransfer.encoders.importing import import_checkpoint
+
+    chosen = chosen_front_end(args, overrides)
+    classes = {} if args.classes is None else {"classes": args.classes.split(",")}
+    report = import_checkpoint(
+        args.file, args.output, front_end=chosen, calibrate_on=args.calibrate_on, **classes
+    )
+    print(report["text"])
+
+
+def chosen_front_end(args: argparse.Namespace, overrides: Overrides) -> FrontEnd | None:
+    """Return the front end that the options of ``import-checkpoint`` choose; ``None`` if none does."""
+    from sertransfer.config import load_config
+    from sertransfer.front_end import PRESETS, FrontEnd
+
+    if args.framing is not None:
+        overrides = {"framing": args.framing, **overrides}
+    if args.front_end is None:
+        if overrides:
+            raise bad_input(
+                "command line",
+                found=f"{', '.join(overrides)} without --front-end",
+                expected="--front-end too, since the file does not say how its features were made",
+                remedy=f"add --front-end {'|'.join(PRESETS)}, or a YAML file",
+            )
+        return None
+    if args.front_end.endswith((".yaml", ".yml")):
+        return load_config(FrontEnd, args.front_end, overrides)
+    preset = PRESETS[choose("front end", args.front_end, PRESETS)]
+    return load_config(FrontEnd, None, {**preset, **overrides})
+
+
+def run_transfer(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Run stage 2."""
+    from sertransfer.config import load_config
+    from sertransfer.encoders.registry import ENCODERS
+    from sertransfer.manifest import read_manifest
+    from sertransfer.timebase import parse_framing
+    from sertransfer.transfer.settings import TransferConfig
+    from sertransfer.transfer.workflow import transfer
+
+    choose("encoder", args.encoder, ENCODERS)
+    for setting in ("mode", "split"):
+        if getattr(args, setting) is not None:
+            overrides = {setting: getattr(args, setting), **overrides}
+    config = load_config(TransferConfig, args.config, overrides)
+    manifest = read_manifest(args.manifest, root=args.root)
+    metrics = transfer(
+        config,
+        manifest,
+        encoder=args.encoder,
+        checkpoint=args.checkpoint,
+        run_dir=args.run_dir,
+        framing=None if args.framing is None else parse_framing(args.framing),
+        embeddings=args.embeddings,
+        skip_bad=args.skip_bad,
+        progress=not args.quiet,
+    )
+    say_scores(metrics, "subject", args.run_dir)
+
+
+def run_tune(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Search for the head of stage 2."""
+    from sertransfer.config import load_config
+    from sertransfer.encoders.registry import ENCODERS
+    from sertransfer.manifest import read_manifest
+    from sertransfer.timebase import parse_framing
+    from sertransfer.transfer.search_space import TuneConfig
+    from sertransfer.transfer.tune import tune
+
+    choose("encoder", args.encoder, ENCODERS)
+    if args.split is not None:
+        overrides = {"transfer.split": args.split, **overrides}
+    config = load_config(TuneConfig, args.config, overrides)
+    metrics = tune(
+        config,
+        read_manifest(args.manifest, root=args.root),
+        encoder=args.encoder,
+        checkpoint=args.checkpoint,
+        run_dir=args.run_dir,
+        storage=args.storage,
+        framing=None if args.framing is None else parse_framing(args.framing),
+        embeddings=args.embeddings,
+        skip_bad=args.skip_bad,
+        progress=not args.quiet,
+    )
+    say_scores(metrics, "subject", args.run_dir)
+    print(f"best settings: {args.run_dir / 'best.yaml'}; next: sertransfer transfer --config that file ...")
+
+
+def run_compare(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Compare two runs of stage 2."""
+    from sertransfer.transfer.compare import compare, comparison_text
+
+    print(comparison_text(compare(args.run_a, args.run_b, resamples=args.resamples, seed=args.seed)))
+
+
+def run_seeds(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Summarise runs that differ in their seed."""
+    from sertransfer.transfer.seeds import seed_summary, seeds_text
+
+    print(seeds_text(seed_summary(args.runs)))
+
+
+def run_demo(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Generate the demo corpora."""
+    from sertransfer.corpora.demo import make_demo
+
+    for name, folder in make_demo(args.folder, seed=args.seed, progress=not args.quiet).items():
+        print(f"{name}: {folder} (generated, not real speech)")
+
+
+def run_models(args: argparse.Namespace, overrides: Overrides) -> None:
+    """List the models."""
+    from sertransfer.models.zoo import MODELS
+
+    for name, builder in MODELS.items():
+        say_entry(name, builder.__doc__)
+
+
+def run_corpora(args: argparse.Namespace, overrides: Overrides) -> None:
+    """List the corpora, or the settings of one."""
+    from sertransfer.config import describe_settings
+    from sertransfer.corpora.registry import CORPORA
+
+    if args.name is None:
+        for name, corpus in CORPORA.items():
+            say_entry(name, corpus.summary)
+        return
+    corpus = CORPORA[choose("corpus", args.name, CORPORA)]
+    say_entry(corpus.name, corpus.summary)
+    print(describe_settings(corpus.options))
+
+
+def run_encoders(args: argparse.Namespace, overrides: Overrides) -> None:
+    """List the encoders."""
+    from sertransfer.encoders.registry import ENCODERS
+
+    for name, opener in ENCODERS.items():
+        say_entry(name, opener.__doc__)
+
+
+def say_entry(name: str, text: str | None) -> None:
+    """Print one line of a list: the name first, then the first line of what explains it."""
+    first = (text or "").strip().splitlines()[:1]
+    print(f"{name:<24} {first[0] if first else ''}".rstrip())
+
+
+def say_scores(metrics: dict[str, Any], level: str, run_dir: Path) -> None:
+    """Print WA and UA with their intervals, the majority row, and where the report is."""
+    scores, majority = metrics[level], metrics["majority"]
+    note = " on generated data, which says nothing about people" if metrics.get("generated") else ""
+    print(f"{scores['n']} {level}s{note}")
+    for name in ("wa", "ua"):
+        interval = scores.get(f"{name}_ci95")
+        bounds = f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "[no interval]"
+        value = "undefined" if scores[name] is None else f"{scores[name]:.3f}"
+        baseline = "" if majority[name] is None else f"  majority class {majority[name]:.3f}"
+        print(f"  {name.upper()} {value} {bounds}{baseline}")
+    print(f"report: {run_dir / 'report.html'}")
