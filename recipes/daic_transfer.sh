@@ -34,8 +34,8 @@ while (($#)); do
     --config) need "$1" "${2-}"; config=$2; shift ;;
     --run-dir) need "$1" "${2-}"; run_dir=$2; shift ;;
     --skip-bad) skip_bad=(--skip-bad) ;;
-    --stage) need "$1" "${2-}"; first_stage=$2; shift ;;
-    --stop-stage) need "$1" "${2-}"; stop_stage=$2; shift ;;
+    --stage) need "$1" "${2-}"; whole_number "$1" "$2"; first_stage=$2; shift ;;
+    --stop-stage) need "$1" "${2-}"; whole_number "$1" "$2"; stop_stage=$2; shift ;;
     -h | --help) usage; exit 0 ;;
     --) shift; break ;;
     *) die "found '$1'; expected an option of --help, or settings after --" ;;

@@ -30,8 +30,8 @@ while (($#)); do
     --run-dir) need "$1" "${2-}"; run_dir=$2; shift ;;
     --corpus) need "$1" "${2-}"; corpus=$2; shift ;;
     --skip-bad) skip_bad=(--skip-bad) ;;
-    --stage) need "$1" "${2-}"; first_stage=$2; shift ;;
-    --stop-stage) need "$1" "${2-}"; stop_stage=$2; shift ;;
+    --stage) need "$1" "${2-}"; whole_number "$1" "$2"; first_stage=$2; shift ;;
+    --stop-stage) need "$1" "${2-}"; whole_number "$1" "$2"; stop_stage=$2; shift ;;
     -h | --help) usage; exit 0 ;;
     --) shift; break ;;
     *) die "found '$1'; expected an option of --help, or settings after --" ;;

@@ -18,6 +18,10 @@ need() { # need OPTION VALUE: refuse an option without its value
     [[ -n ${2-} && $2 != --* ]] || die "$1: found no value; expected one; see --help"
 }
 
+whole_number() { # whole_number OPTION VALUE
+    [[ $2 =~ ^[0-9]+$ ]] || die "$1: found '$2'; expected the number of a stage; see --help"
+}
+
 hash_tree() { # hash_tree DIR: names, sizes and times of all files below it
     find -L "$1" -type f -printf '%P %s %T@\n' | LC_ALL=C sort | sha256sum | cut -d' ' -f1
 }

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -171,8 +172,17 @@ def _complaint(kind: type, leaf: dict[str, Any]) -> str | None:
         _parser(kind).parse_object({"settings": _nest(leaf)})
     except Exception as error:  # jsonargparse raises what its parsers raise: argparse, type and value errors
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return lines[-1].split(" Got value")[0].removeprefix("Expected ") if lines else type(error).__name__
+        return _said_plainly(lines[-1]) if lines else type(error).__name__
     return None
+
+
+def _said_plainly(complaint: str) -> str:
+    """Return jsonargparse's "Expected a <class 'float'>. Got value: x" as "a number"."""
+    wanted = complaint.split(" Got value")[0].removeprefix("Expected ").rstrip(".")
+    plain = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}
+    wanted = re.sub(r"<class '(\w+)'>", lambda match: plain.get(match[1], match[1]), wanted)
+    wanted = wanted.replace("typing.", "").replace("a true", "true")
+    return re.sub(r"^an? Literal\[(.*)\]$", r"one of \1", wanted)
 
 
 def _build(kind: type[T], leaves: dict[str, Any]) -> T:

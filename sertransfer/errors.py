@@ -9,6 +9,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SHOWN = 50
+"""Faults that a message lists where a file holds all of them; without such a file it lists every one."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +39,28 @@ class SertransferError(Exception):
 
 
 class BadInput(SertransferError):
-    """An input is not what it must be; carries every fault that was found."""
+    """An input is not what it must be; carries every fault that was found.
+
+    Attributes:
+        faults: All of them.
+        report: JSON file in which all of them are written; ``None`` if there is none.
+    """
 
     exit_status = 2
 
     def __init__(self, faults: Fault | Iterable[Fault]) -> None:
         self.faults: tuple[Fault, ...] = (faults,) if isinstance(faults, Fault) else tuple(faults)
-        super().__init__(self._text())
+        self.report: Path | None = None
+        super().__init__(self.faults)
 
-    def _text(self) -> str:
+    def __str__(self) -> str:
         if len(self.faults) == 1:
             return str(self.faults[0])
-        lines = [f"{len(self.faults)} faults in the input"]
-        return "\n".join(lines + [f"  {fault}" for fault in self.faults])
+        shown = len(self.faults) if self.report is None else SHOWN
+        lines = [f"{len(self.faults)} faults in the input", *(f"  {fault}" for fault in self.faults[:shown])]
+        if len(self.faults) > shown:
+            lines.append(f"  and {len(self.faults) - shown} more in {self.report}")
+        return "\n".join(lines)
 
 
 def bad_input(where: object, *, found: object, expected: object, remedy: str) -> BadInput:

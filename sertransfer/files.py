@@ -11,15 +11,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sertransfer.errors import bad_input
+
+
+def make_folder(path: Path, *, mode: int = 0o777) -> None:
+    """Make the folder *path*, and those above it, unless it is there.
+
+    Raises:
+        BadInput: If a file is in the way, or the place may not be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=mode)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        found = "no permission to write" if isinstance(error, PermissionError) else "a file in the way"
+        raise bad_input(
+            path, found=found, expected="a folder to write into", remedy="name another place"
+        ) from None
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside *path*; on success it is synced and renamed to *path*.
 
     On an exception the temporary file is removed and *path* is left as it was.
+
+    Raises:
+        BadInput: If *path* is a folder, or the folder that is to hold it can not be made.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
+    if target.is_dir():
+        raise bad_input(target, found="a folder", expected="a file to write", remedy="name a file in it")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary

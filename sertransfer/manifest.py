@@ -224,9 +224,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
             path, found="no file", expected="a manifest", remedy="write one with 'sertransfer prepare'"
         ) from None
     except (ValueError, OSError) as error:
-        raise bad_input(
-            path, found=str(error).strip(), expected="a CSV manifest", remedy="prepare it again"
-        ) from None
+        found = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
+        raise bad_input(path, found=found, expected="a CSV manifest", remedy="prepare it again") from None
 
 
 def _read_notes(path: Path, root: str | Path | None) -> dict[str, Any]:

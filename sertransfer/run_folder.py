@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from sertransfer.errors import BadInput, Faults, bad_input
-from sertransfer.files import hash_value, write_json, write_text
+from sertransfer.files import hash_value, make_folder, write_json, write_text
 
 log = logging.getLogger("sertransfer")
 
@@ -73,8 +73,8 @@ class RunFolder:
         Raises:
             BadInput: If another process holds the folder, or it belongs to another config or inputs.
         """
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._lock(), self._log_file():
+        make_folder(self.path, mode=0o700)
+        with self._lock(), self._log_file() as log_file:
             self._check("config.yaml", dict(config), "settings", _read_yaml(self.path / "config.yaml"))
             self._check("inputs.json", dict(inputs), "inputs", _read_json(self.path / "inputs.json"))
             write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
@@ -86,8 +86,10 @@ class RunFolder:
             try:
                 yield self
             except BadInput as error:
-                log.error("%s", error)
                 write_json(faults, [fault.as_dict() for fault in error.faults])
+                error.report = faults
+                # to the file alone: whoever catches the exception says it to the user
+                log_file.handle(log.makeRecord(log.name, logging.ERROR, "", 0, str(error), (), None))
                 raise
 
     @contextmanager
@@ -109,14 +111,14 @@ class RunFolder:
             yield
 
     @contextmanager
-    def _log_file(self) -> Iterator[None]:
+    def _log_file(self) -> Iterator[logging.Handler]:
         handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(handler)
         level = log.level
         log.setLevel(min(level or logging.INFO, logging.INFO))
         try:
-            yield
+            yield handler
         finally:
             log.removeHandler(handler)
             log.setLevel(level)

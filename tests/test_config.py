@@ -60,7 +60,7 @@ def test_every_fault_with_the_nearest_key():
     text = str(caught.value)
     assert len(caught.value.faults) == 4
     assert "did you mean 'front_end.framing.hop'" in text
-    assert "epochs = 'many'; expected a <class 'int'>" in text
+    assert "epochs = 'many'; expected a whole number" in text
     assert "kind = 'maybe'" in text
 
 

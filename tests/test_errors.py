@@ -1,6 +1,8 @@
+import pickle
+
 import pytest
 
-from sertransfer.errors import BadInput, Faults, bad_input, choose, nearest
+from sertransfer.errors import SHOWN, BadInput, Faults, bad_input, choose, nearest
 
 
 def test_a_fault_says_where_found_expected_and_what_to_do():
@@ -59,3 +61,23 @@ def test_choose_returns_the_known_and_refuses_the_unknown():
     assert choose("model", "a", {"a": 1}) == "a"
     with pytest.raises(BadInput, match="did you mean 'vgg11'"):
         choose("model", "vgg1", ["vgg11"])
+
+
+def test_a_long_list_is_cut_only_where_a_file_holds_all_of_it(tmp_path):
+    faults = Faults()
+    for row in range(5000):
+        faults.add(f"a.csv, row {row + 2}", found="x", expected="y", remedy="z")
+    with pytest.raises(BadInput) as caught:
+        faults.raise_if_any()
+    assert len(str(caught.value).splitlines()) == 5001
+    caught.value.report = tmp_path / "faults.json"
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 1 + SHOWN + 1
+    assert lines[0] == "5000 faults in the input"
+    assert "row 51:" in lines[SHOWN]
+    assert lines[-1] == f"  and 4950 more in {tmp_path / 'faults.json'}"
+
+
+def test_an_exception_survives_the_way_from_another_process():
+    error = bad_input("a.csv, row 3", found="x", expected="y", remedy="z")
+    assert pickle.loads(pickle.dumps(error)).faults == error.faults

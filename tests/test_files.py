@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from sertransfer.errors import BadInput
 from sertransfer.files import atomic_path, hash_file, hash_value, write_json, write_text
 
 
@@ -37,3 +38,13 @@ def test_hashes(tmp_path):
     write_text(tmp_path / "a", "abc")
     assert hash_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
     assert hash_value({"a": 1, "b": 2}) == hash_value({"b": 2, "a": 1}) != hash_value({"a": 2, "b": 1})
+
+
+def test_a_place_that_can_not_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="found a folder; expected a file to write"):
+        write_text(tmp_path, "x")
+    for place in (tmp_path / "file" / "a.txt", tmp_path / "file" / "below" / "a.txt"):
+        with pytest.raises(BadInput, match="a file in the way"):
+            write_text(place, "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from sertransfer.errors import BadInput
+from sertransfer.errors import BadInput, Fault
 from sertransfer.run_folder import RunFolder
 
 CONFIG = {"epochs": 2, "model": {"name": "a"}}
@@ -94,3 +94,22 @@ def test_faults_are_kept_beside_the_run(tmp_path):
         fail()
     assert json.loads((tmp_path / "faults.json").read_text())[0]["where"] == "a.csv, row 2"
     assert "row 2" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_refusal_is_logged_in_the_folder_and_left_to_the_caller_to_say(tmp_path, caplog):
+    def fail():
+        with RunFolder(tmp_path).claim(CONFIG, {}):
+            raise BadInput([Fault(f"a.csv, row {row}", "x", "y", "z") for row in range(60)])
+
+    with pytest.raises(BadInput) as caught:
+        fail()
+    assert caplog.text == ""
+    assert caught.value.report == tmp_path / "faults.json"
+    assert len(json.loads(caught.value.report.read_text())) == 60
+    assert "and 10 more in" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_file_in_the_way_is_refused(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(BadInput, match="a file in the way"), RunFolder(tmp_path / "run").claim(CONFIG, {}):
+        pass

@@ -161,6 +161,7 @@ class _Reader:
                     found=f"session {session} again (first in {self.named[session]})",
                     expected="each session once",
                     remedy="remove one of the rows",
+                    skippable=True,
                 )
                 continue
             self.named[session] = where

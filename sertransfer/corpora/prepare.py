@@ -54,7 +54,9 @@ def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bo
         collected = [fault for fault in faults if fault not in faults.skipped]
         every = list(dict.fromkeys([*collected, *error.faults]))
         write_json(report, [fault.as_dict() for fault in every])
-        raise BadInput(every) from None
+        refusal = BadInput(every)
+        refusal.report = report
+        raise refusal from None
     left_out = [*manifest.notes.get("left_out", []), *map(_left_out, faults.skipped)]
     notes = {
         **manifest.notes,

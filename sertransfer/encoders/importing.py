@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer.encoders.calibration import Ranked, rank_front_ends
+from sertransfer.errors import bad_input
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.published import CLASSES, import_published
 
@@ -40,8 +41,15 @@ def import_checkpoint(
         all of it for people.
 
     Raises:
-        BadInput: If the file is refused, or the folder holds no readable speech.
+        BadInput: If the file is refused or would be written over, or the folder holds no readable speech.
     """
+    if output.exists() and file.exists() and output.samefile(file):
+        raise bad_input(
+            output,
+            found="the published file itself as the output",
+            expected="another file to write",
+            remedy="name one such as -o model.safetensors",
+        )
     checkpoint = import_published(file, output, front_end=front_end, classes=classes)
     ranking = [] if calibrate_on is None else rank_front_ends(checkpoint, calibrate_on)
     report: dict[str, Any] = {

@@ -190,10 +190,14 @@ def read_pickled(path: Path) -> object:
     except Exception as error:  # a damaged or forged pickle can fail in any way
         raise bad_input(
             path,
-            found=f"an unreadable file ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
+            found=f"an unreadable file ({type(error).__name__}: {_first_sentence(error)})",
             expected="a whole file of torch.save",
             remedy="fetch it again",
         ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).split(". ")[0][:200]
 
 
 def _refuse_torchscript(path: Path, content: io.BytesIO) -> None:

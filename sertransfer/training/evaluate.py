@@ -22,6 +22,7 @@ from sertransfer.training.parts import (
     check_part,
     default_store,
     feature_workers,
+    finished_for,
     hash_manifest,
     select_part,
     take_utterances,
@@ -79,7 +80,7 @@ def evaluate(
     config = {"command": "evaluate", "split": split, "absent": absent, "seed": seed}
     inputs = {"manifest": hash_manifest(manifest), "checkpoint": hash_file(checkpoint)}
     with RunFolder(run_dir).claim(config, inputs) as run:
-        if run.finished:
+        if finished_for(run, skip_bad=skip_bad):
             _log.info("%s is finished; nothing to do", run.path)
         else:
             part = _checked(select_part(manifest, split, carried.classes), carried.classes, absent)

@@ -16,6 +16,7 @@ import pandas as pd
 from sertransfer.corpora.assemble import UNKNOWN_SPEAKER
 from sertransfer.errors import Faults
 from sertransfer.manifest import Manifest
+from sertransfer.run_folder import RunFolder
 from sertransfer.training.data import Utterances
 
 if TYPE_CHECKING:
@@ -129,6 +130,11 @@ def feature_workers(requested: int, rows: int) -> int:
 def default_store(run_dir: Path) -> Path:
     """Return where the feature stores of the runs beside *run_dir* lie."""
     return run_dir.resolve().parent / "features"
+
+
+def finished_for(run: RunFolder, *, skip_bad: bool) -> bool:
+    """Return whether *run* is finished; one that left faulty audio out is not where that is not wanted."""
+    return run.finished and (skip_bad or not run.read_metrics()["left_out"]["audio"])
 
 
 def hash_manifest(manifest: Manifest) -> str:

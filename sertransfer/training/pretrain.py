@@ -31,6 +31,7 @@ from sertransfer.training.parts import (
     check_part,
     default_store,
     feature_workers,
+    finished_for,
     hash_manifest,
     select_part,
     take_utterances,
@@ -80,7 +81,7 @@ def pretrain(
     """
     check_settings(config)
     with RunFolder(run_dir).claim(config.protocol(), {"manifest": hash_manifest(manifest)}) as run:
-        if run.finished:
+        if finished_for(run, skip_bad=skip_bad):
             _log.info("%s is finished; nothing to do", run.path)
         else:
             for abandoned in run.checkpoints.glob(".*.tmp"):  # what a process killed while writing left

@@ -71,9 +71,10 @@ def _check_shared(table: pd.DataFrame, config: TransferConfig, faults: Faults) -
         shared = shared_speakers(table.assign(speaker=table[column]))
         what = "subject" if column == "speaker" else column
         for name, splits in shared.items():
+            first = table[(table[column] == name) & table["split"].isin(splits)].drop_duplicates("split")
             faults.add(
-                "manifest",
-                found=f"{what} '{name}' in {' and '.join(splits)}",
+                f"manifest, rows {' and '.join(str(row + 2) for row in first.index)}",
+                found=f"{what} '{name}' in {' and '.join(first['split'])}",
                 expected=f"each {what} in one split",
                 remedy="prepare the corpus with subject-disjoint splits",
             )

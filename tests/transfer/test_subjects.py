@@ -58,13 +58,13 @@ def test_parts_hold_sentences_and_subjects(tmp_path):
 
 def test_a_subject_on_both_sides_is_refused_by_name(tmp_path):
     (text,) = faults_of(tmp_path, [*GOOD, ("2", POSITIVE, "dev")])
-    assert "subject '2' in dev and train" in text
+    assert "rows 3 and 7: found subject '2' in train and dev" in text
 
 
 def test_a_person_on_both_sides_is_refused_by_name(tmp_path):
     rows = [("1", NEGATIVE, "train", "ann"), ("2", POSITIVE, "train", "bob"), ("3", POSITIVE, "dev", "ann")]
     (text,) = faults_of(tmp_path, rows, replace(CONFIG, cluster="person"))
-    assert "person 'ann' in dev and train" in text
+    assert "rows 2 and 4: found person 'ann' in train and dev" in text
 
 
 def test_a_cluster_column_that_is_not_there_names_the_nearest(tmp_path):
