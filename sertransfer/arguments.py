@@ -116,11 +116,15 @@ def build_parser() -> argparse.ArgumentParser:
         "import-checkpoint",
         commands.run_import_checkpoint,
         "convert the authors' published PyResNet file, without running anything in it",
-        settings="Settings of the front end can be given as --name VALUE beside --front-end.",
+        settings="The file does not say how its features were made, and stage 2 refuses the model until"
+        " that is chosen: rank candidates with --calibrate-on, then import again with the options of one line."
+        " Settings of the front end can be given as --name VALUE beside --front-end.",
     )
-    command.add_argument("file", type=Path)
+    command.add_argument("file", type=Path, help="the .pth file: a whole pickled model, or a state dict")
     command.add_argument("-o", "--output", type=Path, required=True, help="model.safetensors to write")
-    command.add_argument("--front-end", help="front end of the weights: a preset's name or a YAML file")
+    command.add_argument(
+        "--front-end", help="front end of the weights: default, power, log, db or a YAML file"
+    )
     command.add_argument("--framing", help="framing of the weights: 65ms, 25ms or WINDOW/HOPms")
     command.add_argument(
         "--classes", metavar="A,B,...", help="what the outputs stand for (default: angry,neutral,happy,sad)"

@@ -492,5 +492,9 @@ def test_files_that_are_no_published_model(run, tmp_path):
     check(
         run("import-checkpoint", tmp_path / "page", "-o", tmp_path / "page"), "another file to write", count=1
     )
+    given = ("import-checkpoint", tmp_path / "page", "-o", tmp_path / "m", "--calibrate-on")
+    check(run(*given, tmp_path / "page"), "page: found a file; expected a folder with recordings", count=1)
+    with_nan(tmp_path / "bad.wav")
+    check(run(*given, tmp_path), "bad.wav: found a sample that is no finite number", count=1)
     assert (tmp_path / "page").read_bytes() == b"<!DOCTYPE html>" * 9
     assert not (tmp_path / "m").exists()

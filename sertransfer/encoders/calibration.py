@@ -83,7 +83,7 @@ def rank_front_ends(
     conv, norm = model.get_submodule("conv1"), model.get_submodule("bn1")
     if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
         raise TypeError(f"{checkpoint.model} does not begin with a batch norm 'bn1'")
-    waveforms = _read_speech(folder)
+    waveforms = read_speech(folder)
     ranked = []
     for front_end in candidates() if front_ends is None else front_ends:
         mean, variance = _statistics(conv, front_end, waveforms)
@@ -92,13 +92,17 @@ def rank_front_ends(
     return sorted(ranked, key=lambda candidate: candidate.distance)
 
 
-def _read_speech(folder: Path) -> list[Tensor]:
-    """Read an even choice of the WAV files in *folder*."""
+def read_speech(folder: Path) -> list[Tensor]:
+    """Read an even choice of the WAV files in *folder*; shape ``(samples,)`` each.
+
+    Raises:
+        BadInput: If there is no WAV file, or one can not be read (all are named).
+    """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav")
     if not paths:
         raise bad_input(
             folder,
-            found="no WAV file" if folder.is_dir() else "no such folder",
+            found="no WAV file" if folder.is_dir() else "a file" if folder.exists() else "no such folder",
             expected="a folder with recordings of speech",
             remedy="give a folder with at least a few WAV files to --calibrate-on",
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sertransfer.encoders.calibration import Ranked, rank_front_ends
+from sertransfer.encoders.calibration import Ranked, rank_front_ends, read_speech
 from sertransfer.errors import bad_input
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.published import CLASSES, import_published
@@ -50,6 +50,8 @@ def import_checkpoint(
             expected="another file to write",
             remedy="name one such as -o model.safetensors",
         )
+    if calibrate_on is not None:
+        read_speech(calibrate_on)  # what is wrong with it is said before anything is written
     checkpoint = import_published(file, output, front_end=front_end, classes=classes)
     ranking = [] if calibrate_on is None else rank_front_ends(checkpoint, calibrate_on)
     report: dict[str, Any] = {

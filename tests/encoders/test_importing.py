@@ -79,7 +79,7 @@ def test_the_front_end_of_the_statistics_ranks_first(speech: Path, true: FrontEn
 def test_many_and_long_recordings_are_read_in_part(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "MOST_RECORDINGS", 2)
     monkeypatch.setattr(calibration, "LONGEST", 0.5)
-    assert [len(waveform) for waveform in calibration._read_speech(speech)] == [8000, 8000]
+    assert [len(waveform) for waveform in calibration.read_speech(speech)] == [8000, 8000]
 
 
 def test_all_bad_recordings_are_named(tmp_path: Path) -> None:
