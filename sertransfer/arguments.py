@@ -117,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
         commands.run_import_checkpoint,
         "convert the authors' published PyResNet file, without running anything in it",
         settings="The file does not say how its features were made, and stage 2 refuses the model until"
-        " that is chosen: rank candidates with --calibrate-on, then import again with the options of one line."
+        " that is chosen: rank candidates with --calibrate-on, then import with the options of one line."
         " Settings of the front end can be given as --name VALUE beside --front-end.",
     )
     command.add_argument("file", type=Path, help="the .pth file: a whole pickled model, or a state dict")
