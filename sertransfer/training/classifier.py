@@ -1,4 +1,4 @@
-"""The training step of stage 1 as a Lightning module: cross-entropy, SGD, step-wise decay."""
+"""The training step of stage 1 as a Lightning module: masks, mixup, cross-entropy, SGD."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torchaudio.transforms import FrequencyMasking, TimeMasking
+from torchvision.transforms.v2 import MixUp
 
 from sertransfer.errors import SertransferError
 from sertransfer.training.adversarial import adversarial_epsilon, adversarial_step
 from sertransfer.training.data import Batch
+from sertransfer.training.schedule import make_schedule, relative_rate
 from sertransfer.training.settings import Augment, PretrainConfig
 
 _log = logging.getLogger(__name__)
@@ -67,8 +69,12 @@ class Classifier(LightningModule):
         super().__init__()
         self.network = network
         self.config = config
-        self.loss = nn.CrossEntropyLoss(weight=class_weights)
+        settings = config.regularisation
+        # mixed targets are shares of classes: torch then divides by the items instead of by their weights,
+        # which is the same over an epoch, since balanced weights have mean 1 over the training part
+        self.loss = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=settings.label_smoothing)
         self.masks = make_masks(config.augment)
+        self.mix = MixUp(alpha=settings.mixup, num_classes=len(config.classes)) if settings.mixup else None
         self.sums = {"loss": 0.0, "hits": 0.0, "items": 0.0}
         self._ids, self._resume_point = ids, resume_point
 
@@ -83,15 +89,18 @@ class Classifier(LightningModule):
         Raises:
             NonFiniteLoss: Naming the step, the batch's utterances and the last good checkpoint.
         """
-        features = self.masks(batch.features)
+        features, targets = self.masks(batch.features), batch.targets
+        if self.mix is not None:
+            features, targets = self.mix(features, targets)
         if self.config.channels_last:
             features = features.contiguous(memory_format=torch.channels_last)
-        scores, loss = self._score(features, batch.targets)
+        scores, loss = self._score(features, targets)
         value = float(loss.detach())
         if not np.isfinite(value):
             self._stop(value, batch)
         self.sums["loss"] += value * len(batch.targets)
-        self.sums["hits"] += float((scores.detach().argmax(1) == batch.targets).sum())
+        truth = batch.targets if self.mix is None else targets.argmax(1)  # the class of the larger share
+        self.sums["hits"] += float((scores.detach().argmax(1) == truth).sum())
         self.sums["items"] += len(batch.targets)
         self.log("loss", value, batch_size=len(batch.targets))
         return loss
@@ -126,11 +135,10 @@ class Classifier(LightningModule):
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of *epoch*, counted from 0."""
-        settings = self.config.optimiser
-        return settings.lr * settings.factor ** (epoch // settings.step)
+        return self.config.optimiser.lr * relative_rate(self.config, epoch)
 
     def configure_optimizers(self) -> Any:
-        """Return SGD with the rate decayed by steps of epochs."""
+        """Return SGD and its schedule over the epochs."""
         settings = self.config.optimiser
         optimiser = torch.optim.SGD(
             self.network.parameters(),
@@ -138,7 +146,7 @@ class Classifier(LightningModule):
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=settings.step, gamma=settings.factor)
+        schedule = make_schedule(optimiser, self.config)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
 

@@ -23,6 +23,7 @@ from sertransfer.metrics import confusion_matrix, unweighted_accuracy, weighted_
 from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.zoo import build_model
 from sertransfer.run_folder import RunFolder
+from sertransfer.training.averaging import WeightMean
 from sertransfer.training.classifier import Classifier, balanced_weights
 from sertransfer.training.data import TrainingBatches, Utterances
 from sertransfer.training.epoch_log import EpochLog
@@ -93,9 +94,13 @@ def train_network(
         chosen |= {"held_out": len(held), "held_out_speakers": sorted({speakers[item] for item in held})}
         learnt = train.subset(kept)
         selection = InnerSelection(_inner_score(config, train.subset(held)), run.checkpoints / BEST)
-    _fit(config, network, learnt, run, selection, progress=progress)
+    mean = WeightMean(network, config.regularisation.ema) if config.regularisation.ema else None
+    if selection is not None and mean is not None:
+        selection.subject = mean.network
+    _fit(config, network, learnt, run, selection, mean, progress=progress)
     if selection is None:
-        state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        final = network if mean is None else mean.network
+        state = {name: value.detach().cpu().contiguous() for name, value in final.state_dict().items()}
         return Trained(state, chosen)
     best = selection.best
     chosen |= {"epoch": int(best["epoch"]), "inner_wa": best["wa"], "inner_ua": best["ua"]}
@@ -141,6 +146,7 @@ def _fit(
     learnt: Utterances,
     run: RunFolder,
     selection: InnerSelection | None,
+    mean: WeightMean | None,
     *,
     progress: bool,
 ) -> None:
@@ -163,7 +169,7 @@ def _fit(
         workers=config.workers,
         pin=device.type == "cuda",
     )
-    callbacks: list[Callback] = [] if selection is None else [selection]
+    callbacks: list[Callback] = [callback for callback in (mean, selection) if callback is not None]
     callbacks.append(EpochLog(run.path / "epochs.csv", selection))
     bar = progress and sys.stderr.isatty()
     if bar:

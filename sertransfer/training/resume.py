@@ -1,7 +1,7 @@
 """Resume points: written whole or not at all, read as values only.
 
 A resumed run ends with the very weights of an undisturbed one (bit for bit on a CPU): Lightning restores
-weights, optimiser, schedule and counters, the batches know where they stood
+weights, their mean, optimiser, schedule and counters, the batches know where they stood
 (:class:`sertransfer.training.data.TrainingBatches`), and every batch sets its own random state
 (:class:`sertransfer.training.classifier.Classifier`).
 """

@@ -65,17 +65,21 @@ class InnerSelection(Callback):
     Args:
         score: Takes the network, returns WA and UA of the held-out items.
         path: File of the best weights so far.
+
+    Attributes:
+        subject: What is scored and kept in place of the network itself, such as a mean of its weights.
     """
 
     def __init__(self, score: Callable[[nn.Module], tuple[float, float]], path: Path) -> None:
         self.score = score
         self.path = path
+        self.subject: nn.Module | None = None
         self.best: dict[str, float] = {}
         self.latest: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the epoch."""
-        network = pl_module.get_submodule("network")
+        network = pl_module.get_submodule("network") if self.subject is None else self.subject
         wa, ua = self.score(network)
         self.latest = {"epoch": trainer.current_epoch + 1, "wa": wa, "ua": ua}
         pl_module.log_dict({"inner_wa": wa, "inner_ua": ua}, batch_size=1)

@@ -80,6 +80,37 @@ class Augment:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """How the rate moves from epoch to epoch.
+
+    Attributes:
+        rule: ``step`` as :class:`Optimiser` says (the paper's), or ``cosine``: from the full rate to 0
+            over the epochs after the warm-up, half a cosine.
+        warmup: Epochs in which the rate first rises, in equal steps; 0 = none, as in the paper.
+    """
+
+    rule: Literal["step", "cosine"] = "step"
+    warmup: int = 0
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """What keeps a network from learning its training part by heart; 0 = off, as in the paper.
+
+    Attributes:
+        label_smoothing: Share of each target that is spread over all classes.
+        mixup: Both parameters of the Beta distribution that two utterances are mixed by (Zhang et al.
+            2018, arXiv 1710.09412); after the masks, one draw a batch.
+        ema: Decay of a running mean of weights and batch statistics, taken after each step; the mean is
+            what is scored and kept. It begins lower: at most ``(1 + steps) / (10 + steps)``.
+    """
+
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
 class PretrainConfig:
     """Everything that decides what a stage-1 run ends with, and a few things that do not.
 
@@ -110,6 +141,8 @@ class PretrainConfig:
     class_weights: Literal["none", "balanced"] = "none"
     selection: Selection = field(default_factory=Selection)
     augment: Augment = field(default_factory=Augment)
+    schedule: Schedule = field(default_factory=Schedule)
+    regularisation: Regularisation = field(default_factory=Regularisation)
     absent: Literal["error", "skip"] = "error"
     seed: int = 0
     workers: int = 0
@@ -117,8 +150,14 @@ class PretrainConfig:
     store: str = ""
 
     def protocol(self) -> dict[str, Any]:
-        """Return what decides the result, as plain values: a run may be resumed with other ``workers``."""
-        return {name: value for name, value in config_dict(self).items() if name not in _FREE}
+        """Return what decides the result, as plain values: a run may be resumed with other ``workers``.
+
+        The groups of the second protocol are named only where they are used, so that runs that were begun
+        before there was one can go on.
+        """
+        unused = {"schedule": Schedule(), "regularisation": Regularisation()}
+        left_out = {*_FREE, *(name for name in unused if getattr(self, name) == unused[name])}
+        return {name: value for name, value in config_dict(self).items() if name not in left_out}
 
 
 def check_settings(config: PretrainConfig) -> None:
@@ -134,6 +173,7 @@ def check_settings(config: PretrainConfig) -> None:
             faults.add(f"setting {key}", found=value, expected=expected, remedy="correct the setting")
 
     classes, optimiser, selection = config.classes, config.optimiser, config.selection
+    schedule, regularisation = config.schedule, config.regularisation
     check(
         "classes",
         ", ".join(classes),
@@ -152,6 +192,16 @@ def check_settings(config: PretrainConfig) -> None:
     check("optimiser.weight_decay", optimiser.weight_decay, optimiser.weight_decay >= 0, "0 or more")
     check("optimiser.step", optimiser.step, optimiser.step >= 1, "1 epoch or more")
     check("optimiser.factor", optimiser.factor, 0 < optimiser.factor <= 1, "0 < factor <= 1")
+    check(
+        "schedule.warmup",
+        schedule.warmup,
+        0 <= schedule.warmup < max(config.epochs, 1),
+        "0 (off) or more, below epochs",
+    )
+    smoothing = regularisation.label_smoothing
+    check("regularisation.label_smoothing", smoothing, 0 <= smoothing < 1, "0 (off) <= label_smoothing < 1")
+    check("regularisation.mixup", regularisation.mixup, regularisation.mixup >= 0, "0 (off) or more")
+    check("regularisation.ema", regularisation.ema, 0 <= regularisation.ema < 1, "0 (off) <= ema < 1")
     check("selection.share", selection.share, 0 < selection.share <= 0.5, "0 < share <= 0.5")
     check(
         "augment.freq_mask", config.augment.freq_mask, config.augment.freq_mask >= 0, "0 (off) or more bands"

@@ -13,6 +13,8 @@ from sertransfer.training.settings import (
     ModelSettings,
     Optimiser,
     PretrainConfig,
+    Regularisation,
+    Schedule,
     Selection,
     check_settings,
 )
@@ -66,6 +68,19 @@ def test_what_does_not_change_the_result_is_no_part_of_the_protocol():
     assert PretrainConfig(seed=1).protocol() != PretrainConfig().protocol()
 
 
+def test_the_second_protocol_is_a_config_and_is_recorded_where_it_is_used():
+    config = load_config(PretrainConfig, CONFIGS / "field.yaml")
+    assert config.schedule.rule == "cosine"
+    assert min(config.schedule.warmup, config.augment.freq_mask, config.augment.time_mask) > 0
+    settings = config.regularisation
+    assert min(settings.label_smoothing, settings.mixup, settings.ema) > 0
+    assert {"schedule", "regularisation"} <= set(config.protocol())
+    assert not {"schedule", "regularisation"} & set(PretrainConfig().protocol())
+    assert set(PretrainConfig(schedule=Schedule(warmup=1)).protocol()) - set(PretrainConfig().protocol()) == {
+        "schedule"
+    }
+
+
 def test_all_bad_values_are_listed_at_once():
     config = PretrainConfig(
         classes=("angry", "angry"),
@@ -79,6 +94,8 @@ def test_all_bad_values_are_listed_at_once():
         optimiser=Optimiser(lr=0, momentum=1, weight_decay=-1, step=0, factor=0),
         selection=Selection("inner", 0.9),
         augment=Augment(-1, -1),
+        schedule=Schedule("cosine", 5),
+        regularisation=Regularisation(1.0, -0.1, 1.0),
     )
     with pytest.raises(BadInput) as caught:
         check_settings(config)
@@ -87,4 +104,6 @@ def test_all_bad_values_are_listed_at_once():
         *("classes", "epochs", "batch_size", "accumulate", "seed", "workers", "checkpoint_every"),
         *("cropping.seconds", "optimiser.lr", "optimiser.momentum", "optimiser.weight_decay"),
         *("optimiser.step", "optimiser.factor", "selection.share", "augment.freq_mask", "augment.time_mask"),
+        *("schedule.warmup", "regularisation.label_smoothing"),
+        *("regularisation.mixup", "regularisation.ema"),
     }

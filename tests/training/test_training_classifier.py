@@ -5,7 +5,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from sertransfer.training.classifier import Classifier, NonFiniteLoss, balanced_weights, make_masks
 from sertransfer.training.data import Batch
-from sertransfer.training.settings import Augment, Optimiser, PretrainConfig
+from sertransfer.training.settings import Augment, Optimiser, PretrainConfig, Regularisation, Schedule
 
 
 class Trainer:
@@ -71,8 +71,13 @@ def test_sums_give_the_epochs_mean_and_survive_a_checkpoint(module):
     assert fresh.take_sums() == (0.0, 0.0)
 
 
-def test_the_rate_is_that_of_the_schedule(module):
-    trained = module(PretrainConfig(optimiser=Optimiser(lr=0.2, step=2, factor=0.5)))
+@pytest.mark.parametrize(
+    "schedule", [Schedule(), Schedule("step", 1), Schedule("cosine", 2), Schedule("cosine")]
+)
+def test_the_rate_is_that_of_the_schedule(module, schedule):
+    trained = module(
+        PretrainConfig(optimiser=Optimiser(lr=0.2, step=2, factor=0.5), schedule=schedule, epochs=6)
+    )
     made = trained.configure_optimizers()
     optimiser, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
     for epoch in range(6):
@@ -81,6 +86,31 @@ def test_the_rate_is_that_of_the_schedule(module):
         schedule.step()
     group = optimiser.param_groups[0]
     assert (group["momentum"], group["weight_decay"]) == (0.9, 0.001)
+
+
+def test_warm_up_rises_and_cosine_falls_towards_nothing(module):
+    trained = module(PretrainConfig(optimiser=Optimiser(lr=0.3), schedule=Schedule("cosine", 2), epochs=12))
+    rates = [trained.rate(epoch) for epoch in range(12)]
+    np.testing.assert_allclose(rates[:3], [0.1, 0.2, 0.3])
+    assert rates[7] == pytest.approx(0.15)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert 0 < rates[-1] < 0.01
+
+
+def test_smoothing_and_mixup_are_those_of_their_definitions(module):
+    items = batch()
+    trained = module(PretrainConfig(regularisation=Regularisation(label_smoothing=0.1, mixup=0.5)))
+    trained.network.eval()
+    torch.manual_seed(3)
+    share = float(torch.distributions.Beta(torch.tensor([0.5]), torch.tensor([0.5])).sample())
+    torch.manual_seed(3)
+    loss = trained.training_step(items, 0).item()
+    mixed = share * items.features + (1 - share) * items.features.roll(1, 0)
+    own = torch.nn.functional.one_hot(items.targets, 4).float()
+    targets = 0.9 * (share * own + (1 - share) * own.roll(1, 0)) + 0.1 / 4
+    with torch.no_grad():
+        expected = -(targets * trained.network(mixed).log_softmax(1)).sum(1).mean().item()
+    assert loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_balanced_weights_are_scikit_learns():

@@ -17,7 +17,17 @@ from sertransfer.training.classifier import Classifier, NonFiniteLoss
 from sertransfer.training.fitting import RESUME_POINT, build_network, train_network
 from sertransfer.training.pretrain import pretrain
 from sertransfer.training.resume import AtomicCheckpointIO
-from sertransfer.training.settings import Augment, ModelSettings, Optimiser, PretrainConfig, Selection
+from sertransfer.training.settings import (
+    Augment,
+    ModelSettings,
+    Optimiser,
+    PretrainConfig,
+    Regularisation,
+    Schedule,
+    Selection,
+)
+
+FIELD = {"schedule": Schedule("cosine", 1), "regularisation": Regularisation(0.1, 0.4, 0.9)}
 
 SPEAKERS = [f"s{item // 4}" for item in range(28)]
 
@@ -56,8 +66,10 @@ def curve(folder):
         ({"checkpoint_every": 1}, (7, 8)),
         ({"checkpoint_every": 2, "accumulate": 2, "workers": 1}, (7, 12)),
         ({"checkpoint_every": 0, "selection": Selection("inner", 0.2)}, (6, 9)),
+        ({"checkpoint_every": 2, "accumulate": 2, **FIELD}, (9, 12)),
+        ({"checkpoint_every": 1, "selection": Selection("inner", 0.2), **FIELD}, (9,)),
     ],
-    ids=["each step", "accumulated", "inner"],
+    ids=["each step", "accumulated", "inner", "field", "field, inner"],
 )
 def test_a_run_killed_at_any_batch_resumes_to_the_same_weights(
     options, kills, utterances, probe_model, monkeypatch, tmp_path
