@@ -170,6 +170,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("runs", type=Path, nargs="+")
 
+    command = add("tables", commands.run_tables, "set finished runs beside the paper's Tables 4, 5 and 6")
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIR", help="folders of finished runs")
+    command.add_argument("--format", default="text", choices=["text", "csv", "latex", "html"])
+    command.add_argument("-o", "--output", type=Path, help="file to write (default: standard output)")
+
     command = add("demo", commands.run_demo, "generate the two demo corpora, which are no real speech")
     command.add_argument("folder", type=Path)
     command.add_argument("--seed", type=int, default=0)

@@ -181,6 +181,20 @@ def run_seeds(args: argparse.Namespace, overrides: Overrides) -> None:
     print(seeds_text(seed_summary(args.runs)))
 
 
+def run_tables(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Set finished runs beside the paper's tables."""
+    from sertransfer.files import write_text
+    from sertransfer.reporting.benchmark import result_tables
+    from sertransfer.reporting.result_table import format_tables
+
+    text = format_tables(result_tables(args.runs), args.format)
+    if args.output is None:
+        print(text, end="")
+    else:
+        write_text(args.output, text)
+        print(f"wrote {args.output}")
+
+
 def run_demo(args: argparse.Namespace, overrides: Overrides) -> None:
     """Generate the demo corpora."""
     from sertransfer.corpora.demo import make_demo

@@ -23,9 +23,10 @@ from sertransfer.reporting.page import (
     scored,
     with_interval,
 )
+from sertransfer.reporting.paper import paper_table
 from sertransfer.reporting.run_files import read_table
 
-PAPER_SUBJECTS = {"asr": (0.657, 0.500), "ser": (0.714, 0.583)}
+PAPER_SUBJECTS = {row["encoder"]: (row["wa"], row["ua"]) for row in paper_table(6)["rows"]}
 """Table 6 of the paper: WA and UA of the 35 development subjects of DAIC-WOZ."""
 
 

@@ -7,21 +7,11 @@ from typing import Any
 
 from sertransfer.reporting import plots
 from sertransfer.reporting.page import Page, Plot, Row, Table, draw, flat, majority_row, number, scored
+from sertransfer.reporting.paper import paper_table
 from sertransfer.reporting.run_files import read_table
 
 PAPER_UTTERANCES = {
-    "vgg11": (0.595, 0.337),
-    "vgg13": (0.604, 0.393),
-    "vgg16": (0.585, 0.313),
-    "vgg19": (0.585, 0.370),
-    "resnet18": (0.594, 0.382),
-    "resnet34": (0.598, 0.355),
-    "resnet50": (0.587, 0.377),
-    "resnet101": (0.592, 0.332),
-    "resnet152": (0.601, 0.396),
-    "pyresnet50": (0.615, 0.420),
-    "pyresnet101": (0.616, 0.428),
-    "pyresnet152": (0.624, 0.429),
+    row["model"]: (row["wa"], row["ua"]) for row in paper_table(5)["rows"] if row["input"] == "clean"
 }
 """Table 5 of the paper: WA and UA of four classes of LSSED."""
 

@@ -120,6 +120,7 @@ def evaluate(
                 {
                     **metrics,
                     "split": split,
+                    "corpus": ", ".join(sorted(set(part.table["corpus"]))),
                     "model": carried.model,
                     "checkpoint": str(checkpoint),
                     "generated": manifest.generated or bool(carried.provenance.get("generated", False)),
@@ -141,10 +142,15 @@ def _checked(part: Part, classes: tuple[str, ...], absent: str) -> Part:
 
 
 def _shared(checkpoint: Checkpoint, part: Part) -> int | None:
-    """Return how many speakers of *part* the checkpoint was trained on; ``None`` where it does not say."""
+    """Return how many speakers of *part* the checkpoint was trained on; ``None`` where it does not say.
+
+    Names of speakers are those of a corpus: equal ones of different corpora are different people.
+    """
     train = checkpoint.provenance.get("train")
     if not isinstance(train, dict) or "speakers" not in train:
         return None
+    if not set(part.table["corpus"]) & set(checkpoint.provenance.get("corpus") or part.table["corpus"]):
+        return 0
     shared = len(part.speakers & set(train["speakers"]))
     if shared:
         _log.warning("speakers shared with the checkpoint's training part: %d", shared)

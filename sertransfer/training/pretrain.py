@@ -141,6 +141,7 @@ def _work(
     return {
         **metrics,
         "split": "test",
+        "corpus": ", ".join(sorted(set(manifest.table["corpus"]))),
         "model": config.model.name,
         "checkpoint": f"checkpoints/{CHECKPOINT}",
         "generated": generated,

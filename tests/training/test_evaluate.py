@@ -44,6 +44,19 @@ def test_the_training_speakers_are_known_to_the_checkpoint(trained, tmp_path):
 
 
 @pytest.mark.usefixtures("no_report")
+def test_another_corpus_is_scored_on_the_common_labels_and_its_speakers_are_other_people(trained, tmp_path):
+    checkpoint, manifest, _ = trained
+    table = manifest.table.assign(corpus="elsewhere")
+    table.loc[table.index[-1], "label"] = "bored"
+    other = manifest.with_table(table)
+    metrics = evaluate(checkpoint, other, run_dir=tmp_path / "run", progress=False)
+    assert (metrics["corpus"], metrics["utterance"]["n"]) == ("elsewhere", 11)
+    assert metrics["left_out"]["labels"] == {"test": {"bored": 1}}
+    train = evaluate(checkpoint, other, split="train", run_dir=tmp_path / "train", progress=False)
+    assert train["speakers_shared"] == 0
+
+
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("pad", [False, True])
 def test_an_utterance_is_scored_as_the_encoder_of_stage_2_sees_it(trained, tmp_path, pad):
     path, manifest, _ = trained
