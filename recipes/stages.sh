@@ -45,6 +45,35 @@ split_overrides() { # --prepare.NAME goes to 'prepare', everything else to the l
     done
 }
 
+split_pair_overrides() { # --prepare-a.NAME and --prepare-b.NAME go to 'prepare' of one corpus, --prepare.NAME to both
+    prepare_a=()
+    prepare_b=()
+    overrides=()
+    local targets=overrides word
+    while (($#)); do
+        word=$1
+        case $1 in
+        --prepare.*) targets='prepare_a prepare_b'; word=--${1#--prepare.} ;;
+        --prepare-a.*) targets=prepare_a; word=--${1#--prepare-a.} ;;
+        --prepare-b.*) targets=prepare_b; word=--${1#--prepare-b.} ;;
+        --*) targets=overrides ;;
+        esac
+        [[ $targets != *prepare_a* ]] || prepare_a+=("$word")
+        [[ $targets != *prepare_b* ]] || prepare_b+=("$word")
+        [[ $targets != overrides ]] || overrides+=("$word")
+        shift
+    done
+}
+
+write_tables() { # write_tables DIR RUN_DIR...: tables.csv, .tex and .html of the runs; the text is printed
+    local folder=$1
+    shift
+    "$sertransfer" tables "$@" --format csv -o "$folder/tables.csv"
+    "$sertransfer" tables "$@" --format latex -o "$folder/tables.tex"
+    "$sertransfer" tables "$@" --format html -o "$folder/tables.html"
+    "$sertransfer" tables "$@"
+}
+
 stage() { # stage NUMBER NAME INPUTS OUTPUT COMMAND...
     local number=$1 name=$2 inputs=$3 output=$4 stamp now
     shift 4

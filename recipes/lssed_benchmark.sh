@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# The paper's Tables 1 to 5: every model of the registry on LSSED, and with IEMOCAP the way from one to the other.
+source "$(dirname "$0")/stages.sh"
+
+usage() {
+    cat <<'END'
+usage: recipes/lssed_benchmark.sh --lssed-root DIR [--iemocap-root DIR] [options] [-- SETTINGS]
+
+  --lssed-root DIR    folder with metadata_english_all.csv and wav_all/
+  --iemocap-root DIR  folder with Session1 to Session5, for Table 4
+  --models "A B ..."  default: every name that 'sertransfer models' lists but the small ones
+  --cross-model NAME  model of Table 4, default resnet152 as in the paper
+  --config FILE       default configs/pretrain/paper.yaml, the paper's protocol
+  --run-dir DIR       default exp/lssed_benchmark
+  --skip-bad          leave faulty files out and record them
+  --stage N           begin with stage N (1 prepare, 2 describe, 3 train and score all, 4 Table 4, 5 tables)
+  --stop-stage M      end with stage M
+  -- SETTINGS         passed to 'sertransfer pretrain'; --prepare-a.NAME VALUE goes to 'sertransfer prepare' of
+                      LSSED, --prepare-b.NAME VALUE to that of IEMOCAP, --prepare.NAME VALUE to both
+
+A model that fails does not stop the others; it is named at the end, and the exit status is its own.
+END
+}
+
+root='' iemocap='' models='' cross_model=resnet152 config='' run_dir=exp/lssed_benchmark skip_bad=()
+first_stage=1 stop_stage=5
+while (($#)); do
+    case $1 in
+    --lssed-root) need "$1" "${2-}"; root=$2; shift ;;
+    --iemocap-root) need "$1" "${2-}"; iemocap=$2; shift ;;
+    --models) need "$1" "${2-}"; models=$2; shift ;;
+    --cross-model) need "$1" "${2-}"; cross_model=$2; shift ;;
+    --config) need "$1" "${2-}"; config=$2; shift ;;
+    --run-dir) need "$1" "${2-}"; run_dir=$2; shift ;;
+    --skip-bad) skip_bad=(--skip-bad) ;;
+    --stage) need "$1" "${2-}"; whole_number "$1" "$2"; first_stage=$2; shift ;;
+    --stop-stage) need "$1" "${2-}"; whole_number "$1" "$2"; stop_stage=$2; shift ;;
+    -h | --help) usage; exit 0 ;;
+    --) shift; break ;;
+    *) die "found '$1'; expected an option of --help, or settings after --" ;;
+    esac
+    shift
+done
+split_pair_overrides "$@"
+[[ -n $root ]] || die "--lssed-root is missing; expected the corpus folder; see --help"
+[[ -d $root ]] || die "--lssed-root: found no folder '$root'; expected the corpus folder; check the path"
+[[ -z $iemocap || -d $iemocap ]] || die "--iemocap-root: found no folder '$iemocap'; expected the corpus folder; check the path"
+config=${config:-$project/configs/pretrain/paper.yaml}
+[[ -f $config ]] || die "--config: found no file '$config'; expected a YAML config; see configs/pretrain"
+known=$("$sertransfer" models | cut -d' ' -f1)
+models=${models:-$(grep -v _tiny <<<"$known")}
+for model in $models $cross_model; do
+    grep -qx -- "$model" <<<"$known" || die "--models: found '$model'; expected names of models; 'sertransfer models' lists them"
+done
+mkdir -p "$run_dir"
+manifest=$run_dir/manifest.csv
+top=$run_dir
+
+stage 1 "prepare lssed" "$(hash_tree "$root")" "$manifest" \
+    "$sertransfer" prepare lssed "$root" -o "$manifest" "${skip_bad[@]}" "${prepare_a[@]}"
+stage 2 "describe" "$(hash_files "$manifest")" "$run_dir/labels.svg" \
+    "$sertransfer" describe "$manifest" --figure "$run_dir/labels.svg"
+
+failed=() status=0 runs=()
+for model in $models; do
+    ((first_stage <= 3 && stop_stage >= 3)) || continue
+    run_dir=$top/$model
+    mkdir -p "$run_dir"
+    set +e # in a condition, bash would go on after a failed command inside
+    (
+        set -e
+        stage 3 "train and score $model" "$(hash_files "$manifest" "$config")" "$run_dir/metrics.json" \
+            "$sertransfer" pretrain --config "$config" --model "$model" --manifest "$manifest" \
+            --run-dir "$run_dir" "${skip_bad[@]}" "${overrides[@]}"
+    )
+    result=$?
+    set -e
+    ((result != 130)) || exit 130
+    ((result == 0)) || { failed+=("$model"); status=$result; }
+done
+((${#failed[@]} == 0)) || echo "failed, and not in the tables: ${failed[*]}; see the messages above" >&2
+run_dir=$top
+if [[ -n $iemocap ]] && ((first_stage <= 4 && stop_stage >= 4)); then
+    "$recipes/cross_corpus.sh" --a lssed --a-root "$root" --b iemocap --b-root "$iemocap" --stop-stage 6 \
+        --model "$cross_model" --config "$config" --run-dir "$top/cross" "${skip_bad[@]}" -- "$@"
+fi
+if ((first_stage <= 5 && stop_stage >= 5)); then
+    for folder in $models cross/a cross/b cross/a_on_b cross/b_on_a; do
+        [[ ! -f $top/$folder/metrics.json ]] || runs+=("$top/$folder")
+    done
+    ((${#runs[@]})) || die "found no finished run in '$top'; expected one; run stage 3"
+    write_tables "$top" "${runs[@]}"
+fi
+exit "$status"

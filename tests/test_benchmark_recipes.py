@@ -1,0 +1,106 @@
+"""The recipes of the benchmark and of Table 4, whole, on small generated corpora."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sertransfer.corpora.demo import make_lssed
+
+PROJECT = Path(__file__).parents[1]
+QUICK = ["--config", PROJECT / "configs/pretrain/demo.yaml", "--", "--epochs", 1, "--batch_size", 16]
+
+
+def recipe(name, *words):
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [PROJECT / "recipes" / name, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("benchmark")
+    for seed, name in enumerate("ab"):
+        make_lssed(place / name, speakers=6, utterances_per_speaker=8, seed=seed)
+    return place
+
+
+def test_the_benchmark_goes_from_raw_files_to_tables(place):
+    folder = place / "bench"
+    words = (
+        "--lssed-root", place / "a", "--models", "pyresnet_tiny", "--run-dir", folder,
+        *QUICK, "--prepare.split", "speaker",
+    )  # fmt: skip
+    done = recipe("lssed_benchmark.sh", *words)
+    assert done.returncode == 0, done.stderr
+    assert "swapped" in done.stdout
+    table = pd.read_csv(folder / "tables.csv")
+    (row,) = table[table["run"] == "pyresnet_tiny"].to_dict("records")
+    assert (row["table"], row["corpus"]) == (5, "lssed, test")
+    assert "generated data" in row["remark"]
+    assert (table["paper_wa"] == 0.624).sum() == 1
+    for name in ("tables.tex", "tables.html", "labels.svg"):
+        assert (folder / name).stat().st_size > 0
+    again = recipe("lssed_benchmark.sh", *words[:6], "--stop-stage", 3, *words[6:])
+    assert again.stdout.count("done before with the same inputs") == 3
+
+
+def test_a_model_that_fails_is_named_and_stops_no_table_of_others(place):
+    words = ("--lssed-root", place / "a", "--models", "pyresnet_tiny", "--run-dir", place / "failing")
+    done = recipe("lssed_benchmark.sh", *words, *QUICK, "--optimiser.lr", "-1", "--prepare.split", "speaker")
+    assert done.returncode == 2
+    assert "setting optimiser.lr" in done.stderr
+    assert "not in the tables: pyresnet_tiny" in done.stderr
+    assert "found no finished run" in done.stderr
+
+
+def test_each_corpus_is_scored_by_the_recogniser_of_the_other(place):
+    words = (
+        "--a", "lssed", "--a-root", place / "a", "--b", "lssed", "--b-root", place / "b",
+        "--model", "pyresnet_tiny", "--run-dir", place / "cross",
+        *QUICK, "--prepare.split", "speaker", "--prepare-b.seed", 3,
+    )  # fmt: skip
+    done = recipe("cross_corpus.sh", *words)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(place / "cross/tables.csv")
+    ours = table[(table["table"] == 4) & (table["who"] == "pyresnet_tiny")]
+    assert list(ours["source"] + " to " + ours["target"]) == [
+        "lssed (a) to lssed (a_on_b)",
+        "lssed (b) to lssed (b_on_a)",
+    ]
+    assert (ours["ua_within"] - ours["ua_across"]).to_numpy() == pytest.approx(ours["ua_loss"].to_numpy())
+    assert ours["remark"].str.contains("generated data").all()
+    assert "loss / (within - chance)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "expected"),
+    [
+        ("lssed_benchmark.sh", [], "--lssed-root is missing"),
+        ("lssed_benchmark.sh", ["--lssed-root", "/no/such"], "found no folder"),
+        (
+            "lssed_benchmark.sh",
+            ["--lssed-root", "/", "--iemocap-root", "/no/such"],
+            "--iemocap-root: found no",
+        ),
+        ("lssed_benchmark.sh", ["--lssed-root", "/", "--models", "vgg12"], "found 'vgg12'"),
+        ("lssed_benchmark.sh", ["--lssed-root", "/", "--stage", "x"], "number of a stage"),
+        ("cross_corpus.sh", ["--a", "lssed"], "--a or --b is missing"),
+        ("cross_corpus.sh", ["--a", "x", "--b", "y", "--a-root", "/no/such"], "--a-root: found no folder"),
+        ("cross_corpus.sh", ["--c", "lssed"], "found '--c'"),
+    ],
+)
+def test_bad_options_are_refused(name, words, expected):
+    done = recipe(name, *words)
+    assert done.returncode == 2
+    assert expected in done.stderr
+
+
+@pytest.mark.parametrize("name", ["lssed_benchmark.sh", "cross_corpus.sh"])
+def test_help(name):
+    done = recipe(name, "--help")
+    assert done.returncode == 0
+    assert "--stop-stage" in done.stdout
