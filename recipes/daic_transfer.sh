@@ -9,7 +9,7 @@ usage: recipes/daic_transfer.sh --encoder ser --checkpoint PATH --daic-root DIR 
   --encoder NAME     'sertransfer encoders' lists them
   --checkpoint PATH  weights of the encoder, such as exp/lssed_pyresnet152/checkpoints/model.safetensors
   --daic-root DIR    folder with <id>_P folders or <id>_P.zip files and the split files
-  --mode NAME        probe (default): a classifier on frozen sentence embeddings
+  --mode NAME        probe (default): a classifier on frozen sentence embeddings; finetune: train the SER encoder too
   --framing NAME     demand this framing of the checkpoint: 65ms, 25ms or WINDOW/HOPms
   --split NAME       split to report: dev (default, as the paper's Table 6) or test, where labels exist
   --config FILE      default configs/transfer/ENCODER_MODE.yaml

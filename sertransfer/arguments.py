@@ -140,7 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
         settings="Settings: see configs/transfer; any can be given as --group.key VALUE.",
     )
     encoder(command)
-    command.add_argument("--mode", help="probe (default); see configs/transfer")
+    command.add_argument("--mode", help="probe (default) or finetune; see configs/transfer")
 
     command = add(
         "tune",

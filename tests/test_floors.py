@@ -12,7 +12,7 @@ FLOORS = {
     "errors": 0, "timebase": 0, "metrics": 0, "files": 0,
     "manifest": 1, "aggregation": 1, "front_end": 1, "config": 1, "run_folder": 1,
     "audio": 2, "corpora": 2, "models": 2,
-    "encoders": 3,
+    "encoders": 3, "fitting": 3,
     "training": 4, "transfer": 4, "reporting": 4,
     "commands": 5, "arguments": 6, "cli": 7,
 }  # fmt: skip
@@ -22,6 +22,8 @@ FORBIDDEN = {
     ("models", "audio"),
     ("models", "corpora"),
     ("corpora", "models"),
+    ("fitting", "encoders"),
+    ("encoders", "fitting"),
     ("training", "transfer"),
     ("transfer", "training"),
     ("reporting", "training"),

@@ -121,6 +121,7 @@ def _facts(metrics: dict[str, Any], encoder: str, split: str) -> dict[str, str]:
         "reported split": f"{split}, {metrics.get('reported_split_use', '')}",
         "mode": metrics["mode"],
         "probe": {name: probe.get(name) for name in ("kind", "c", "chosen_by", "folds", "warnings")},
+        "fine-tuning": metrics.get("finetune", {}),
         "aggregation": metrics.get("aggregation"),
         "threshold": f"{threshold['value']:.4g} ({threshold.get('rule', '')})",
         "counts": metrics.get("counts", {}),

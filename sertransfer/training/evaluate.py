@@ -12,6 +12,7 @@ from sertransfer import __version__
 from sertransfer.audio.store import build_store
 from sertransfer.errors import Faults, bad_input
 from sertransfer.files import hash_file
+from sertransfer.fitting.trainer import choose_device
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint
@@ -28,7 +29,6 @@ from sertransfer.training.parts import (
     take_utterances,
 )
 from sertransfer.training.scoring import (
-    choose_device,
     predict,
     score_attack,
     score_metrics,

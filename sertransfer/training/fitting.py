@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import logging
-import signal
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import RichProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 
-from sertransfer.errors import bad_input
+from sertransfer.fitting.batches import TrainingBatches, Utterances
+from sertransfer.fitting.epoch_log import EpochLog
+from sertransfer.fitting.prediction import Probabilities
+from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision, choose_device, fit
 from sertransfer.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.zoo import build_model
 from sertransfer.run_folder import RunFolder
 from sertransfer.training.averaging import WeightMean
 from sertransfer.training.classifier import Classifier, balanced_weights
-from sertransfer.training.data import TrainingBatches, Utterances
-from sertransfer.training.epoch_log import EpochLog
-from sertransfer.training.resume import AtomicCheckpointIO, ResumePoint
-from sertransfer.training.scoring import Probabilities, choose_device, predict
+from sertransfer.training.scoring import predict
 from sertransfer.training.selection import InnerSelection, inner_split
 from sertransfer.training.settings import PretrainConfig
 
 _log = logging.getLogger(__name__)
-
-RESUME_POINT = "resume.ckpt"
-BEST = "best.safetensors"
-"""Files of a run under way, in its ``checkpoints`` folder."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +72,7 @@ def train_network(
         BadInput: If the precision, the inner split or the resume point can not be had.
         NonFiniteLoss: If the loss breaks down.
     """
-    if config.precision == "16-mixed" and choose_device().type == "cpu":
-        raise bad_input(
-            "setting precision", found="16-mixed without a GPU", expected="a GPU", remedy="take 32-true"
-        )
+    check_precision(config.precision)
     chosen: dict[str, Any] = {"rule": config.selection.rule, "epoch": config.epochs}
     learnt, selection = train, None
     if config.selection.rule == "inner":
@@ -150,7 +136,6 @@ def _fit(
     *,
     progress: bool,
 ) -> None:
-    device = choose_device()
     resume_point = run.checkpoints / RESUME_POINT
     balanced = config.class_weights == "balanced"
     module = Classifier(
@@ -167,61 +152,19 @@ def _fit(
         pad=config.cropping.pad,
         seed=config.seed,
         workers=config.workers,
-        pin=device.type == "cuda",
+        pin=choose_device().type == "cuda",
     )
     callbacks: list[Callback] = [callback for callback in (mean, selection) if callback is not None]
-    callbacks.append(EpochLog(run.path / "epochs.csv", selection))
-    bar = progress and sys.stderr.isatty()
-    if bar:
-        callbacks.append(RichProgressBar(leave=True, console_kwargs={"stderr": True}))
-    callbacks.append(ResumePoint(resume_point, batches, every=config.checkpoint_every))
-    start = str(resume_point) if resume_point.exists() else None
-    if start is not None:
-        _log.info("resuming from %s", start)
-    with _quiet_lightning(), torch.random.fork_rng():
-        trainer = _trainer(config, run.path, callbacks, device, bar=bar)
-        try:
-            trainer.fit(module, train_dataloaders=batches, ckpt_path=start, weights_only=True)
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C, after it has turned Ctrl-C off
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from stop
-        network.to(device)
-
-
-def _trainer(
-    config: PretrainConfig, folder: Path, callbacks: list[Callback], device: torch.device, *, bar: bool
-) -> Trainer:
-    return Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
+    callbacks.append(EpochLog(run.path / "epochs.csv", None if selection is None else selection.scores))
+    fit(
+        module,
+        batches,
+        callbacks,
+        folder=run.path,
+        resume_point=resume_point,
+        every=config.checkpoint_every,
+        epochs=config.epochs,
+        accumulate=config.accumulate,
         precision=config.precision,
-        max_epochs=config.epochs,
-        accumulate_grad_batches=config.accumulate,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        log_every_n_steps=10,
-        default_root_dir=folder,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=bar,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
+        progress=progress,
     )
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's advice out of the way; its errors are exceptions and stay."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.utils\.data")
-            warnings.filterwarnings(
-                "ignore", message=".*(num_workers|bottleneck|GPU available|lr_scheduler).*"
-            )
-            yield
-    finally:
-        logger.setLevel(level)

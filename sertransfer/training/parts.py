@@ -15,9 +15,9 @@ import pandas as pd
 
 from sertransfer.corpora.assemble import UNKNOWN_SPEAKER
 from sertransfer.errors import Faults
+from sertransfer.fitting.batches import Utterances
 from sertransfer.manifest import Manifest
 from sertransfer.run_folder import RunFolder
-from sertransfer.training.data import Utterances
 
 if TYPE_CHECKING:
     from sertransfer.audio.store import FeatureStore

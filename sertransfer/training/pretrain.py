@@ -14,18 +14,12 @@ from sertransfer import __version__
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import Faults
 from sertransfer.files import hash_file
+from sertransfer.fitting.trainer import BEST, RESUME_POINT
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.run_folder import RunFolder
 from sertransfer.training.adversarial import adversarial_epsilon
-from sertransfer.training.fitting import (
-    BEST,
-    RESUME_POINT,
-    Trained,
-    build_network,
-    predict_with,
-    train_network,
-)
+from sertransfer.training.fitting import Trained, build_network, predict_with, train_network
 from sertransfer.training.parts import (
     Part,
     check_part,

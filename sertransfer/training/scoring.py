@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from sertransfer.files import write_text
+from sertransfer.fitting.batches import Utterances
+from sertransfer.fitting.prediction import Perturb, Probabilities, predict_probabilities
 from sertransfer.metrics import (
     accuracy_intervals,
     confusion_matrix,
@@ -25,17 +24,9 @@ from sertransfer.metrics import (
     weighted_accuracy,
 )
 from sertransfer.training.adversarial import fgsm
-from sertransfer.training.data import Utterances, load_batches, plan_evaluation
 from sertransfer.training.parts import UNKNOWN_SPEAKERS
 
 _log = logging.getLogger(__name__)
-
-Probabilities = NDArray[np.float64]
-
-
-def choose_device() -> torch.device:
-    """Return the first CUDA device, or the CPU where there is none."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def predict(
@@ -51,42 +42,28 @@ def predict(
 ) -> Probabilities:
     """Return the class probabilities of each utterance, shape ``(items, classes)``, in single precision.
 
-    The network runs where its weights lie, in evaluation mode, and is left in the mode it was in.
-    Batches hold equal frame counts only, so that no score depends on the neighbours.
+    See :func:`sertransfer.fitting.prediction.predict_probabilities`, which takes the same arguments, but for:
 
     Args:
-        network: ``(batch, 1, mels, frames) -> (batch, classes)``.
-        utterances: What to score.
-        longest: Frames of the crop.
-        pad: Whether every utterance is cut or filled up to *longest*; otherwise it is taken whole.
-        batch_size: Most utterances at once.
-        workers: Processes that read ahead.
-        progress: Whether a bar is shown, on standard error.
         epsilon: Step of an adversarial attack on every utterance before it is scored; ``None`` = no attack.
     """
-    device = next(network.parameters()).device
-    plans = plan_evaluation(utterances.frames, batch_size=batch_size, longest=longest, pad=pad)
-    batches = load_batches(utterances, plans, workers=workers, pin=device.type == "cuda")
-    training = network.training
-    network.eval()
-    rows: list[NDArray[np.float64]] = []
-    try:
-        with torch.inference_mode():
-            for batch in track(
-                batches, "scoring", total=len(plans), console=Console(stderr=True), disable=not progress
-            ):
-                features = batch.features.to(device, non_blocking=True)
-                features = features.contiguous(memory_format=torch.channels_last)
-                if epsilon is not None:
-                    features = fgsm(network, features, batch.targets.to(device), epsilon)
-                scores = network(features)
-                rows.append(scores.double().softmax(1).cpu().numpy())
-    finally:
-        network.train(training)
-    order = np.concatenate([plan.items for plan in plans])
-    probabilities = np.concatenate(rows)
-    probabilities[order] = probabilities.copy()
-    return probabilities
+    perturb: Perturb | None = None
+    if epsilon is not None:
+        perturb = partial(_attack, epsilon)
+    return predict_probabilities(
+        network,
+        utterances,
+        longest=longest,
+        pad=pad,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+        perturb=perturb,
+    )
+
+
+def _attack(epsilon: float, network: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
+    return fgsm(network, features, targets, epsilon)
 
 
 def score_table(table: pd.DataFrame, probabilities: Probabilities, classes: Sequence[str]) -> pd.DataFrame:

@@ -89,6 +89,10 @@ class InnerSelection(Callback):
             with atomic_path(self.path) as temporary:
                 save_file(state, temporary)
 
+    def scores(self) -> dict[str, float]:
+        """Return the scores of the latest epoch as columns of the learning curve."""
+        return {"inner_wa": self.latest["wa"], "inner_ua": self.latest["ua"]}
+
     def best_state(self) -> dict[str, Tensor]:
         """Return the weights of the best epoch."""
         return dict(load_file(self.path))

@@ -6,7 +6,8 @@ from typing import Any
 
 from sertransfer import __version__
 from sertransfer.manifest import Manifest
-from sertransfer.transfer.probing import UNDECIDED_RULE, Outcome
+from sertransfer.transfer.deciding import UNDECIDED_RULE, Scored
+from sertransfer.transfer.probing import Outcome
 from sertransfer.transfer.scoring import bare_figures, majority, sentence_figures, subject_figures
 from sertransfer.transfer.settings import TransferConfig
 
@@ -17,7 +18,7 @@ PROBE = "probe.safetensors"
 def build_metrics(
     config: TransferConfig,
     manifest: Manifest,
-    outcome: Outcome,
+    outcome: Scored,
     *,
     encoder: dict[str, Any],
     left_out: list[dict[str, str]],
@@ -27,7 +28,7 @@ def build_metrics(
     Args:
         config: Settings of the run.
         manifest: Its notes are quoted.
-        outcome: What probing found.
+        outcome: What was found; the choices of anything but a probe are the caller's to add.
         encoder: ``name`` and what else describes the encoder.
         left_out: Sentences that could not be embedded.
     """
@@ -42,7 +43,10 @@ def build_metrics(
         "errata": notes.get("errata", []),
         "classes": list(config.classes),
         "counts": {"train": outcome.train.counts(), config.split: outcome.reported.counts()},
-        **_choices(config, outcome),
+        "threshold": {"rule": config.threshold.rule, "value": outcome.threshold},
+        "aggregation": config.aggregation,
+        **({"top_k": config.top_k} if config.aggregation == "top_k" else {}),
+        **(_choices(config, outcome) if isinstance(outcome, Outcome) else {}),
         "encoder_details": encoder,
         "corpus": ", ".join(sorted(manifest.table["corpus"].unique())),
         "assumptions": notes.get("assumptions", []),
@@ -50,7 +54,7 @@ def build_metrics(
             "manifest": len(notes.get("left_out", [])),
             "embedding": left_out,
             "train_subjects": sorted(
-                set(outcome.train.subjects["subject"]) - set(outcome.train_subjects["subject"])
+                set(outcome.train.subjects["subject"]) - set(outcome.train.sentences["subject"])
             ),
             "undecided_subjects": subjects.loc[subjects["undecided"], "subject"].tolist(),
         },
@@ -62,12 +66,9 @@ def build_metrics(
 
 
 def _choices(config: TransferConfig, outcome: Outcome) -> dict[str, Any]:
-    """Return what was chosen, and by what."""
+    """Return what was chosen for the probe, and by what."""
     selection = outcome.selection
     return {
-        "threshold": {"rule": config.threshold.rule, "value": outcome.threshold},
-        "aggregation": config.aggregation,
-        **({"top_k": config.top_k} if config.aggregation == "top_k" else {}),
         "probe": {
             "kind": config.probe.kind,
             "c": selection.c,

@@ -67,11 +67,60 @@ class EmbeddingConfig:
 
 
 @dataclass(frozen=True)
+class FinetuneConfig:
+    """How mode ``finetune`` trains the encoder with a new classifier of the two classes.
+
+    Attributes:
+        depth: Trains the classifier alone (``head``), the ``last`` stages with it, or ``all`` of the network.
+        stages: Stages before the classifier that ``last`` trains.
+        lr: Learning rate of the classifier (AdamW).
+        layer_decay: Factor on the learning rate for each stage further from the classifier.
+        weight_decay: Of all weights but biases and norms.
+        epochs: Most epochs; one takes as many sentences as are trained on.
+        patience: Epochs without a better inner score after which training stops.
+        batch_size: Sentences a batch; a step takes ``accumulate`` batches.
+        accumulate: Batches a step.
+        precision: ``32-true``, or mixed as Lightning names it.
+        batch_norm: ``frozen``: every batch norm keeps its weights and statistics and acts as in
+            evaluation; ``train``: those of the trained stages learn and follow the batches.
+        inner_share: Share of the training subjects that are not trained on but end the training.
+    """
+
+    depth: Literal["head", "last", "all"] = "last"
+    stages: int = 1
+    lr: float = 0.0003
+    layer_decay: float = 0.5
+    weight_decay: float = 0.01
+    epochs: int = 30
+    patience: int = 5
+    batch_size: int = 32
+    accumulate: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    batch_norm: Literal["frozen", "train"] = "frozen"
+    inner_share: float = 0.2
+
+    def rules(self) -> list[tuple[str, object, bool, str]]:
+        """Return name, value, whether it is valid, and what is, of each number."""
+        counts = ("stages", "epochs", "patience", "batch_size", "accumulate")
+        rules: list[tuple[str, object, bool, str]] = [
+            (name, getattr(self, name), getattr(self, name) >= 1, "1 or more") for name in counts
+        ]
+        rules += [
+            ("lr", self.lr, 0 < self.lr < float("inf"), "a number > 0"),
+            ("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "a factor above 0, up to 1"),
+            ("weight_decay", self.weight_decay, 0 <= self.weight_decay < float("inf"), "a number >= 0"),
+            ("inner_share", self.inner_share, 0 < self.inner_share <= 0.5, "a share above 0, up to 0.5"),
+        ]
+        return [(f"finetune.{name}", value, good, expected) for name, value, good, expected in rules]
+
+
+@dataclass(frozen=True)
 class TransferConfig:
     """Settings of ``sertransfer transfer``.
 
     Attributes:
-        mode: ``probe``: a linear probe on stored embeddings of a frozen encoder.
+        mode: ``probe``: a probe on stored embeddings of a frozen encoder. ``finetune``: the SER encoder
+            itself is trained on, with a classifier of the two classes.
         negative: Label of the subjects without the condition.
         positive: Label of the subjects with it; scores are higher for these.
         split: Split that is reported; training is always on ``train``. The paper reports ``dev``.
@@ -93,9 +142,10 @@ class TransferConfig:
         pooling: From a sentence's frames to its embedding: their ``mean``, or ``mean_std``, the mean and
             the standard deviation.
         embedding: Batches and reading processes.
+        finetune: Training of mode ``finetune``.
     """
 
-    mode: Literal["probe"] = "probe"
+    mode: Literal["probe", "finetune"] = "probe"
     negative: str = "not depressed"
     positive: str = "depressed"
     split: Literal["dev", "test"] = "dev"
@@ -111,6 +161,7 @@ class TransferConfig:
     layer: int | None = None
     pooling: Literal["mean", "mean_std"] = "mean"
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
     @property
     def classes(self) -> tuple[str, str]:
@@ -164,6 +215,7 @@ class TransferConfig:
                 "a number > 0",
             ),
             ("embedding.workers", self.embedding.workers, self.embedding.workers >= 0, "0 or more"),
+            *self.finetune.rules(),
         ]
         for name, value, good, expected in rules:
             if not good:
@@ -171,11 +223,14 @@ class TransferConfig:
                     "transfer config", found=f"{name} = {value!r}", expected=expected, remedy="correct it"
                 )
         choices = {
-            "mode": (self.mode, ("probe",)),
+            "mode": (self.mode, ("probe", "finetune")),
             "split": (self.split, ("dev", "test")),
             "aggregation": (self.aggregation, tuple(METHODS)),
             "pooling": (self.pooling, POOLINGS),
             "probe.kind": (self.probe.kind, ("logistic", "linear_svm", "rbf_svm", "mlp")),
+            "finetune.depth": (self.finetune.depth, ("head", "last", "all")),
+            "finetune.precision": (self.finetune.precision, ("32-true", "bf16-mixed", "16-mixed")),
+            "finetune.batch_norm": (self.finetune.batch_norm, ("frozen", "train")),
             "threshold.rule": (self.threshold.rule, ("fixed", "out_of_fold")),
         }
         for name, (chosen, valid) in choices.items():

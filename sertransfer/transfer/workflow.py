@@ -1,4 +1,4 @@
-"""Stage 2: from a manifest of interviews and a frozen encoder to decisions about subjects."""
+"""Stage 2: from a manifest of interviews and an encoder, frozen or not, to decisions about subjects."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sertransfer.manifest import Manifest
 from sertransfer.reporting.html import write_report
 from sertransfer.run_folder import RunFolder
 from sertransfer.timebase import Framing
+from sertransfer.transfer.deciding import Scored
 from sertransfer.transfer.embedding import embed
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.judging import judge
@@ -37,7 +38,7 @@ _log = logging.getLogger(__name__)
 class HeadResult:
     """What a head found, the settings that it stands for, and what to add to ``metrics.json``."""
 
-    outcome: Outcome
+    outcome: Scored
     config: TransferConfig
     record: dict[str, Any]
 
@@ -89,6 +90,12 @@ def transfer(
         BadInput: If settings, manifest, checkpoint or audio are at fault, or the folder is another run's.
     """
     config.check()
+    finetunes = config.mode == "finetune"
+    if finetunes:
+        # imported here and below, since Lightning takes seconds that a probe need not wait
+        from sertransfer.transfer.finetune import check_finetune
+
+        check_finetune(config, encoder)
     parts = take_parts(manifest, config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     opened = open_encoder(encoder, Path(checkpoint), framing=framing, layer=config.layer, device=device)
@@ -100,6 +107,8 @@ def transfer(
     }
     settings = asdict(config)
     speed = settings.pop("embedding")  # changes no result, so that another value may resume a run
+    if not finetunes:
+        del settings["finetune"]
     if head is not None:
         settings = {"transfer": settings, **head.settings}
     inputs = {
@@ -113,24 +122,41 @@ def transfer(
         if run.finished and (skip_bad or not run.read_metrics()["left_out"]["embedding"]):
             _log.info("%s is finished; nothing to do", run.path)
         else:
-            stored = embed(
-                manifest,
-                opened,
-                folder,
-                pooling=config.pooling,
-                **speed,
-                skip_bad=skip_bad,
-                progress=progress,
-            )
-            if head is None:
-                found = HeadResult(probe_subjects(parts, stored, config), config, {})
-            else:
-                found = head.fit(run, parts, stored)
-            _write(run, found.outcome, found.config, source)
             details = {**opened.describe(), **source}
-            metrics = build_metrics(
-                found.config, manifest, found.outcome, encoder=details, left_out=stored.left_out
-            )
+            if finetunes:
+                from sertransfer.transfer.finetune import finetune_subjects, remove_resume_files
+
+                del opened  # a second network would only take memory
+                tuned = finetune_subjects(
+                    config,
+                    manifest,
+                    parts,
+                    run,
+                    checkpoint=Path(checkpoint),
+                    features=folder,
+                    skip_bad=skip_bad,
+                    progress=progress,
+                )
+                found = HeadResult(tuned.outcome, config, tuned.record)
+                left_out, cache = tuned.left_out, folder / inputs["embeddings"]
+                cache.mkdir(exist_ok=True, mode=0o700)
+            else:
+                stored = embed(
+                    manifest,
+                    opened,
+                    folder,
+                    pooling=config.pooling,
+                    **speed,
+                    skip_bad=skip_bad,
+                    progress=progress,
+                )
+                if head is None:
+                    found = HeadResult(probe_subjects(parts, stored, config), config, {})
+                else:
+                    found = head.fit(run, parts, stored)
+                left_out, cache = stored.left_out, stored.folder
+            _write(run, found.outcome, found.config, source)
+            metrics = build_metrics(found.config, manifest, found.outcome, encoder=details, left_out=left_out)
             judged = judge(
                 found.config,
                 manifest,
@@ -138,27 +164,30 @@ def transfer(
                 found.outcome.reported,
                 sentences=found.outcome.sentences,
                 subjects=found.outcome.subjects,
-                cache=stored.folder,
+                cache=cache,
                 progress=progress,
             )
             run.write_metrics({**metrics, **judged, **found.record})
+            if finetunes:
+                remove_resume_files(run)
             (run.path / "report.html").unlink(missing_ok=True)
         if not (run.path / "report.html").exists():
             write_report(run.path)
         return run.read_metrics()
 
 
-def _write(run: RunFolder, outcome: Outcome, config: TransferConfig, source: dict[str, Any]) -> None:
-    """Write the tables, and the probe with all that scoring another recording needs."""
-    about = {
-        "classes": list(config.classes),
-        "aggregation": config.aggregation,
-        "threshold": outcome.threshold,
-        "pooling": config.pooling,
-        "encoder": source,
-        "sertransfer": __version__,
-    }
-    write_probe(replace(outcome.probe, about={**outcome.probe.about, **about}), run.checkpoints / PROBE)
+def _write(run: RunFolder, outcome: Scored, config: TransferConfig, source: dict[str, Any]) -> None:
+    """Write the tables, and a probe with all that scoring another recording needs."""
+    if isinstance(outcome, Outcome):
+        about = {
+            "classes": list(config.classes),
+            "aggregation": config.aggregation,
+            "threshold": outcome.threshold,
+            "pooling": config.pooling,
+            "encoder": source,
+            "sertransfer": __version__,
+        }
+        write_probe(replace(outcome.probe, about={**outcome.probe.about, **about}), run.checkpoints / PROBE)
     tables = {
         "out_of_fold.csv": outcome.out_of_fold[SENTENCES],
         "sentences.csv": outcome.sentences[SENTENCES],

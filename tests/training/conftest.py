@@ -10,10 +10,10 @@ import soundfile
 import torch
 from torch import nn
 
+from sertransfer.fitting.batches import Utterances
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
 from sertransfer.manifest import Manifest, make_table
 from sertransfer.models import zoo
-from sertransfer.training.data import Utterances
 from sertransfer.training.settings import ModelSettings, Optimiser, PretrainConfig
 
 PITCHES = {"angry": 1600, "neutral": 400, "happy": 900, "sad": 150, "bored": 250}

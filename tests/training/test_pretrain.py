@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from sertransfer.errors import BadInput
+from sertransfer.fitting.breakdown import NonFiniteLoss
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.training.classifier import Classifier, NonFiniteLoss
+from sertransfer.training.classifier import Classifier
 from sertransfer.training.parts import feature_workers
 from sertransfer.training.pretrain import pretrain
 from sertransfer.training.settings import Augment, ModelSettings, Optimiser, Selection

@@ -3,8 +3,9 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
-from sertransfer.training.classifier import Classifier, NonFiniteLoss, balanced_weights, make_masks
-from sertransfer.training.data import Batch
+from sertransfer.fitting.batches import Batch
+from sertransfer.fitting.breakdown import NonFiniteLoss
+from sertransfer.training.classifier import Classifier, balanced_weights, make_masks
 from sertransfer.training.settings import Augment, Optimiser, PretrainConfig, Regularisation, Schedule
 
 

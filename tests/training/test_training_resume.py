@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from sertransfer.errors import BadInput
+from sertransfer.fitting.breakdown import NonFiniteLoss
+from sertransfer.fitting.resume import AtomicCheckpointIO
+from sertransfer.fitting.trainer import RESUME_POINT
 from sertransfer.manifest import write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.run_folder import RunFolder
-from sertransfer.training.classifier import Classifier, NonFiniteLoss
-from sertransfer.training.fitting import RESUME_POINT, build_network, train_network
+from sertransfer.training.classifier import Classifier
+from sertransfer.training.fitting import build_network, train_network
 from sertransfer.training.pretrain import pretrain
-from sertransfer.training.resume import AtomicCheckpointIO
 from sertransfer.training.settings import (
     Augment,
     ModelSettings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ import pandas as pd
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sertransfer.files import write_text
-from sertransfer.training.classifier import Classifier
-from sertransfer.training.selection import InnerSelection
+from sertransfer.fitting.module import SeededModule
 
 _log = logging.getLogger(__name__)
 
@@ -21,12 +21,12 @@ class EpochLog(Callback):
     """Writes loss, training accuracy and the inner scores of each epoch.
 
     The accuracy is that of the training batches as they came, cropped and masked, while the weights moved.
-    Seconds are those since the epoch was begun or taken up.
+    Seconds are those since the epoch was begun or taken up. *inner* gives the latest inner scores.
     """
 
-    def __init__(self, path: Path, selection: InnerSelection | None = None) -> None:
+    def __init__(self, path: Path, inner: Callable[[], Mapping[str, float]] | None = None) -> None:
         self.path = path
-        self.selection = selection
+        self.inner = inner
         self.rows: list[dict[str, float]] = []
         self._since = time.monotonic()
 
@@ -36,7 +36,7 @@ class EpochLog(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row of the epoch that ended."""
-        if not isinstance(pl_module, Classifier):
+        if not isinstance(pl_module, SeededModule):
             raise TypeError(f"{type(pl_module).__name__} keeps no sums")
         loss, accuracy = pl_module.take_sums()
         row = {
@@ -45,8 +45,8 @@ class EpochLog(Callback):
             "loss": loss,
             "train_wa": accuracy,
         }
-        if self.selection is not None:
-            row |= {"inner_wa": self.selection.latest["wa"], "inner_ua": self.selection.latest["ua"]}
+        if self.inner is not None:
+            row |= self.inner()
         row["seconds"] = round(time.monotonic() - self._since, 2)
         self.rows.append(row)
         write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n"))

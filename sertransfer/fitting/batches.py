@@ -6,7 +6,7 @@ same values whatever the number of workers, and an epoch can be taken up at any 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -182,7 +182,8 @@ class TrainingBatches:
     """The training batches of epoch after epoch; knows where it stands and can be set there.
 
     Each ``iter`` goes on from ``(epoch, position)``, counting batches as they are handed out and not as
-    they are read ahead.
+    they are read ahead. *draw* gives the items of an epoch, as many as there are utterances, some of them
+    several times and some not at all; without it each occurs once.
     """
 
     def __init__(
@@ -195,6 +196,7 @@ class TrainingBatches:
         seed: int,
         workers: int = 0,
         pin: bool = False,
+        draw: Callable[[int], Integers] | None = None,
     ) -> None:
         self.utterances = utterances
         self.epoch = 0
@@ -202,6 +204,7 @@ class TrainingBatches:
         self._frames = utterances.frames
         self._batch_size, self._longest, self._pad, self._seed = batch_size, longest, pad, seed
         self._workers, self._pin = workers, pin
+        self._draw = draw
 
     def __len__(self) -> int:
         return len(_even_sizes(len(self.utterances), self._batch_size))
@@ -209,14 +212,17 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[Batch]:
         if self.position >= len(self):
             self.epoch, self.position = self.epoch + 1, 0
+        drawn = None if self._draw is None else self._draw(self.epoch)
         plans = plan_epoch(
-            self._frames,
+            self._frames if drawn is None else self._frames[drawn],
             batch_size=self._batch_size,
             longest=self._longest,
             pad=self._pad,
             seed=self._seed,
             epoch=self.epoch,
         )
+        if drawn is not None:
+            plans = [plan._replace(items=drawn[plan.items]) for plan in plans]
         rest = plans[self.position :]
         for batch in load_batches(self.utterances, rest, workers=self._workers, pin=self._pin):
             self.position += 1

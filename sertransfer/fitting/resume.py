@@ -2,8 +2,8 @@
 
 A resumed run ends with the very weights of an undisturbed one (bit for bit on a CPU): Lightning restores
 weights, their mean, optimiser, schedule and counters, the batches know where they stood
-(:class:`sertransfer.training.data.TrainingBatches`), and every batch sets its own random state
-(:class:`sertransfer.training.classifier.Classifier`).
+(:class:`sertransfer.fitting.batches.TrainingBatches`), and every batch sets its own random state
+(:class:`sertransfer.fitting.module.SeededModule`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sertransfer.errors import bad_input
 from sertransfer.files import atomic_path
-from sertransfer.training.classifier import breakdown
-from sertransfer.training.data import TrainingBatches
+from sertransfer.fitting.batches import TrainingBatches
+from sertransfer.fitting.breakdown import breakdown
+from sertransfer.fitting.module import SeededModule
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -95,5 +96,6 @@ class ResumePoint(Callback):
                 step, ids = trainer.global_step, self.batches.utterances.ids
                 what = f"'{name}' is not finite after step {step}, in epoch {trainer.current_epoch + 1}"
                 point = str(self.path) if self.path.exists() else "none yet"
-                raise breakdown(what, [ids[item] for item in self._items], point)
+                setting = pl_module.rate_setting if isinstance(pl_module, SeededModule) else "the rate"
+                raise breakdown(what, [ids[item] for item in self._items], point, setting)
         trainer.save_checkpoint(self.path)

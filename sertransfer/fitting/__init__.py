@@ -1,0 +1,1 @@
+"""Training steps, batches and resume points, whatever is trained."""

@@ -1,0 +1,96 @@
+"""What every training step shares: random numbers keyed by the batch, and a loss that must be finite."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from sertransfer.fitting.batches import Batch
+from sertransfer.fitting.breakdown import breakdown
+
+
+class SeededModule(LightningModule, ABC):
+    """Trains a network by a loss over batches of a feature store.
+
+    Each batch sets the random state from ``(seed, epoch, batch)``, which a resumed run repeats; dropout
+    and masks then do not depend on what happened before the batch.
+
+    Args:
+        network: ``(batch, 1, mels, frames) -> (batch, classes)``.
+        seed: Of the run.
+        ids: Names of the training items, for the message when the loss breaks down.
+        resume_point: Says where the last good state lies, for the same message.
+
+    Attributes:
+        rate_setting: Name of the setting of the learning rate, for the same message.
+    """
+
+    rate_setting: ClassVar[str]
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        seed: int,
+        ids: Sequence[str] = (),
+        resume_point: Callable[[], str] = lambda: "none",
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.sums = {"loss": 0.0, "hits": 0.0, "items": 0.0}
+        self._seed, self._ids, self._resume_point = seed, ids, resume_point
+
+    @abstractmethod
+    def score(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return scores ``(batch, classes)``, mean loss, and the classes that count as right ``(batch,)``."""
+
+    @abstractmethod
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of *epoch*, counted from 0."""
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the random state that belongs to this batch."""
+        key = np.random.SeedSequence([self._seed, self.trainer.current_epoch, batch_idx])
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the mean loss of the batch.
+
+        Raises:
+            NonFiniteLoss: Naming the step, the batch's utterances and the last good checkpoint.
+        """
+        scores, loss, truth = self.score(batch)
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            self._stop(value, batch)
+        self.sums["loss"] += value * len(batch.targets)
+        self.sums["hits"] += float((scores.detach().argmax(1) == truth).sum())
+        self.sums["items"] += len(batch.targets)
+        self.log("loss", value, batch_size=len(batch.targets))
+        return loss
+
+    def _stop(self, value: float, batch: Batch) -> None:
+        names = [self._ids[item] for item in batch.items.tolist()]
+        what = f"the loss is {value} at step {self.trainer.global_step}, in epoch {self.current_epoch + 1}"
+        raise breakdown(what, names, self._resume_point(), self.rate_setting)
+
+    def take_sums(self) -> tuple[float, float]:
+        """Return the epoch's mean loss and accuracy over the training items as they came, and start anew."""
+        items = max(1.0, self.sums["items"])
+        loss, accuracy = self.sums["loss"] / items, self.sums["hits"] / items
+        self.sums = dict.fromkeys(self.sums, 0.0)
+        return loss, accuracy
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sums of the epoch under way."""
+        checkpoint["epoch_sums"] = dict(self.sums)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the sums up again."""
+        self.sums = dict(checkpoint["epoch_sums"])

@@ -1,0 +1,121 @@
+"""Lightning's trainer as every training here uses it: one device, no advice, resumed where it stood."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
+
+from sertransfer.errors import bad_input
+from sertransfer.fitting.batches import TrainingBatches
+from sertransfer.fitting.module import SeededModule
+from sertransfer.fitting.resume import AtomicCheckpointIO, ResumePoint
+
+_log = logging.getLogger(__name__)
+
+RESUME_POINT = "resume.ckpt"
+BEST = "best.safetensors"
+"""Files of a run under way, in its ``checkpoints`` folder."""
+
+
+def choose_device() -> torch.device:
+    """Return the first CUDA device, or the CPU where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_precision(precision: str, setting: str = "precision") -> None:
+    """Raise `BadInput` if *precision* can not be had here."""
+    if precision == "16-mixed" and choose_device().type == "cpu":
+        raise bad_input(
+            f"setting {setting}", found="16-mixed without a GPU", expected="a GPU", remedy="take 32-true"
+        )
+
+
+def fit(
+    module: SeededModule,
+    batches: TrainingBatches,
+    callbacks: Sequence[Callback],
+    *,
+    folder: Path,
+    resume_point: Path,
+    every: int,
+    epochs: int,
+    accumulate: int,
+    precision: str,
+    progress: bool,
+) -> None:
+    """Train *module*'s network in place, from *resume_point* if it is there.
+
+    Args:
+        module: What to do with a batch.
+        batches: All training batches.
+        callbacks: Called in this order; their states are part of the resume point.
+        folder: For TensorBoard.
+        resume_point: Rolling checkpoint.
+        every: Steps between resume points inside an epoch; 0 = at the ends of epochs alone.
+        epochs: Most epochs.
+        accumulate: Batches a step.
+        precision: As Lightning names it.
+        progress: Whether a bar is shown on a terminal.
+    """
+    device = choose_device()
+    network: nn.Module = module.network
+    called = list(callbacks)
+    bar = progress and sys.stderr.isatty()
+    if bar:
+        called.append(RichProgressBar(leave=True, console_kwargs={"stderr": True}))
+    called.append(ResumePoint(resume_point, batches, every=every))
+    start = str(resume_point) if resume_point.exists() else None
+    if start is not None:
+        _log.info("resuming from %s", start)
+    with _quiet_lightning(), torch.random.fork_rng():
+        trainer = Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            precision=precision,  # type: ignore[arg-type]  # its own literal, checked by the settings
+            max_epochs=epochs,
+            accumulate_grad_batches=accumulate,
+            callbacks=called,
+            plugins=[AtomicCheckpointIO()],
+            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+            log_every_n_steps=10,
+            default_root_dir=folder,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=bar,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        try:
+            trainer.fit(module, train_dataloaders=batches, ckpt_path=start, weights_only=True)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C, after it has turned Ctrl-C off
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from stop
+        network.to(device)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice out of the way; its errors are exceptions and stay."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.utils\.data")
+            warnings.filterwarnings(
+                "ignore", message=".*(num_workers|bottleneck|GPU available|lr_scheduler).*"
+            )
+            yield
+    finally:
+        logger.setLevel(level)
