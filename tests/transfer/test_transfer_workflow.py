@@ -295,7 +295,7 @@ def test_too_little_left_is_an_error(tmp_path, opened, counts, broken, message):
 def test_a_subject_on_both_sides_is_refused(manifest, tmp_path, opened):
     table = manifest.table.copy()
     table.loc[table["speaker"] == "310", "speaker"] = "300"
-    with pytest.raises(BadInput, match="subject '300' in dev and train"):
+    with pytest.raises(BadInput, match="subject '300' in train and dev"):
         run(manifest.with_table(table), tmp_path)
 
 
