@@ -115,7 +115,9 @@ class Payload:
         return Path.touch, (Path("touched-by-a-pickle"),)
 
 
-@pytest.mark.parametrize("content", [Payload(), {"state_dict": {}}, {"a": 1}, [1]], ids=str)
+@pytest.mark.parametrize(
+    "content", [Payload(), {"state_dict": {}}, {"a": 1}, [1]], ids=["payload", "empty", "number", "list"]
+)
 def test_what_is_no_state_dict_is_refused(
     content: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
