@@ -158,6 +158,8 @@ def _extract(program: str, video: Path, audio: Path) -> Fault | None:
     except _NoAudioError as error:
         remedy = "play the video to see whether it has sound; copy it again, or leave it out"
         return Fault(str(video), str(error), "a video whose audio ffmpeg can extract", remedy)
+    except BadInput as error:  # something is in the way of the folder
+        return error.faults[0]
     except OSError as error:
         remedy = "free the disk or name another folder"
         return Fault(str(audio), f"{error.strerror or error}", "a file that can be written", remedy)

@@ -186,7 +186,7 @@ def test_a_folder_that_can_not_be_made_or_written(tmp_path: Path, program: Path)
     (tmp_path / "audio").mkdir()
     (tmp_path / "audio/a").touch()
     _, (fault,) = extract(tmp_path, "b")
-    assert "free the disk or name another folder" in fault
+    assert "a file in the way" in fault
 
 
 def test_an_interrupt_stops_the_queue(tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:

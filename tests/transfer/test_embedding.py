@@ -291,7 +291,7 @@ def _embed_in_process(manifest, folder, results):
 
 
 def test_two_processes_both_end_with_a_right_set(manifest, tmp_path):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
     results = context.Queue()
     workers = [
         context.Process(target=_embed_in_process, args=(manifest, tmp_path / "cache", results))
@@ -299,7 +299,7 @@ def test_two_processes_both_end_with_a_right_set(manifest, tmp_path):
     ]
     for worker in workers:
         worker.start()
-    found = [results.get(timeout=60) for _ in workers]
+    found = [results.get(timeout=120) for _ in workers]
     for worker in workers:
         worker.join()
     whole = embed(manifest, FakeEncoder(), tmp_path / "other", progress=False)
