@@ -109,12 +109,26 @@ def chosen_front_end(args: argparse.Namespace, overrides: Overrides) -> FrontEnd
     return load_config(FrontEnd, None, {**preset, **overrides})
 
 
+def _stage_2_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what every command of stage 2 is given besides its settings and the manifest."""
+    from sertransfer.timebase import parse_framing
+
+    return {
+        "encoder": args.encoder,
+        "checkpoint": args.checkpoint,
+        "run_dir": args.run_dir,
+        "framing": None if args.framing is None else parse_framing(args.framing),
+        "embeddings": args.embeddings,
+        "skip_bad": args.skip_bad,
+        "progress": not args.quiet,
+    }
+
+
 def run_transfer(args: argparse.Namespace, overrides: Overrides) -> None:
     """Run stage 2."""
     from sertransfer.config import load_config
     from sertransfer.encoders.registry import ENCODERS
     from sertransfer.manifest import read_manifest
-    from sertransfer.timebase import parse_framing
     from sertransfer.transfer.settings import TransferConfig
     from sertransfer.transfer.workflow import transfer
 
@@ -124,17 +138,7 @@ def run_transfer(args: argparse.Namespace, overrides: Overrides) -> None:
             overrides = {setting: getattr(args, setting), **overrides}
     config = load_config(TransferConfig, args.config, overrides)
     manifest = read_manifest(args.manifest, root=args.root)
-    metrics = transfer(
-        config,
-        manifest,
-        encoder=args.encoder,
-        checkpoint=args.checkpoint,
-        run_dir=args.run_dir,
-        framing=None if args.framing is None else parse_framing(args.framing),
-        embeddings=args.embeddings,
-        skip_bad=args.skip_bad,
-        progress=not args.quiet,
-    )
+    metrics = transfer(config, manifest, **_stage_2_arguments(args))
     say_scores(metrics, "subject", args.run_dir)
 
 
@@ -143,7 +147,6 @@ def run_tune(args: argparse.Namespace, overrides: Overrides) -> None:
     from sertransfer.config import load_config
     from sertransfer.encoders.registry import ENCODERS
     from sertransfer.manifest import read_manifest
-    from sertransfer.timebase import parse_framing
     from sertransfer.transfer.search_space import TuneConfig
     from sertransfer.transfer.tune import tune
 
@@ -154,14 +157,8 @@ def run_tune(args: argparse.Namespace, overrides: Overrides) -> None:
     metrics = tune(
         config,
         read_manifest(args.manifest, root=args.root),
-        encoder=args.encoder,
-        checkpoint=args.checkpoint,
-        run_dir=args.run_dir,
         storage=args.storage,
-        framing=None if args.framing is None else parse_framing(args.framing),
-        embeddings=args.embeddings,
-        skip_bad=args.skip_bad,
-        progress=not args.quiet,
+        **_stage_2_arguments(args),
     )
     say_scores(metrics, "subject", args.run_dir)
     print(f"best settings: {args.run_dir / 'best.yaml'}; next: sertransfer transfer --config that file ...")

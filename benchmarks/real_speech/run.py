@@ -179,7 +179,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--emodb", type=Path, required=True, help="folder that holds EmoDB's wav/")
     parser.add_argument("--config", type=Path, default=HERE / "attempt1.yaml", help="settings of stage 1")
-    parser.add_argument("--work", type=Path, default=PROJECT / "benchmarks/results/work/real_speech")
+    parser.add_argument("--work", type=Path, default=PROJECT / "benchmarks/results/runs/real_speech")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--jobs", type=int, default=1, help="models run side by side (OMP_NUM_THREADS=1 then)"
