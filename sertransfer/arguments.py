@@ -175,7 +175,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--format", default="text", choices=["text", "csv", "latex", "html"])
     command.add_argument("-o", "--output", type=Path, help="file to write (default: standard output)")
 
-    command = add("demo", commands.run_demo, "generate the two demo corpora, which are no real speech")
+    command = add("demo", commands.run_demo, "generate the demo corpora, which are no real speech")
     command.add_argument("folder", type=Path)
     command.add_argument("--seed", type=int, default=0)
 

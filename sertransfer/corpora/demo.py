@@ -1,4 +1,4 @@
-"""Demo corpora: generated sound in the layouts of LSSED and DAIC-WOZ, so that everything runs unlicensed.
+"""Demo corpora: generated sound in the layouts of LSSED, IEMOCAP and DAIC-WOZ, so that everything runs unlicensed.
 
 The sound is made by :mod:`sertransfer.corpora.synthesis` in numpy rather than by espeak-ng: every sample
 follows from a seed, no binary and no voice data are needed, and the prosody that carries the emotion is
@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from sertransfer.corpora import demo_daic_woz, demo_lssed
+from sertransfer.corpora import demo_daic_woz, demo_iemocap, demo_lssed
 from sertransfer.errors import bad_input
 from sertransfer.files import write_text
 from sertransfer.manifest import GENERATED_MARKER
@@ -67,6 +67,30 @@ def make_lssed(
     return _make_once(Path(folder), "LSSED", settings, plan, progress)
 
 
+def make_iemocap(
+    folder: Path, *, dialogs: int = 2, turns: int = 16, seed: int = 0, progress: bool = False
+) -> Path:
+    """Make the dialogues in IEMOCAP's layout, unless they are there already; return *folder*.
+
+    Args:
+        folder: The corpus root; it must not exist, be empty, or hold this very demo.
+        dialogs: Number of dialogs in each of the five sessions.
+        turns: Number of turns in a dialog; from 9 on, each dialog holds all four classes.
+        seed: Of everything that is drawn.
+        progress: Whether to show a progress bar on standard error.
+
+    Raises:
+        BadInput: If *folder* holds something else, or a number is not positive.
+    """
+    settings = {"dialogs": dialogs, "turns": turns, "seed": seed}
+    _check(settings)
+
+    def plan(root: Path) -> list[Job]:
+        return demo_iemocap.plan(root, dialogs, turns, seed)
+
+    return _make_once(Path(folder), "IEMOCAP", settings, plan, progress)
+
+
 def make_daic_woz(
     folder: Path, *, sessions: tuple[int, int, int] = (20, 12, 4), seed: int = 0, progress: bool = False
 ) -> Path:
@@ -99,7 +123,7 @@ def make_daic_woz(
 
 
 def make_demo(folder: Path, *, seed: int = 0, progress: bool = True) -> dict[str, Path]:
-    """Make both demo corpora below *folder*; return their roots by corpus name, ``lssed`` and ``daic-woz``.
+    """Make the demo corpora below *folder*; return their roots by corpus name: LSSED, IEMOCAP, DAIC-WOZ.
 
     Raises:
         BadInput: If a root holds something else.
@@ -107,6 +131,7 @@ def make_demo(folder: Path, *, seed: int = 0, progress: bool = True) -> dict[str
     home = Path(folder)
     return {
         "lssed": make_lssed(home / "lssed", seed=seed, progress=progress),
+        "iemocap": make_iemocap(home / "iemocap", seed=seed, progress=progress),
         "daic-woz": make_daic_woz(home / "daic-woz", seed=seed, progress=progress),
     }
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from sertransfer.corpora import synthesis
 from sertransfer.files import write_text
@@ -68,12 +69,18 @@ def plan(folder: Path, speakers: int, utterances: int, seed: int) -> list[Callab
 def _write_utterance(path: Path, label: str, seed: int, speaker: int, turn: int) -> None:
     voice = synthesis.draw_voice(bool(speaker % 2), np.random.default_rng([seed, 2, speaker]))
     generator = np.random.default_rng([seed, 3, speaker, turn])
-    seconds = generator.uniform(1.5, 3.0)
+    sound = speak(voice, label, generator.uniform(1.5, 3.0), generator)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound, SAMPLE_RATE, subtype="PCM_16")
+
+
+def speak(
+    voice: synthesis.Voice, label: str, seconds: float, generator: np.random.Generator
+) -> NDArray[np.int16]:
+    """Return an utterance of about *seconds*: short silences around it, a noise floor, a level of its own."""
     lead, tail = (np.zeros(seconds_to_samples(generator.uniform(0.05, 0.15), SAMPLE_RATE)) for _ in range(2))
     prosody = synthesis.act(synthesis.PROSODIES[label], generator)
     speech = synthesis.synthesise(voice, prosody, seconds - 0.2, generator)
     sound = np.concatenate([lead, speech, tail])
     sound += synthesis.decibels(generator.uniform(-40, -30)) * synthesis.room_noise(len(sound), generator)
-    level = synthesis.decibels(generator.uniform(-36, -24))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, synthesis.to_pcm16(sound * level), SAMPLE_RATE, subtype="PCM_16")
+    return synthesis.to_pcm16(sound * synthesis.decibels(generator.uniform(-36, -24)))

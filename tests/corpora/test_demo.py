@@ -140,15 +140,13 @@ def test_numbers_out_of_range_are_refused(tmp_path, settings):
         demo.make_lssed(tmp_path / "lssed", **settings)
 
 
-def test_make_demo_makes_both_and_says_where(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        demo, "make_lssed", lambda folder, **given: _note(folder, given, {"seed": 3, "progress": False})
-    )
-    monkeypatch.setattr(
-        demo, "make_daic_woz", lambda folder, **given: _note(folder, given, {"seed": 3, "progress": False})
-    )
+def test_make_demo_makes_all_and_says_where(tmp_path, monkeypatch):
+    for name in ("make_lssed", "make_iemocap", "make_daic_woz"):
+        monkeypatch.setattr(
+            demo, name, lambda folder, **given: _note(folder, given, {"seed": 3, "progress": False})
+        )
     roots = demo.make_demo(tmp_path, seed=3, progress=False)
-    assert roots == {"lssed": tmp_path / "lssed", "daic-woz": tmp_path / "daic-woz"}
+    assert roots == {name: tmp_path / name for name in ("lssed", "iemocap", "daic-woz")}
 
 
 def _note(folder: Path, given: dict, expected: dict) -> Path:
