@@ -1,0 +1,88 @@
+"""Where a WAV file keeps its samples: what is read from there, and what is left to the decoder."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sertransfer.audio.wav import IncompleteWav, find_pcm16
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+
+def wav(*chunks: bytes) -> io.BytesIO:
+    body = b"WAVE" + b"".join(chunks)
+    return io.BytesIO(b"RIFF" + struct.pack("<I", len(body)) + body)
+
+
+def coding(tag: int = 1, channels: int = 1, rate: int = 16000, bits: int = 16, width: int | None = None):
+    width = channels * bits // 8 if width is None else width
+    return chunk(b"fmt ", struct.pack("<HHIIHH", tag, channels, rate, rate * width, width, bits))
+
+
+SOUND = chunk(b"data", np.arange(12, dtype="<i2").tobytes())
+
+
+@given(st.integers(1, 3), st.integers(1, 50), st.data())
+def test_any_stretch_equals_what_libsndfile_reads(channels: int, frames: int, data: st.DataObject) -> None:
+    values = np.random.default_rng(frames).integers(-32768, 32768, (frames, channels)).astype(np.int16)
+    stream = io.BytesIO()
+    soundfile.write(stream, values, 8000, format="WAV", subtype="PCM_16")
+    found = find_pcm16(stream)
+    assert found is not None
+    assert (found.samplerate, found.channels, found.frames) == (8000, channels, frames)
+    first = data.draw(st.integers(0, frames - 1))
+    count = data.draw(st.integers(1, frames - first))
+    np.testing.assert_array_equal(found.read(first, count).reshape(count, channels), values[first:][:count])
+
+
+def test_chunks_of_odd_length_are_stepped_over() -> None:
+    found = find_pcm16(wav(chunk(b"LIST", b"odd"), coding(), chunk(b"fact", b"1234567"), SOUND))
+    assert found is not None
+    np.testing.assert_array_equal(found.read(0, 12), np.arange(12))
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        io.BytesIO(b"fLaC" + bytes(40)),
+        io.BytesIO(b""),
+        wav(coding(tag=3, bits=32), SOUND),  # floating point
+        wav(coding(tag=0xFFFE), SOUND),  # the extensible form may hold anything
+        wav(coding(bits=24), SOUND),
+        wav(coding(width=4), SOUND),  # one channel of 16 bits in steps of four bytes
+        wav(coding(channels=0, width=2), SOUND),
+        wav(coding(rate=0), SOUND),
+        wav(SOUND, coding()),  # sound before its coding
+        wav(chunk(b"fmt ", b"short"), SOUND),
+        wav(coding(), chunk(b"data", b"")),  # a writer that could not seek back
+    ],
+    ids=range(11),
+)
+def test_everything_else_is_left_to_the_decoder(stream: io.BytesIO) -> None:
+    assert find_pcm16(stream) is None
+
+
+def test_a_file_shorter_than_its_header_says_is_refused_whatever_its_coding() -> None:
+    for form in (coding(), coding(tag=3, bits=32)):
+        whole = wav(form, SOUND).getvalue()
+        with pytest.raises(IncompleteWav, match="21 of the 24 bytes"):
+            find_pcm16(io.BytesIO(whole[:-3]))
+        with pytest.raises(IncompleteWav, match="without any sound"):
+            find_pcm16(io.BytesIO(whole[:36]))
+
+
+def test_a_file_that_shrinks_while_it_is_open_gives_whole_frames() -> None:
+    stream = wav(coding(channels=2), SOUND)
+    found = find_pcm16(stream)
+    assert found is not None
+    stream.truncate(len(stream.getvalue()) - 3)
+    assert found.read(4, 2).tolist() == [[8, 9]]
