@@ -2,7 +2,8 @@
 
 Each method takes scores in [0, 1] (higher = depressed) and durations in seconds, both of shape
 ``(sentences,)`` with one sentence at least, and returns one score in [0, 1]. A subject's decision is
-positive from the run's threshold on (``>=``): a score that ties with it is positive.
+positive from the run's threshold on (``>=``): a score that ties with it is positive. ``attention`` takes
+learned weights where the others take durations.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from sertransfer.errors import bad_input, choose
 
@@ -66,6 +67,17 @@ def log_odds_sum(scores: Floats, durations: Floats) -> float:
     return 0.5 * (1 + total / (1 + abs(total)))
 
 
+def attention_pool(scores: Floats, attention: Floats) -> float:
+    """Return the probability whose log-odds are the sentences' log-odds, averaged by their *attention*.
+
+    This is attention pooling over instances (Ilse et al., 2018) under a linear classifier: the class of the
+    weighted mean of the sentences' features is the weighted mean of their log-odds. A subject whose pooled
+    log-odds are 0 scores 0.5. Scores are clipped as for :func:`log_odds_sum`.
+    """
+    pooled = float(np.average(logit(np.clip(scores, _CLIP, 1 - _CLIP)), weights=attention))
+    return float(expit(pooled))
+
+
 METHODS: dict[str, Callable[[Floats, Floats], float]] = {
     "majority": majority_vote,
     "mean": mean_score,
@@ -73,14 +85,19 @@ METHODS: dict[str, Callable[[Floats, Floats], float]] = {
     "duration": duration_weighted_mean,
     "top_k": top_k_mean,
     "log_odds": log_odds_sum,
+    "attention": attention_pool,
 }
+
+ATTENTION = "attention"
+"""The learned method; also the name of the column that holds each sentence's weight."""
 
 
 def aggregate(sentences: pd.DataFrame, method: str, *, top_k: int = TOP_K) -> pd.DataFrame:
     """Aggregate sentence scores by subject, in the order in which the subjects first occur.
 
     Args:
-        sentences: Columns ``subject, split, label, score, duration``; split and label are the subject's.
+        sentences: Columns ``subject, split, label, score, duration``, for ``attention`` also ``attention``;
+            split and label are the subject's.
         method: Name in :data:`METHODS`.
         top_k: Sentences that ``top_k`` takes; the other methods have no use for it.
 
@@ -88,9 +105,20 @@ def aggregate(sentences: pd.DataFrame, method: str, *, top_k: int = TOP_K) -> pd
         Columns ``subject, split, label, score, sentences`` (their number).
 
     Raises:
-        BadInput: If *method* is unknown, or *top_k* is no number of sentences.
+        BadInput: If *method* is unknown, *top_k* is no number of sentences, or nothing learnt the
+            attention that the method asks for.
     """
     combine = METHODS[choose("aggregation", method, METHODS)]
+    weights = "duration"
+    if method == ATTENTION:
+        weights = ATTENTION
+        if ATTENTION not in sentences:
+            raise bad_input(
+                "aggregation 'attention'",
+                found="sentences without attention weights",
+                expected="scores of an attention head",
+                remedy="use it in mode probe, or choose another aggregation",
+            )
     if method == "top_k":
         if top_k < 1:
             raise bad_input(
@@ -102,7 +130,7 @@ def aggregate(sentences: pd.DataFrame, method: str, *, top_k: int = TOP_K) -> pd
             "subject": subject,
             "split": group["split"].iloc[0],
             "label": group["label"].iloc[0],
-            "score": combine(group["score"].to_numpy(float), group["duration"].to_numpy(float)),
+            "score": combine(group["score"].to_numpy(float), group[weights].to_numpy(float)),
             "sentences": len(group),
         }
         for subject, group in sentences.groupby("subject", sort=False)

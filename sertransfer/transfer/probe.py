@@ -2,13 +2,14 @@
 
 Logistic regression and the network give their probability. A support vector machine gives
 ``1 / (1 + exp(-2 d))`` of its decision value ``d``: Platt's form with a fixed slope, so that the score is
-monotone in ``d`` and 0.5 at the machine's own boundary; it is no calibrated probability.
+monotone in ``d`` and 0.5 at the machine's own boundary; it is no calibrated probability. The probe of an
+attention head gives the probability of a sentence by itself, and its weight among the subject's.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ from scipy.special import expit
 
 from sertransfer.errors import bad_input
 from sertransfer.files import atomic_path
+from sertransfer.transfer.attention import (
+    AXES,
+    Attention,
+    attention_weights,
+    fit_attention,
+    read_attention,
+)
 from sertransfer.transfer.machines import SLOPES, LinearMachine, Machine, fit_machines, read_machine
 from sertransfer.transfer.preparation import ROWS_AT_ONCE, Preparation, fit_preparation
 from sertransfer.transfer.settings import ProbeConfig
@@ -42,12 +50,14 @@ class Probe:
         machine: The learner.
         slope: From the decision value to the log-odds of the score.
         about: How it was fitted and what its scores mean, as plain values.
+        attention: How sentences are weighted within a subject, where that is learnt.
     """
 
     preparation: Preparation
     machine: Machine
     slope: float
     about: dict[str, Any] = field(default_factory=dict)
+    attention: Attention | None = None
 
     @property
     def dim(self) -> int:
@@ -56,6 +66,19 @@ class Probe:
 
     def decision(self, vectors: Vectors) -> Floats:
         """Return the signed decision values of embeddings of shape ``(sentences, dim)``."""
+        return self._by_row(vectors, self.machine.decision)
+
+    def attend(self, vectors: Vectors, subjects: Sequence[str] | NDArray[np.str_]) -> Floats:
+        """Return each sentence's weight among its subject's, all of whose sentences must be given.
+
+        Raises:
+            ValueError: If no attention was learnt.
+        """
+        if self.attention is None:
+            raise ValueError("this probe has learnt no attention")
+        return attention_weights(self._by_row(vectors, self.attention.energies), subjects)
+
+    def _by_row(self, vectors: Vectors, compute: Callable[[Floats], Floats]) -> Floats:
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise bad_input(
                 "embeddings",
@@ -66,7 +89,7 @@ class Probe:
         values = np.empty(len(vectors))
         for start in range(0, len(vectors), ROWS_AT_ONCE):
             block = vectors[start : start + ROWS_AT_ONCE]
-            values[start : start + len(block)] = self.machine.decision(self.preparation.apply(block))
+            values[start : start + len(block)] = compute(self.preparation.apply(block))
         return values
 
     def score(self, vectors: Vectors) -> Floats:
@@ -103,6 +126,7 @@ def fit_path(
     *,
     seed: int = 0,
     rotate: bool | None = None,
+    subjects: NDArray[np.str_] | None = None,
 ) -> Iterator[tuple[Probe, list[str]]]:
     """Fit a probe for each C of *grid*, strongest regularisation first.
 
@@ -117,13 +141,22 @@ def fit_path(
         config: Kind of probe, standardisation, principal axes and iterations.
         seed: Of the solver, and of the search for principal axes.
         rotate: Whether to rotate a linear probe's columns; ``None`` decides by the shape.
+        subjects: Of the sentences, for an attention head in place of the probe; it works on
+            :data:`sertransfer.transfer.attention.AXES` axes where the settings name none.
 
     Yields:
         The probe, and the solver's warnings, each text once.
     """
+    pca = config.pca if subjects is None else config.pca or AXES
     preparation, columns = fit_preparation(
-        vectors, weights, standardise=config.standardise, pca=config.pca, seed=seed
+        vectors, weights, standardise=config.standardise, pca=pca, seed=seed
     )
+    if subjects is not None:
+        heads = fit_attention(columns, positive, subjects, weights, grid, config, seed=seed)
+        for c, (machine, attention, messages) in zip(grid, heads, strict=True):
+            about = {"kind": "attention", "c": float(c)}
+            yield Probe(preparation, machine, SLOPES["logistic"], about, attention), messages
+        return
     linear = config.kind in ("logistic", "linear_svm")
     basis = preparation.basis
     if linear and basis is None and (len(columns) < columns.shape[1] if rotate is None else rotate):
@@ -147,6 +180,7 @@ def write_probe(probe: Probe, path: Path) -> None:
         "scale": prepared.scale,
         **({} if prepared.basis is None else {"basis": prepared.basis}),
         **probe.machine.arrays(),
+        **({} if probe.attention is None else probe.attention.arrays()),
         "slope": np.array([probe.slope]),
     }
     arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
@@ -173,6 +207,7 @@ def read_probe(path: Path) -> Probe:
             read_machine(arrays),
             float(arrays["slope"][0]),
             metadata["about"],
+            read_attention(arrays),
         )
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise bad_input(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sertransfer.aggregation import aggregate
+from sertransfer.aggregation import ATTENTION, aggregate
 from sertransfer.transfer.deciding import (
     Scored,
     check_enough,
@@ -64,7 +64,7 @@ def probe_subjects(parts: tuple[Part, Part], stored: EmbeddingSet, config: Trans
     check_enough(train, reported)
     training = training_set(train, stored, config)
     selection = choose_c(training, config)
-    out_of_fold = train.sentences.assign(score=selection.out_of_fold)
+    out_of_fold = selection.scored(train.sentences)
     train_subjects = with_clusters(aggregate(out_of_fold, config.aggregation, top_k=config.top_k), train)
     threshold = choose_threshold(train_subjects, config.threshold, config.positive)
     train_subjects["prediction"] = decisions(train_subjects["score"] >= threshold, config)
@@ -72,8 +72,10 @@ def probe_subjects(parts: tuple[Part, Part], stored: EmbeddingSet, config: Trans
     count_warnings(selection.warnings, messages)
     for text, count in selection.warnings.items():
         _log.warning("%d of the probe's fits: %s", count, text)
-    ids = reported.sentences["id"].tolist()
-    sentences = reported.sentences.assign(score=probe.score(stored.select(ids)))
+    vectors = stored.select(reported.sentences["id"].tolist())
+    sentences = reported.sentences.assign(score=probe.score(vectors))
+    if config.aggregation == ATTENTION:
+        sentences[ATTENTION] = probe.attend(vectors, sentences["subject"].tolist())
     return Outcome(
         train=train,
         reported=reported,

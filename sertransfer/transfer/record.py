@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sertransfer import __version__
+from sertransfer.aggregation import ATTENTION
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.deciding import UNDECIDED_RULE, Scored
 from sertransfer.transfer.probing import Outcome
@@ -68,11 +69,14 @@ def build_metrics(
 def _choices(config: TransferConfig, outcome: Outcome) -> dict[str, Any]:
     """Return what was chosen for the probe, and by what."""
     selection = outcome.selection
+    learnt = config.aggregation == ATTENTION
     return {
         "probe": {
-            "kind": config.probe.kind,
+            "kind": ATTENTION if learnt else config.probe.kind,
             "c": selection.c,
-            "chosen_by": "sentence AUROC out of fold, each subject weighing the same",
+            "chosen_by": "subject AUROC out of fold"
+            if learnt
+            else "sentence AUROC out of fold, each subject weighing the same",
             "c_grid": selection.table,
             "folds": selection.folds,
             "warnings": selection.warnings,
@@ -81,7 +85,7 @@ def _choices(config: TransferConfig, outcome: Outcome) -> dict[str, Any]:
         },
         "out_of_fold": {
             "note": "each training subject by a probe that has not seen it; C was chosen on these scores",
-            "sentence_auroc": max(row["auroc"] for row in selection.table),
+            **({} if learnt else {"sentence_auroc": max(row["auroc"] for row in selection.table)}),
             "subject": bare_figures(outcome.train_subjects, config),
         },
     }

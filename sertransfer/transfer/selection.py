@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
+from sertransfer.aggregation import ATTENTION, aggregate
 from sertransfer.errors import bad_input
 from sertransfer.metrics import confusion_matrix, unweighted_accuracy
 from sertransfer.transfer.embedding_set import EmbeddingSet
@@ -35,6 +36,7 @@ class Selection:
         out_of_fold: Scores of the training sentences at the chosen C, shape ``(sentences,)``.
         folds: Number of inner folds used.
         warnings: The solvers' warnings, each with how often it came.
+        attention: Weights of the sentences within their subjects, likewise, where they are learnt.
     """
 
     c: float
@@ -42,6 +44,12 @@ class Selection:
     out_of_fold: Floats
     folds: int
     warnings: dict[str, int]
+    attention: Floats | None = None
+
+    def scored(self, sentences: pd.DataFrame) -> pd.DataFrame:
+        """Return the training *sentences* with ``score`` and, where it is learnt, ``attention``."""
+        table = sentences.assign(score=self.out_of_fold)
+        return table if self.attention is None else table.assign(**{ATTENTION: self.attention})
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,8 @@ def choose_c(training: TrainingSet, config: TransferConfig) -> Selection:
     """Choose C by the sentence AUROC of pooled out-of-fold scores, each subject weighing the same.
 
     The AUROC orders candidates on small sets more finely than subject-level UA, which moves in steps of
-    one subject, and needs no threshold. Among equals the strongest regularisation is taken.
+    one subject, and needs no threshold. Among equals the strongest regularisation is taken. Of an attention
+    head it is the subjects' AUROC: what one sentence says by itself is not what the head is trained for.
 
     Raises:
         BadInput: See :func:`inner_folds`.
@@ -123,6 +132,7 @@ def choose_c(training: TrainingSet, config: TransferConfig) -> Selection:
     grid = sorted(set(config.probe.c_grid))
     folds = inner_folds(training, config)
     scores = np.full((len(grid), len(training.positive)), np.nan)
+    attention = scores.copy() if config.aggregation == ATTENTION else None
     counts: dict[str, int] = {}
     for number, held in enumerate(folds, start=1):
         _log.info("choosing C: inner fold %d of %d", number, len(folds))
@@ -134,20 +144,39 @@ def choose_c(training: TrainingSet, config: TransferConfig) -> Selection:
             grid,
             config.probe,
             seed=config.seed,
+            subjects=None if attention is None else training.subjects[rest],
         )
         vectors = training.vectors[held]
         for row, (probe, messages) in enumerate(path):
             scores[row, held] = probe.score(vectors)
+            if attention is not None:
+                attention[row, held] = probe.attend(vectors, training.subjects[held])
             count_warnings(counts, messages)
     weights = training.weights(config)
-    table = [
-        {"c": c, "auroc": float(roc_auc_score(training.positive, row, sample_weight=weights))}
-        for c, row in zip(grid, scores, strict=True)
-    ]
+    if attention is None:
+        aurocs = [roc_auc_score(training.positive, row, sample_weight=weights) for row in scores]
+    else:
+        aurocs = [_subject_auroc(training, *rows) for rows in zip(scores, attention, strict=True)]
+    table = [{"c": c, "auroc": float(value)} for c, value in zip(grid, aurocs, strict=True)]
     best = int(np.argmax([row["auroc"] for row in table]))  # the first of equals: the smallest C
     if len(grid) > 1 and best in (0, len(grid) - 1):
         _log.warning("the chosen C %g is at the edge of its grid", grid[best])
-    return Selection(grid[best], table, scores[best], len(folds), counts)
+    chosen = None if attention is None else attention[best]
+    return Selection(grid[best], table, scores[best], len(folds), counts, chosen)
+
+
+def _subject_auroc(training: TrainingSet, scores: Floats, attention: Floats) -> float:
+    sentences = pd.DataFrame(
+        {
+            "subject": training.subjects,
+            "split": "train",
+            "label": training.positive,
+            "score": scores,
+            ATTENTION: attention,
+        }
+    )
+    subjects = aggregate(sentences, ATTENTION)
+    return float(roc_auc_score(subjects["label"].astype(bool), subjects["score"]))
 
 
 def count_warnings(counts: dict[str, int], messages: list[str]) -> None:
@@ -158,8 +187,15 @@ def count_warnings(counts: dict[str, int], messages: list[str]) -> None:
 
 def fit_probe(training: TrainingSet, c: float, config: TransferConfig) -> tuple[Probe, list[str]]:
     """Fit the probe at *c* on all training sentences; also return the solver's warnings."""
-    weights = training.weights(config)
-    path = fit_path(training.vectors, training.positive, weights, [c], config.probe, seed=config.seed)
+    path = fit_path(
+        training.vectors,
+        training.positive,
+        training.weights(config),
+        [c],
+        config.probe,
+        seed=config.seed,
+        subjects=training.subjects if config.aggregation == ATTENTION else None,
+    )
     return next(path)
 
 

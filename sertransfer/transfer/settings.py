@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sertransfer.aggregation import METHODS, TOP_K
+from sertransfer.aggregation import ATTENTION, METHODS, TOP_K
 from sertransfer.encoders.pooling import POOLINGS
 from sertransfer.errors import Faults, nearest
 
@@ -22,7 +22,7 @@ class ProbeConfig:
         pca: Principal axes to keep, found on the training sentences; 0 keeps all columns. A kernel machine
             on thousands of columns takes minutes a fit without.
         gamma: Of ``rbf_svm``, in multiples of one over the columns' total variance.
-        hidden: Units of ``mlp``.
+        hidden: Units of ``mlp``, and of a learned attention.
         balance_subjects: Each training subject has the same total weight, however much it says.
         balance_classes: The classes have the same total weight, counted over subjects.
         max_iterations: Limit of the solver; reaching it is reported.
@@ -130,7 +130,9 @@ class TransferConfig:
         probe: The sentence probe.
         folds: Inner folds over training subjects, which choose C and the threshold.
         aggregation: ``majority`` vote, ``mean`` or ``median`` score, mean weighted by ``duration``, mean of
-            the ``top_k`` highest scores, or the sum of ``log_odds``.
+            the ``top_k`` highest scores, the sum of ``log_odds``, or a learned ``attention``, which is
+            trained on subjects in place of the probe: it takes the probe's grid of C, preparation and
+            units, and its classifier of sentences is a logistic regression.
         top_k: Sentences that ``top_k`` takes.
         threshold: From a subject's score to the decision.
         resamples: Bootstrap resamples behind an interval.
@@ -241,4 +243,23 @@ class TransferConfig:
                     expected="a known choice",
                     remedy=nearest(chosen, valid),
                 )
+        self._check_attention(faults)
         faults.raise_if_any()
+
+    def _check_attention(self, faults: Faults) -> None:
+        if self.aggregation != ATTENTION:
+            return
+        if self.mode == "finetune":
+            faults.add(
+                "transfer config",
+                found="aggregation = 'attention' in mode finetune",
+                expected="mode probe: fine-tuning keeps too few unseen subjects to learn attention from",
+                remedy="choose another aggregation, or --mode probe",
+            )
+        if self.probe.kind != "logistic":
+            faults.add(
+                "transfer config",
+                found=f"aggregation = 'attention' with probe.kind = '{self.probe.kind}'",
+                expected="probe.kind logistic, which is what the attention head has for sentences",
+                remedy="leave probe.kind out, or choose another aggregation",
+            )

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from sertransfer import __version__
+from sertransfer.aggregation import ATTENTION
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.files import hash_value, write_text
 from sertransfer.manifest import Manifest
@@ -29,6 +30,8 @@ from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.subjects import Part, take_parts
 
 SENTENCES = ["id", "subject", "split", "label", "score", "duration"]
+"""Columns of ``sentences.csv``; one more, ``attention``, where that is learnt."""
+
 SUBJECTS = ["subject", "split", "label", "score", "prediction", "sentences", "undecided", "cluster"]
 
 _log = logging.getLogger(__name__)
@@ -188,9 +191,10 @@ def _write(run: RunFolder, outcome: Scored, config: TransferConfig, source: dict
             "sertransfer": __version__,
         }
         write_probe(replace(outcome.probe, about={**outcome.probe.about, **about}), run.checkpoints / PROBE)
+    columns = SENTENCES + [ATTENTION] * (config.aggregation == ATTENTION)
     tables = {
-        "out_of_fold.csv": outcome.out_of_fold[SENTENCES],
-        "sentences.csv": outcome.sentences[SENTENCES],
+        "out_of_fold.csv": outcome.out_of_fold[columns],
+        "sentences.csv": outcome.sentences[columns],
         "subjects.csv": outcome.subjects[SUBJECTS],
     }
     for name, table in tables.items():
