@@ -56,6 +56,10 @@ def build_parser() -> argparse.ArgumentParser:
             )
         command.add_argument("--root", type=Path, help="corpus root, if it is no longer where it was")
 
+    def table_output(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--format", default="text", choices=["text", "csv", "latex", "html"])
+        command.add_argument("-o", "--output", type=Path, help="file to write (default: standard output)")
+
     def encoder(command: argparse.ArgumentParser) -> None:
         manifest(command, positional=False)
         command.add_argument("--config", type=Path, help="YAML with settings")
@@ -81,8 +85,16 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--config", type=Path, help="YAML with settings of the corpus")
     skip_bad(command)
 
-    command = add("describe", commands.run_describe, "print the paper's Tables 1 to 3 and its Figure 1")
-    manifest(command, positional=True)
+    command = add(
+        "describe",
+        commands.run_describe,
+        "print the paper's Tables 1 to 3 and its Figure 1, of several manifests side by side",
+    )
+    command.add_argument(
+        "manifests", type=Path, nargs="+", metavar="MANIFEST", help="manifest.csv that 'prepare' wrote"
+    )
+    command.add_argument("--root", type=Path, help="corpus root of one manifest, if it was moved")
+    table_output(command)
     command.add_argument("--figure", type=Path, help="draw Figure 1 to this PNG or SVG")
 
     command = add(
@@ -172,12 +184,27 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = add("tables", commands.run_tables, "set finished runs beside the paper's Tables 4, 5 and 6")
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIR", help="folders of finished runs")
-    command.add_argument("--format", default="text", choices=["text", "csv", "latex", "html"])
-    command.add_argument("-o", "--output", type=Path, help="file to write (default: standard output)")
+    command.add_argument(
+        "--describe",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="MANIFEST",
+        help="Tables 1 to 3 of this manifest too; may be given several times",
+    )
+    command.add_argument("--figures", type=Path, metavar="DIR", help="draw Figures 1 and 2 into this folder")
+    table_output(command)
 
     command = add("demo", commands.run_demo, "generate the demo corpora, which are no real speech")
     command.add_argument("folder", type=Path)
     command.add_argument("--seed", type=int, default=0)
+
+    command = add(
+        "demo-recogniser",
+        commands.run_demo_recogniser,
+        "train a tiny ESPnet recogniser on generated vowels, in two minutes, to stand for a real one",
+    )
+    command.add_argument("folder", type=Path, help="a new folder, or one to go on in")
 
     add("models", commands.run_models, "list the models")
     add("corpora", commands.run_corpora, "list the corpora, or the settings of one").add_argument(

@@ -28,16 +28,29 @@ def run_prepare(args: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def run_describe(args: argparse.Namespace, overrides: Overrides) -> None:
-    """Print the paper's tables for a manifest."""
-    from sertransfer.corpora.statistics import describe
-    from sertransfer.manifest import read_manifest
+    """Print the paper's tables for a manifest, or for several side by side."""
+    from sertransfer.corpora.statistics import describe_files
+    from sertransfer.reporting.corpus_tables import corpus_tables
     from sertransfer.reporting.plots import plot_label_shares
+    from sertransfer.reporting.result_table import format_tables
     from sertransfer.reporting.tables import format_description
 
-    description = describe(read_manifest(args.manifest, root=args.root))
-    print(format_description(description))
+    for option in ("root", "figure"):
+        if len(args.manifests) > 1 and getattr(args, option) is not None:
+            raise bad_input(
+                f"--{option}",
+                found=f"{len(args.manifests)} manifests",
+                expected="one manifest with this option",
+                remedy="describe them one by one",
+            )
+    descriptions = describe_files(args.manifests, root=args.root)
+    if args.format == "text" and len(descriptions) == 1:
+        text = format_description(descriptions[0]) + "\n"
+    else:
+        text = format_tables(corpus_tables(descriptions), args.format)
+    write_or_print(text, args.output)
     if args.figure is not None:
-        plot_label_shares(description.label_shares, args.figure)
+        plot_label_shares(descriptions[0].label_shares, args.figure)
         print(f"wrote {args.figure}")
 
 
@@ -179,17 +192,32 @@ def run_seeds(args: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def run_tables(args: argparse.Namespace, overrides: Overrides) -> None:
-    """Set finished runs beside the paper's tables."""
-    from sertransfer.files import write_text
-    from sertransfer.reporting.benchmark import result_tables
+    """Set finished runs, and corpora, beside the paper's tables."""
+    from sertransfer.corpora.statistics import describe_files
+    from sertransfer.reporting.benchmark import tables_of
+    from sertransfer.reporting.corpus_tables import corpus_tables
+    from sertransfer.reporting.figures import draw_figures
     from sertransfer.reporting.result_table import format_tables
+    from sertransfer.reporting.runs import read_runs
 
-    text = format_tables(result_tables(args.runs), args.format)
-    if args.output is None:
+    runs = read_runs(args.runs)
+    descriptions = describe_files(args.describe)
+    tables = [*(corpus_tables(descriptions) if descriptions else []), *tables_of(runs)]
+    write_or_print(format_tables(tables, args.format), args.output)
+    if args.figures is not None:
+        for path in draw_figures(args.figures, descriptions=descriptions, runs=runs):
+            print(f"wrote {path}")
+
+
+def write_or_print(text: str, path: Path | None) -> None:
+    """Write *text* to *path*, or print it where there is none."""
+    from sertransfer.files import write_text
+
+    if path is None:
         print(text, end="")
     else:
-        write_text(args.output, text)
-        print(f"wrote {args.output}")
+        write_text(path, text)
+        print(f"wrote {path}")
 
 
 def run_demo(args: argparse.Namespace, overrides: Overrides) -> None:
@@ -198,6 +226,18 @@ def run_demo(args: argparse.Namespace, overrides: Overrides) -> None:
 
     for name, folder in make_demo(args.folder, seed=args.seed, progress=not args.quiet).items():
         print(f"{name}: {folder} (generated, not real speech)")
+
+
+def run_demo_recogniser(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Train the demo's recogniser."""
+    from sertransfer.training.demo_recogniser import train_demo_recogniser
+    from sertransfer.training.recogniser import EXPERIMENT
+
+    result = train_demo_recogniser(args.folder)
+    print(
+        f"character error rate {result['cer']:.3f} after {result['epochs']} epochs, {result['seconds']:.0f} s"
+    )
+    print(f"{result['note']}\nencoder: --encoder asr --checkpoint {args.folder / EXPERIMENT}")
 
 
 def run_models(args: argparse.Namespace, overrides: Overrides) -> None:

@@ -1,4 +1,4 @@
-"""Demo corpora: generated sound in the layouts of LSSED, IEMOCAP and DAIC-WOZ, so that everything runs unlicensed.
+"""Demo corpora: generated sound in the layouts of LSSED, IEMOCAP and DAIC-WOZ, to run all of it unlicensed.
 
 The sound is made by :mod:`sertransfer.corpora.synthesis` in numpy rather than by espeak-ng: every sample
 follows from a seed, no binary and no voice data are needed, and the prosody that carries the emotion is

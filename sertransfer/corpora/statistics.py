@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,8 @@ import pandas as pd
 from sertransfer.corpora.assemble import UNKNOWN_SPEAKER
 from sertransfer.corpora.headers import inspect_all
 from sertransfer.corpora.labels import GENDER_OF, label_order
-from sertransfer.errors import BadInput
-from sertransfer.manifest import Manifest
+from sertransfer.errors import BadInput, Faults
+from sertransfer.manifest import Manifest, read_manifest
 
 MIDDLE_AGED_FROM, OLD_FROM = 35, 60
 """Ages in years from which a speaker counts as middle-aged and as old. The paper gives the three words
@@ -46,6 +48,7 @@ class Description:
         label_shares: Figure 1: share of each label, in the order of the tables.
         unit: What Table 2 counts: ``speakers``, or ``utterances`` where speakers are not known.
         remarks: What a reader of the tables must know.
+        generated: Whether the corpus is generated, and no speech of people.
     """
 
     overview: pd.DataFrame
@@ -54,6 +57,12 @@ class Description:
     label_shares: dict[str, float]
     unit: str
     remarks: tuple[str, ...]
+    generated: bool = False
+
+    @property
+    def name(self) -> str:
+        """The corpus, or corpora, of the manifest."""
+        return ", ".join(self.overview["corpus"])
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -81,6 +90,8 @@ def describe(manifest: Manifest) -> Description:
     """
     table = manifest.table
     speakers, unit, remarks = speaker_counts(table)
+    if manifest.generated:
+        remarks.append("the corpus is generated: its figures say nothing about people")
     return Description(
         overview=overview(table, durations(manifest)),
         speakers=speakers,
@@ -88,7 +99,25 @@ def describe(manifest: Manifest) -> Description:
         label_shares=label_shares(table),
         unit=unit,
         remarks=tuple(remarks),
+        generated=manifest.generated,
     )
+
+
+def describe_files(paths: Sequence[Path], *, root: Path | None = None) -> list[Description]:
+    """Describe the manifests at *paths*; *root* is a corpus root to use instead of the one in the notes.
+
+    Raises:
+        BadInput: With what is wrong with each of them.
+    """
+    faults = Faults()
+    descriptions = []
+    for path in paths:
+        try:
+            descriptions.append(describe(read_manifest(path, root=root)))
+        except BadInput as error:
+            faults.extend(error.faults)
+    faults.raise_if_any()
+    return descriptions
 
 
 def durations(manifest: Manifest) -> pd.Series[float]:

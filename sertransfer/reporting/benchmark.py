@@ -8,6 +8,7 @@ from typing import Any
 
 from sertransfer.metrics import clopper_pearson
 from sertransfer.reporting.degradation import degradation_table
+from sertransfer.reporting.figures import confusion_table
 from sertransfer.reporting.paper import paper_table
 from sertransfer.reporting.result_table import Column, ResultTable
 from sertransfer.reporting.runs import Run, is_collapsed, read_runs, score_cells
@@ -30,15 +31,19 @@ _OUR_NOTES = (
 
 
 def result_tables(folders: Sequence[Path]) -> list[ResultTable]:
-    """Return the tables that the runs in *folders* have something to say in: 4, 5, 6.
+    """Return the tables that the runs in *folders* have something to say in: 4, 5, 6, and Figure 2.
 
     Raises:
         BadInput: With every folder that holds no finished run.
     """
-    runs = read_runs(folders)
+    return tables_of(read_runs(folders))
+
+
+def tables_of(runs: Sequence[Run]) -> list[ResultTable]:
+    """Return what :func:`result_tables` does, of runs that were read."""
     tables = [degradation_table(runs)]
     if stage_1 := [run for run in runs if run.kind != "transfer"]:
-        tables.append(utterance_table(stage_1))
+        tables += [utterance_table(stage_1), confusion_table(stage_1)]
     if stage_2 := [run for run in runs if run.kind == "transfer"]:
         tables.append(subject_table(stage_2))
     return [table for table in tables if table is not None]
