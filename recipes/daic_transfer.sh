@@ -1,34 +1,41 @@
 #!/usr/bin/env bash
-# Stage 2: from the DAIC-WOZ folder and a pretrained encoder to subject-level decisions.
+# Stage 2: from the DAIC-WOZ (or E-DAIC) folder and a pretrained encoder to subject-level decisions.
 source "$(dirname "$0")/stages.sh"
 
 usage() {
     cat <<'END'
-usage: recipes/daic_transfer.sh --encoder ser --checkpoint PATH --daic-root DIR [options] [-- SETTINGS]
+usage: recipes/daic_transfer.sh --encoder NAME --checkpoint PATH --daic-root DIR [options] [-- SETTINGS]
 
-  --encoder NAME     'sertransfer encoders' lists them
-  --checkpoint PATH  weights of the encoder, such as exp/lssed_pyresnet152/checkpoints/model.safetensors
+  --encoder NAME     ser, asr or ssl; 'sertransfer encoders' says what each is
+  --checkpoint PATH  weights of the encoder: exp/lssed_pyresnet152/checkpoints/model.safetensors for ser, an ESPnet
+                     experiment folder or ZIP for asr, a file or folder for ssl
   --daic-root DIR    folder with <id>_P folders or <id>_P.zip files and the split files
-  --mode NAME        probe (default): a classifier on frozen sentence embeddings; finetune: train the SER encoder too
+  --corpus NAME      daic-woz (default) or e-daic, whose folder --daic-root then is
+  --mode NAME        probe (default): a classifier on frozen sentence embeddings; finetune: train the encoder too
+  --tune N           search for the head's settings with N trials a study, by nested cross-validation over the
+                     training subjects, and score with the choice
   --framing NAME     demand this framing of the checkpoint: 65ms, 25ms or WINDOW/HOPms
   --split NAME       split to report: dev (default, as the paper's Table 6) or test, where labels exist
-  --config FILE      default configs/transfer/ENCODER_MODE.yaml
-  --run-dir DIR      default exp/daic_ENCODER_MODE
+  --config FILE      default configs/transfer/ENCODER_MODE.yaml, with --tune ENCODER_tune.yaml
+  --run-dir DIR      default exp/daic_ENCODER_MODE, with --tune exp/daic_ENCODER_MODE_tune
   --skip-bad         leave faulty rows and sessions out and record them
   --stage N          begin with stage N (1 prepare, 2 describe, 3 embed, train the head and score)
   --stop-stage M     end with stage M
-  -- SETTINGS        passed to 'sertransfer transfer'; --prepare.NAME VALUE goes to 'sertransfer prepare'
+  -- SETTINGS        passed to 'sertransfer transfer', with --tune to 'sertransfer tune'; --prepare.NAME VALUE goes to
+                     'sertransfer prepare'
 END
 }
 
-root='' encoder='' checkpoint='' mode=probe framing='' split='' config='' run_dir='' skip_bad=()
+root='' corpus=daic-woz encoder='' checkpoint='' mode=probe trials='' framing='' split='' config='' run_dir='' skip_bad=()
 first_stage=1 stop_stage=3
 while (($#)); do
     case $1 in
     --daic-root) need "$1" "${2-}"; root=$2; shift ;;
     --encoder) need "$1" "${2-}"; encoder=$2; shift ;;
     --checkpoint) need "$1" "${2-}"; checkpoint=$2; shift ;;
+    --corpus) need "$1" "${2-}"; corpus=$2; shift ;;
     --mode) need "$1" "${2-}"; mode=$2; shift ;;
+    --tune) need "$1" "${2-}"; trials=$2; shift ;;
     --framing) need "$1" "${2-}"; framing=$2; shift ;;
     --split) need "$1" "${2-}"; split=$2; shift ;;
     --config) need "$1" "${2-}"; config=$2; shift ;;
@@ -49,20 +56,40 @@ split_overrides "$@"
 [[ -n $checkpoint ]] || die "--checkpoint is missing; expected the encoder's weights; train them with recipes/lssed_pretrain.sh"
 [[ -e $checkpoint ]] || die "--checkpoint: found nothing at '$checkpoint'; expected the encoder's weights; check the path"
 
-config=${config:-$project/configs/transfer/${encoder}_$mode.yaml}
+[[ $corpus == daic-woz || $corpus == e-daic ]] || die "--corpus: found '$corpus'; expected daic-woz or e-daic; prepare others with 'sertransfer prepare'"
+[[ -z $trials || $trials =~ ^[1-9][0-9]*$ ]] || die "--tune: found '$trials'; expected a number of trials; 30 is the configs' default"
+
+name=${encoder}_$mode
+if [[ -n $trials ]]; then
+    command=tune
+    name=${encoder}_tune
+    choice=(--trials "$trials")
+    if [[ $mode != probe ]]; then
+        # a config of its own where there is one; the space of the other one is of probes
+        [[ ! -f $project/configs/transfer/${encoder}_${mode}_tune.yaml ]] || name=${encoder}_${mode}_tune
+        [[ $("$sertransfer" tune --help) == *--mode* ]] ||
+            die "--tune with --mode $mode: found a 'sertransfer tune' that tunes probes alone; expected --mode probe; leave out one of the two"
+        choice+=(--mode "$mode")
+    fi
+    what="embed, search for the head and score"
+else
+    command=transfer
+    choice=(--mode "$mode")
+    what="embed, train the head and score"
+fi
+config=${config:-$project/configs/transfer/$name.yaml}
 [[ -f $config ]] || die "--encoder $encoder --mode $mode: found no config '$config'; expected one in configs/transfer; check both names"
-run_dir=${run_dir:-exp/daic_${encoder}_$mode}
+run_dir=${run_dir:-exp/daic_${encoder}_$mode${trials:+_tune}}
 mkdir -p "$run_dir"
 manifest=$run_dir/manifest.csv
-overrides=(--mode "$mode" "${overrides[@]}")
+overrides=("${choice[@]}" "${overrides[@]}")
 [[ -z $split ]] || overrides+=(--split "$split")
 [[ -z $framing ]] || overrides+=(--framing "$framing")
 
-stage 1 "prepare daic-woz" "$(hash_tree "$root")" "$manifest" \
-    "$sertransfer" prepare daic-woz "$root" -o "$manifest" "${skip_bad[@]}" "${prepare_options[@]}"
+stage 1 "prepare $corpus" "$(hash_tree "$root")" "$manifest" \
+    "$sertransfer" prepare "$corpus" "$root" -o "$manifest" "${skip_bad[@]}" "${prepare_options[@]}"
 stage 2 "describe" "$(hash_files "$manifest")" "$run_dir/labels.svg" \
     "$sertransfer" describe "$manifest" --figure "$run_dir/labels.svg"
-stage 3 "embed, train the head and score" "$(hash_files "$manifest" "$config" "$checkpoint")" \
-    "$run_dir/metrics.json" \
-    "$sertransfer" transfer --config "$config" --encoder "$encoder" --checkpoint "$checkpoint" \
+stage 3 "$what" "$(hash_files "$manifest" "$config") $(hash_weights "$checkpoint")" "$run_dir/metrics.json" \
+    "$sertransfer" "$command" --config "$config" --encoder "$encoder" --checkpoint "$checkpoint" \
     --manifest "$manifest" --run-dir "$run_dir" "${skip_bad[@]}" "${overrides[@]}"

@@ -26,9 +26,29 @@ hash_tree() { # hash_tree DIR: names, sizes and times of all files below it
     find -L "$1" -type f -printf '%P %s %T@\n' | LC_ALL=C sort | sha256sum | cut -d' ' -f1
 }
 
-hash_files() { # hash_files FILE...: their content ("" stands for no file)
-    local file
-    for file in "$@"; do [[ -z $file ]] || sha256sum <"$file"; done | sha256sum | cut -d' ' -f1
+hash_files() { # hash_files PATH...: content of files, names and content of all files below folders ("" stands for none)
+    local path
+    for path in "$@"; do
+        if [[ -d $path ]]; then
+            (cd "$path" && find -L . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum)
+        elif [[ -n $path ]]; then
+            sha256sum <"$path"
+        fi
+    done | sha256sum | cut -d' ' -f1
+}
+
+hash_weights() { # hash_weights PATH: weights of an encoder: a file, or a folder and the statistics that its config names
+    local name='' place
+    if [[ -f $1/config.yaml ]]; then
+        name=$(sed -n "s/^ *stats_file: *['\"]\?\([^'\"]*[^'\" ]\)['\"]\? *$/\1/p" "$1/config.yaml" | head -n 1)
+    fi
+    for place in . .. ../.. ../../.. ../../../..; do # an experiment's files are named relative to a folder above it
+        if [[ -n $name && -f $1/$place/$name ]]; then
+            hash_files "$1" "$1/$place/$name"
+            return
+        fi
+    done
+    hash_files "$1"
 }
 
 split_overrides() { # --prepare.NAME goes to 'prepare', everything else to the last command
