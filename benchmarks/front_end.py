@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from measure import Options, by_turns, one_core, seconds, skipped_row, timed_row
 
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.reading import read_segment
+from sertransfer.audio.store import build_store
 from sertransfer.front_end import Denoise, FrontEnd
-from sertransfer.manifest import AudioSource
+from sertransfer.manifest import AudioSource, Manifest, make_table
 
 RATE = 16000
 LENGTH = 5 * RATE
@@ -200,9 +202,41 @@ def log_mel_alone(options: Options) -> dict[str, Any]:
     )
 
 
+def front_end_on_two_processes(options: Options) -> dict[str, Any]:
+    """Build a feature store with two worker processes, against building it with one."""
+    path, kind = recording(options)
+    common = {"audio": path.name, "speaker": "one", "label": "neutral", "split": "train", "corpus": "none"}
+    starts = [0.07 * number for number in range(12_000)]
+    rows = [
+        {"id": f"segment{number}", "start": start, "end": start + 5, **common}
+        for number, start in enumerate(starts)
+    ]
+    manifest = Manifest(make_table(rows), path.parent)
+
+    def build(workers: int) -> Callable[[], Any]:
+        def new() -> None:
+            folder = options.work / "stores"
+            build_store(manifest, FrontEnd(), folder, workers=workers, progress=False)
+            shutil.rmtree(folder)
+
+        return new
+
+    turns = by_turns(build(2), build(1), pairs=3)
+    return timed_row(
+        "front end on two worker processes, into a feature store",
+        "one worker process",
+        turns,
+        items=len(starts),
+        unit="segment of 5 s",
+        goal=1.8,
+        note=f"{kind}; the start of the processes and the store's checksum included; two is the limit",
+    )
+
+
 ROWS = [
     segment_out_of_a_long_recording,
     segments_to_features_against_librosa,
     segments_to_features_against_torch,
     log_mel_alone,
+    front_end_on_two_processes,
 ]

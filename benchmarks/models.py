@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measure import Options, by_turns, seconds, timed_row
+from measure import Options, by_turns, seconds, skipped_row, timed_row
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,6 +22,8 @@ from sertransfer.models.zoo import build_model
 
 BATCH = 32
 OUR_BATCH = 16
+TRAIN_BATCH = 16
+BF16 = "PyResNet152 embedding, bf16"
 FRAMES = 157
 """5 s at 65 ms."""
 
@@ -156,4 +162,117 @@ def pyresnet152_embedding(options: Options) -> dict[str, Any]:
     return embedding("pyresnet152", 1.5, pairs=5)
 
 
-ROWS = [pyresnet50_embedding, pyresnet152_embedding]
+def pyresnet152_embedding_bf16(options: Options) -> dict[str, Any]:
+    """Embed in bfloat16 under autocast; the agreement is that of a briefly trained model's decisions."""
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return skipped_row(BF16, f"eager NCHW, batch {BATCH}", None, "no bfloat16 units in this processor")
+    model, x, targets = briefly_trained("pyresnet152")
+    plain = PlainPyResNet(DEPTHS["pyresnet152"]).eval()
+    plain.load_state_dict(
+        {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("fc.")}
+    )
+    with torch.inference_mode():
+        reference = torch.cat([model(one[None]) for one in x])
+    prepared = prepare_for_inference(model)
+
+    def ours() -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return [prepared(part) for part in x.split(OUR_BATCH)]
+
+    with torch.inference_mode():
+        scores = torch.cat(ours()).float()
+        turns = by_turns(ours, lambda: plain(x), pairs=3)
+    error = float((scores - reference).abs().max() / reference.abs().max())
+    same = int((scores.argmax(1) == reference.argmax(1)).sum())
+    right = int((reference.argmax(1) == targets).sum())
+    return timed_row(
+        BF16,
+        f"eager NCHW fp32, batch {BATCH}",
+        turns,
+        items=len(x),
+        unit="utterance of 5 s",
+        goal=None,
+        note=f"off: sentences are embedded in fp32; after a short training on generated patterns ({right} of "
+        f"{len(x)} right) {same} of {len(x)} decisions are those of fp32 one at a time, and scores differ by "
+        f"{error:.1%} of the largest; the peer computes no scores, only the features",
+    )
+
+
+def briefly_trained(name: str) -> tuple[SpectrogramModel, Tensor, Tensor]:
+    """Return the model after a few steps on generated patterns, and a batch of others with its classes."""
+    torch.manual_seed(0)
+    model = build_model(name, 4).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+    def patterns(count: int, frames: int) -> tuple[Tensor, Tensor]:
+        classes = torch.arange(count) % 4
+        x = torch.randn(count, 1, 128, frames)
+        for row, number in enumerate(classes.tolist()):
+            x[row, :, 32 * number : 32 * number + 32] += 0.5
+        return x, classes
+
+    model.train()
+    for _ in range(12):
+        x, classes = patterns(8, 48)
+        optimiser.zero_grad()
+        F.cross_entropy(model(x), classes).backward()
+        optimiser.step()
+    return model.eval(), *patterns(BATCH, FRAMES)
+
+
+def pyresnet152_training_step(options: Options) -> dict[str, Any]:
+    """One step of SGD as stage 1 takes it, against the same step of the plain network; peak memory beside."""
+    ours, peer = training_step("ours"), training_step("peer")
+    turns = by_turns(ours, peer, pairs=3)
+    peaks = {who: _peak_memory(who) for who in ("ours", "peer")}
+    return timed_row(
+        "PyResNet152 training step, fp32",
+        f"eager NCHW, batch {TRAIN_BATCH}",
+        turns,
+        items=TRAIN_BATCH,
+        unit="utterance of 2 s",
+        goal=1.5,
+        note=f"{torch.get_num_threads()} threads, forward, backward and SGD with momentum; peak memory of a "
+        f"process that does it: {peaks['ours']:.2f} GB against {peaks['peer']:.2f} GB",
+    )
+
+
+def training_step(who: str) -> Callable[[], None]:
+    """Return a training step of ``ours``, in the memory layout of stage 1, or of the ``peer``."""
+    torch.manual_seed(0)
+    x, targets = torch.randn(TRAIN_BATCH, 1, 128, 63), torch.arange(TRAIN_BATCH) % 4
+    if who == "ours":
+        model: nn.Module = build_model("pyresnet152", 4)
+        model.to(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+    else:
+        model = nn.Sequential(PlainPyResNet(DEPTHS["pyresnet152"]), nn.Linear(8192, 4))
+    model.train()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.001)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        F.cross_entropy(model(x), targets).backward()
+        optimiser.step()
+
+    return step
+
+
+def _peak_memory(who: str) -> float:
+    """Return the peak resident memory in GB of a new process that takes two training steps."""
+    program = (
+        f"import resource, models; step = models.training_step('{who}'); step(); step();"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+    )
+    return float(done.stdout)
+
+
+ROWS = [
+    pyresnet50_embedding,
+    pyresnet152_embedding,
+    pyresnet152_embedding_bf16,
+    pyresnet152_training_step,
+]
