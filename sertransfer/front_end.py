@@ -47,7 +47,8 @@ class FrontEnd:
         log: ``natural``, ``db`` (10 log10) or ``none`` (linear power).
         log_floor: Power below which the logarithm is not followed.
         normalise: ``utterance`` (one mean and deviation an utterance), ``band`` (one per mel band),
-            or ``none``.
+            ``resting`` (those of each mel band over the speaker's own resting recordings, see
+            :mod:`sertransfer.audio.resting`), or ``none``.
     """
 
     framing: Framing = field(default_factory=Framing)
@@ -61,7 +62,7 @@ class FrontEnd:
     clip: bool = False
     log: Literal["natural", "db", "none"] = "natural"
     log_floor: float = 1e-10
-    normalise: Literal["utterance", "band", "none"] = "utterance"
+    normalise: Literal["utterance", "band", "resting", "none"] = "utterance"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain nested values, for YAML, JSON and checkpoints."""

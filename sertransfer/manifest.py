@@ -28,6 +28,10 @@ NUMBERS = (*TIMES, "gain", "overlap")
 """Columns that hold numbers; every other one is text. ``gain`` (optional) multiplies the waveform,
 ``overlap`` (optional) is the share of the utterance that another speaker talks over."""
 
+UNKNOWN_SPEAKER = "unknown"
+"""The one speaker that stands for all where a corpus does not tell who speaks. Intervals over speakers
+are then undefined, as they must be: an utterance is no speaker."""
+
 SPLITS = ("train", "dev", "test", "")
 
 GENERATED_MARKER = "DEMO.txt"

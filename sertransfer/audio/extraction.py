@@ -136,7 +136,7 @@ class _Writer:
             )
         )
         with np.errstate(over="ignore"):  # what overflows is found just below
-            values = mel(waveform).T.numpy().astype(self._dtype)
+            values = mel(waveform, job.state).T.numpy().astype(self._dtype)
         if len(values) != job.frames or not np.isfinite(values).all():
             raise bad_input(
                 job.source,

@@ -11,7 +11,8 @@ from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
 from sertransfer.audio.denoising import noise_power, restore, subtract, whole_frames
-from sertransfer.errors import Faults, choose
+from sertransfer.audio.resting import RestingState
+from sertransfer.errors import Faults, bad_input, choose
 from sertransfer.front_end import FrontEnd
 
 _BANDS_AT_ONCE = 32
@@ -63,16 +64,18 @@ class MelFrontEnd:
         self._bank = [_narrow(part) for part in bank.split(_BANDS_AT_ONCE, dim=1)]
         self._space: dict[str, Tensor] = {}
 
-    def __call__(self, waveform: Tensor) -> Tensor:
+    def __call__(self, waveform: Tensor, state: RestingState | None = None) -> Tensor:
         """Return the mel spectrogram of one utterance.
 
         Args:
             waveform: Samples at the framing's rate, shape ``(samples,)``, at least one.
+            state: The speaker's, for ``normalise="resting"``; not looked at otherwise.
 
         Returns:
             Shape ``(mels, frames)``, ``frames = framing.frames(samples)``; a tensor of its own.
 
         Raises:
+            BadInput: If a resting state is needed and none is given.
             ValueError: If *waveform* has another shape.
         """
         if waveform.ndim != 1 or len(waveform) == 0:
@@ -91,7 +94,7 @@ class MelFrontEnd:
             inside = power[whole_frames(framing, len(waveform))]
             subtract(power, noise_power(inside, denoise.noise_fraction), denoise)
         mel = torch.cat([power[:, low:high] @ part for low, high, part in self._bank], dim=1)
-        return self._normalised(self._logarithm(mel)).T
+        return self._normalised(self._logarithm(mel), state).T
 
     def clipped(self, waveform: Tensor) -> int:
         """Return how many samples of *waveform* the gain drives beyond full scale."""
@@ -128,11 +131,21 @@ class MelFrontEnd:
         mel = mel.clamp_min_(self.front_end.log_floor)
         return mel.log_() if self.front_end.log == "natural" else mel.log10_().mul_(10)
 
-    def _normalised(self, mel: Tensor) -> Tensor:
+    def _normalised(self, mel: Tensor, state: RestingState | None) -> Tensor:
         """Scale *mel*, shape ``(frames, mels)``, to mean 0 and deviation 1; a constant becomes 0."""
         if self.front_end.normalise == "none":
             return mel
         values = mel.numpy()
+        if self.front_end.normalise == "resting":
+            if state is None:
+                raise bad_input(
+                    "front end, normalise 'resting'",
+                    found="audio without its speaker's resting state",
+                    expected="a manifest that names each speaker and has resting recordings of each",
+                    remedy="take a model that was trained with another normalisation for audio alone",
+                )
+            state.normalise(values)
+            return mel
         band = self.front_end.normalise == "band"
         mean = values.mean(axis=0 if band else None)
         values -= mean
@@ -157,7 +170,7 @@ def _validate(front_end: FrontEnd) -> None:
     choose("mel scale", front_end.mel_scale, ("slaney", "htk"))
     choose("mel norm", front_end.mel_norm, ("slaney", "none"))
     choose("log", front_end.log, ("natural", "db", "none"))
-    choose("normalise", front_end.normalise, ("utterance", "band", "none"))
+    choose("normalise", front_end.normalise, ("utterance", "band", "resting", "none"))
     nyquist = framing.sample_rate / 2
     rules = (
         (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sertransfer.audio.reading import AudioInfo, inspect, resampled_length, segment_bounds
+from sertransfer.audio.resting import RestingState, Speaker, no_state, speakers_of, uses_rest
 from sertransfer.errors import BadInput, Fault, bad_input
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import AudioSource, Manifest
@@ -16,7 +18,10 @@ Failure = tuple[str, Fault]
 
 @dataclass(frozen=True)
 class Job:
-    """One utterance, and its place in the file in frames; times in seconds, ``None`` = to the end."""
+    """One utterance, and its place in the file in frames; times in seconds, ``None`` = to the end.
+
+    ``state`` is its speaker's at rest, where the front end asks for it.
+    """
 
     id: str
     source: AudioSource
@@ -25,6 +30,7 @@ class Job:
     gain: float
     offset: int
     frames: int
+    state: RestingState | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,16 @@ class Plan:
         return "float32" if self.front_end.log == "none" else "float16"
 
 
-def make_plan(manifest: Manifest, front_end: FrontEnd) -> Plan:
+def make_plan(
+    manifest: Manifest, front_end: FrontEnd, states: Mapping[Speaker, RestingState] | None = None
+) -> Plan:
     """Give every utterance of *manifest* its place; recordings are looked at, not read.
+
+    Args:
+        manifest: The utterances.
+        front_end: How their features are computed.
+        states: The resting states of the speakers, for a front end that asks for them: an utterance whose
+            speaker has none is a failure.
 
     Raises:
         BadInput: If there are no utterances.
@@ -64,10 +78,14 @@ def make_plan(manifest: Manifest, front_end: FrontEnd) -> Plan:
     failures: list[Failure] = []
     offset = 0
     rate = front_end.framing.sample_rate
-    for identity, audio, start, end, gain in zip(
-        table["id"], table["audio"], table["start"], table["end"], gains, strict=True
+    for identity, audio, start, end, gain, speaker in zip(
+        table["id"], table["audio"], table["start"], table["end"], gains, speakers_of(table), strict=True
     ):
         info, source = infos[audio], manifest.source(audio)
+        state = (states or {}).get(speaker)
+        if uses_rest(front_end) and state is None:
+            failures.append((identity, no_state(speaker)))
+            continue
         if isinstance(info, Fault):
             failures.append((identity, info))
             continue
@@ -78,7 +96,7 @@ def make_plan(manifest: Manifest, front_end: FrontEnd) -> Plan:
             failures.append(failure_of(identity, error))
             continue
         frames = front_end.framing.frames(resampled_length(last - first, info.sample_rate, rate))
-        jobs.append(Job(identity, source, times[0], times[1], float(gain), offset, frames))
+        jobs.append(Job(identity, source, times[0], times[1], float(gain), offset, frames, state))
         offset += frames
     return Plan(front_end, table["id"].tolist(), jobs, failures)
 

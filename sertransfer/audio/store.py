@@ -19,6 +19,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from sertransfer.audio.extraction import extract
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.planning import Plan, make_plan
+from sertransfer.audio.resting import Resting, measure_states, resting_manifest, speakers_of, uses_rest
 from sertransfer.errors import BadInput, Fault, bad_input
 from sertransfer.files import hash_file, hash_value, write_json, write_text
 from sertransfer.front_end import FrontEnd
@@ -48,6 +50,8 @@ class FeatureStore:
         frames: Number of frames of each, shape ``(utterances,)``.
         front_end: What the features were computed with.
         left_out: ``{"item", "reason"}`` of every utterance that ``skip_bad`` left out.
+        resting: Number of ``speakers`` whose resting state was measured, on how many ``recordings``; ``None``
+            where the front end does not ask for it.
 
     Raises:
         BadInput: If *path* holds no whole store of this format.
@@ -61,6 +65,7 @@ class FeatureStore:
             self.front_end = FrontEnd.from_dict(meta["front_end"])
             self.left_out: list[dict[str, str]] = meta["left_out"]
             self.faults = [Fault(**fault) for fault in meta["faults"]]
+            self.resting: dict[str, int] | None = meta.get("resting")
             self.ids: list[str] = index["id"].tolist()
             self.frames: NDArray[np.int64] = index["frames"].to_numpy(np.int64)
             self._offsets: NDArray[np.int64] = index["offset"].to_numpy(np.int64)
@@ -121,11 +126,12 @@ class FeatureStore:
         )
 
 
-def store_key(manifest: Manifest, front_end: FrontEnd) -> str:
+def store_key(manifest: Manifest, front_end: FrontEnd, rest: Manifest | None = None) -> str:
     """Return the key of the store of *manifest*: a hash of all that its features depend on.
 
     That is every utterance's id, audio, times and gain, size and time of change of every audio file,
-    the front end, and the format.
+    the front end, and the format; with resting states also who speaks, and all of this for the resting
+    recordings in *rest* (``None`` = *manifest* itself).
     """
     table = manifest.table
     files = {}
@@ -138,7 +144,16 @@ def store_key(manifest: Manifest, front_end: FrontEnd) -> str:
             files[audio] = (source.member, -1, -1)
     columns = [column for column in ("id", "audio", "start", "end", "gain") if column in table]
     rows = [[str(value) for value in row] for row in table[columns].itertuples(index=False)]
-    return hash_value([FORMAT_VERSION, front_end.as_dict(), columns, rows, files])[:32]
+    content = [FORMAT_VERSION, front_end.as_dict(), columns, rows, files]
+    if uses_rest(front_end):
+        resting = resting_manifest(manifest, manifest if rest is None else rest)
+        content += [speakers_of(table), speakers_of(resting.table), store_key(resting, _plain(front_end))]
+    return hash_value(content)[:32]
+
+
+def _plain(front_end: FrontEnd) -> FrontEnd:
+    """Return the front end that resting states are measured with."""
+    return replace(front_end, normalise="none")
 
 
 def build_store(
@@ -146,6 +161,7 @@ def build_store(
     front_end: FrontEnd,
     folder: Path,
     *,
+    rest: Manifest | None = None,
     workers: int = 0,
     skip_bad: bool = False,
     progress: bool = True,
@@ -156,30 +172,58 @@ def build_store(
         manifest: The utterances.
         front_end: How their features are computed.
         folder: The cache; the store is its sub-folder ``<key>``.
+        rest: Where the speakers' resting recordings are, if the front end asks for resting states: the whole
+            corpus that *manifest* is a part of; ``None`` = *manifest* itself.
         workers: Processes to compute with; 0 = this one.
         skip_bad: Leave faulty utterances out, and record them, instead of raising.
         progress: Show a progress bar.
 
     Raises:
         BadInput: If there are no utterances, or utterances are faulty (unreadable, with samples that
-            are no numbers, reaching past their recording): all faults at once. Also if the store that
-            is there is damaged.
+            are no numbers, reaching past their recording, of a speaker without a resting state where
+            the front end asks for it): all faults at once. Also if the store that is there is damaged.
     """
-    key = store_key(manifest, front_end)
+    key = store_key(manifest, front_end, rest)
     target = Path(folder) / key
     if not target.exists():
-        plan = make_plan(manifest, front_end)
+        resting = Resting()
+        if uses_rest(front_end):
+            source = manifest if rest is None else rest
+            resting = measure_resting(manifest, front_end, folder, source, workers=workers, progress=progress)
+        plan = make_plan(manifest, front_end, resting.states)
         with _lock(target, wait=True):
             if not target.exists():
                 _clear_abandoned(target)
-                _build(plan, target, workers=workers, skip_bad=skip_bad, progress=progress)
+                _build(plan, target, resting, workers=workers, skip_bad=skip_bad, progress=progress)
     store = FeatureStore(target)
     if store.faults and not skip_bad:
         raise BadInput(store.faults)
     return store
 
 
-def _build(plan: Plan, target: Path, *, workers: int, skip_bad: bool, progress: bool) -> None:
+def measure_resting(
+    manifest: Manifest, front_end: FrontEnd, folder: Path, rest: Manifest, *, workers: int, progress: bool
+) -> Resting:
+    """Return the resting states of the speakers of *manifest*, from their recordings in *rest*.
+
+    These are stored beside the others in *folder*, in the precision of any store. A speaker whose recordings
+    are all faulty has no state; the faults are told in the result.
+    """
+    recordings = resting_manifest(manifest, rest)
+    if not len(recordings):
+        return Resting()
+    store = build_store(
+        recordings, _plain(front_end), folder, workers=workers, skip_bad=True, progress=progress
+    )
+    whose = dict(zip(recordings.table["id"], speakers_of(recordings.table), strict=True))
+    states = measure_states(store, range(len(store)), [whose[identity] for identity in store.ids])
+    _log.info("resting states of %d speakers measured on %d recordings", len(states), len(store))
+    return Resting(states, len(store), store.left_out, store.faults)
+
+
+def _build(
+    plan: Plan, target: Path, resting: Resting, *, workers: int, skip_bad: bool, progress: bool
+) -> None:
     empty = MelFrontEnd(plan.front_end).empty_filters
     if empty:
         _log.warning("%d of %d mel filters are empty at this framing", empty, plan.front_end.mels)
@@ -187,8 +231,9 @@ def _build(plan: Plan, target: Path, *, workers: int, skip_bad: bool, progress: 
     temporary.mkdir()
     try:
         result = extract(plan, temporary / "features.bin", workers=workers, progress=progress)
-        if result.failures and (not skip_bad or len(result.failures) == len(plan.ids)):
-            raise BadInput(result.faults)
+        faults = list(dict.fromkeys([*resting.faults, *result.faults]))
+        if (faults and not skip_bad) or len(result.failures) == len(plan.ids):
+            raise BadInput(faults)
         failed = {identity for identity, _ in result.failures}
         rows = [(job.id, job.offset, job.frames) for job in plan.jobs if job.id not in failed]
         index = pd.DataFrame(rows, columns=["id", "offset", "frames"])
@@ -206,9 +251,12 @@ def _build(plan: Plan, target: Path, *, workers: int, skip_bad: bool, progress: 
             "left_out": [
                 {"item": identity, "reason": f"{fault.where}: found {fault.found}"}
                 for identity, fault in result.failures
-            ],
-            "faults": [fault.as_dict() for fault in result.faults],
+            ]
+            + [entry for entry in resting.left_out if entry["item"] not in failed],
+            "faults": [fault.as_dict() for fault in faults],
         }
+        if uses_rest(plan.front_end):
+            meta["resting"] = {"speakers": len(resting.states), "recordings": resting.rows}
         write_json(temporary / "meta.json", meta)
         temporary.rename(target)
     finally:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sertransfer.corpora.assemble import UNKNOWN_SPEAKER
 from sertransfer.corpora.collection import Collection, Emotions
 from sertransfer.corpora.division import CollectionOptions
 from sertransfer.corpora.roots import check_root
 from sertransfer.corpora.video import VideoOptions
 from sertransfer.errors import Faults
-from sertransfer.manifest import Manifest
+from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest
 
 EMOTIONS = Emotions(
     {

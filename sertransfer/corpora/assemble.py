@@ -18,11 +18,7 @@ from sertransfer.corpora.headers import check_headers
 from sertransfer.corpora.splits import paper_split, shared_speakers, speaker_split
 from sertransfer.corpora.tabular import Sieve, TableOptions, records
 from sertransfer.errors import BadInput, Faults, choose
-from sertransfer.manifest import AudioSource, Manifest, make_table
-
-UNKNOWN_SPEAKER = "unknown"
-"""The one speaker that stands for all where a corpus does not tell who speaks. Intervals over speakers
-are then undefined, as they must be: an utterance is no speaker."""
+from sertransfer.manifest import UNKNOWN_SPEAKER, AudioSource, Manifest, make_table
 
 
 def check_choices(options: object) -> None:

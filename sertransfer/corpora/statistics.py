@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sertransfer.corpora.assemble import UNKNOWN_SPEAKER
 from sertransfer.corpora.headers import inspect_all
 from sertransfer.corpora.labels import GENDER_OF, label_order
 from sertransfer.errors import BadInput, Faults
-from sertransfer.manifest import Manifest, read_manifest
+from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest, read_manifest
 
 MIDDLE_AGED_FROM, OLD_FROM = 35, 60
 """Ages in years from which a speaker counts as middle-aged and as old. The paper gives the three words

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from sertransfer import __version__
+from sertransfer.audio.resting import calibration_ids
 from sertransfer.audio.store import build_store
 from sertransfer.errors import Faults, bad_input
 from sertransfer.files import hash_file
@@ -25,6 +26,7 @@ from sertransfer.training.parts import (
     feature_workers,
     finished_for,
     hash_manifest,
+    resting_facts,
     select_part,
     take_utterances,
 )
@@ -83,11 +85,14 @@ def evaluate(
         if finished_for(run, skip_bad=skip_bad):
             _log.info("%s is finished; nothing to do", run.path)
         else:
-            part = _checked(select_part(manifest, split, carried.classes), carried.classes, absent)
+            calibration = calibration_ids(manifest, front_end, scored=True)
+            part = select_part(manifest, split, carried.classes, calibration=calibration)
+            part = _checked(part, carried.classes, absent)
             features = build_store(
                 part.manifest,
                 front_end,
                 store if store is not None else default_store(run.path),
+                rest=manifest,
                 workers=feature_workers(workers, len(part)),
                 skip_bad=skip_bad,
                 progress=progress,
@@ -126,6 +131,7 @@ def evaluate(
                     "generated": manifest.generated or bool(carried.provenance.get("generated", False)),
                     "speakers_shared": _shared(carried, part),
                     "left_out": {"labels": {split: part.other_labels}, "audio": list(features.left_out)},
+                    **resting_facts(features, manifest, [part]),
                     "assumptions": manifest.notes.get("assumptions", []),
                     "sertransfer": __version__,
                 }

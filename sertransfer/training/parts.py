@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from sertransfer.corpora.assemble import UNKNOWN_SPEAKER
+from sertransfer.audio.resting import REST, rest_rule
 from sertransfer.errors import Faults
 from sertransfer.fitting.batches import Utterances
-from sertransfer.manifest import Manifest
+from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest
 from sertransfer.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -38,11 +38,14 @@ class Part:
         split: Name of the split.
         manifest: The rows.
         other_labels: Rows of the split that are left out, counted by label (empty = no label).
+        calibration: Number of rows of the split that are left out because they only measure the speakers'
+            resting state.
     """
 
     split: str
     manifest: Manifest
     other_labels: dict[str, int]
+    calibration: int = 0
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -60,7 +63,7 @@ class Part:
     def without(self, ids: set[str]) -> Part:
         """Return the part without the rows *ids*."""
         kept = self.table[~self.table["id"].isin(ids)].reset_index(drop=True)
-        return Part(self.split, self.manifest.with_table(kept), self.other_labels)
+        return replace(self, manifest=self.manifest.with_table(kept))
 
     def counts(self, classes: Sequence[str]) -> dict[str, int]:
         """Return the rows of each class."""
@@ -68,9 +71,23 @@ class Part:
         return {name: int(found.get(name, 0)) for name in classes}
 
 
-def select_part(manifest: Manifest, split: str, classes: Sequence[str]) -> Part:
-    """Return the rows of *split* whose label is among *classes*; the others are counted and logged."""
+def select_part(
+    manifest: Manifest, split: str, classes: Sequence[str], *, calibration: Collection[str] = ()
+) -> Part:
+    """Return the rows of *split* whose label is among *classes*; the others are counted and logged.
+
+    Args:
+        manifest: All rows.
+        split: Name of the split.
+        classes: Labels.
+        calibration: Ids of rows that serve another purpose, see
+            :func:`sertransfer.audio.resting.calibration_ids`; left out and counted.
+    """
     rows = manifest.select(split=split)
+    held = rows.table["id"].isin(set(calibration))
+    if held.any():
+        _log.warning("%s: %d rows are the speakers' resting state and are left out", split, held.sum())
+        rows = rows.with_table(rows.table[~held].reset_index(drop=True))
     kept = rows.select(labels=classes)
     others = rows.table.loc[~rows.table["label"].isin(list(classes)), "label"]
     counts = {str(label): int(count) for label, count in others.value_counts().items()}
@@ -83,17 +100,27 @@ def select_part(manifest: Manifest, split: str, classes: Sequence[str]) -> Part:
             len(rows),
             shown,
         )
-    return Part(split, kept, counts)
+    return Part(split, kept, counts, int(held.sum()))
+
+
+def resting_facts(store: FeatureStore, manifest: Manifest, parts: Iterable[Part]) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of the speakers' resting states; nothing where there are none."""
+    if store.resting is None:
+        return {}
+    left_out = {part.split: part.calibration for part in parts}
+    return {"resting_state": {"marked_by": rest_rule(manifest), **store.resting, "left_out": left_out}}
 
 
 def check_part(part: Part, classes: Sequence[str], faults: Faults, *, absent: str = "error") -> None:
     """Add a fault if *part* is empty, or holds nothing of a class where that is an error."""
     where = f"split '{part.split}' of the manifest"
     if not len(part):
-        labels = ", ".join(sorted(part.other_labels)) or "no rows"
+        found = ", ".join(sorted(part.other_labels)) or "no rows"
+        if part.calibration:
+            found += f", but for {part.calibration} of the speakers' resting state, which are not scored"
         faults.add(
             where,
-            found=labels,
+            found=found,
             expected=f"rows labelled {', '.join(classes)}",
             remedy="prepare the corpus with a split, or choose other classes",
         )
@@ -103,6 +130,11 @@ def check_part(part: Part, classes: Sequence[str], faults: Faults, *, absent: st
         remedy = "leave them out of the classes"
         if part.split != "train":
             remedy += ", or out of UA with --absent skip"
+        if part.calibration:
+            remedy += (
+                f" (the resting state, {part.calibration} rows, is not scored: mark in a column '{REST}' "
+                "which rows are to measure it)"
+            )
         faults.add(
             where, found=f"no row labelled {', '.join(missing)}", expected="every class", remedy=remedy
         )

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from sertransfer import __version__
+from sertransfer.audio.resting import calibration_ids
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import Faults
 from sertransfer.files import hash_file
@@ -27,6 +28,7 @@ from sertransfer.training.parts import (
     feature_workers,
     finished_for,
     hash_manifest,
+    resting_facts,
     select_part,
     take_utterances,
 )
@@ -93,7 +95,7 @@ def _work(
 ) -> dict[str, Any]:
     classes = config.classes
     network = build_network(config)
-    parts = {split: select_part(manifest, split, classes) for split in ("train", "test")}
+    parts = _select_parts(config, manifest)
     _check_parts(parts, config)
     unused = int((~manifest.table["split"].isin(list(parts))).sum())
     if unused:
@@ -151,15 +153,26 @@ def _work(
             "other_splits": unused,
             "audio": list(store.left_out),
         },
+        **resting_facts(store, manifest, parts.values()),
         "assumptions": manifest.notes.get("assumptions", []),
         "sertransfer": __version__,
     }
 
 
+def _select_parts(config: PretrainConfig, manifest: Manifest) -> Parts:
+    """Return both parts, without rows that measure a resting state and would be scored."""
+    parts = {}
+    # an inner selection scores speakers of the training part
+    for split, scored in (("train", config.selection.rule == "inner"), ("test", True)):
+        calibration = calibration_ids(manifest, config.front_end, scored=scored)
+        parts[split] = select_part(manifest, split, config.classes, calibration=calibration)
+    return parts
+
+
 def _check_parts(parts: Parts, config: PretrainConfig) -> None:
     faults = Faults()
     check_part(parts["train"], config.classes, faults)
-    if len(parts["test"]):
+    if len(parts["test"]) or parts["test"].calibration:
         check_part(parts["test"], config.classes, faults, absent=config.absent)
     faults.raise_if_any()
 
@@ -174,6 +187,7 @@ def _features(
         manifest.with_table(rows),
         config.front_end,
         Path(config.store) if config.store else default_store(run_dir),
+        rest=manifest,
         workers=feature_workers(config.workers, len(rows)),
         skip_bad=skip_bad,
         progress=progress,
