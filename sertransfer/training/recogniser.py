@@ -1,12 +1,13 @@
-"""Training a small CTC recogniser with ESPnet's own trainer, and scoring it through our reading of it.
+"""A small CTC recogniser of characters, trained with ESPnet's own trainer and scored through our reading of it.
 
-Downloads nothing: what ESPnet's text modules would fetch when they are imported is refused, and not needed
-for characters.
+It stands for a real one where there is none: in the demo, and in the run on real digits. Downloads nothing:
+what ESPnet's text modules would fetch when they are imported is refused, and not needed for characters.
 """
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from sertransfer.encoders.asr import AsrEncoder
 from sertransfer.encoders.espnet_folder import read_experiment
-from sertransfer.files import write_json
+from sertransfer.files import write_text
 
 RATE = 16_000
 EXPERIMENT = "exp/asr_train"
@@ -39,7 +40,17 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Size:
-    """A model and its training; ``mels`` filters up to ``highest`` Hz."""
+    """A conformer and its training.
+
+    Attributes:
+        blocks: Of the encoder.
+        width: Of its features.
+        mels: Filters of the front end.
+        highest: Upper end of the last one, in Hz.
+        batch: Utterances a step.
+        rate: Learning rate.
+        warm_up: Steps until it is reached.
+    """
 
     blocks: int
     width: int
@@ -62,13 +73,13 @@ def write_data(folder: Path, name: str, utterances: Sequence[Utterance]) -> None
         lists["text"].append(f"{utterance.id} {utterance.text}")
         lists["speech_shape"].append(f"{utterance.id} {len(utterance.sound)}")
     for file, lines in lists.items():
-        (home / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text(home / file, "\n".join(lines) + "\n")
 
 
 def write_config(folder: Path, characters: str, size: Size, seed: int) -> Path:
     """Write the training config and the token list; return the config's path."""
     tokens = [BLANK, UNKNOWN, *sorted(set(characters)), END]
-    (folder / "tokens.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    write_text(folder / "tokens.txt", "\n".join(tokens) + "\n")
 
     def data(name: str) -> list[list[str]]:
         home = folder / name
@@ -137,7 +148,7 @@ def write_config(folder: Path, characters: str, size: Size, seed: int) -> Path:
         "output_dir": str(folder / EXPERIMENT),
     }
     path = folder / "train.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    write_text(path, yaml.safe_dump(config, sort_keys=False))
     return path
 
 
@@ -145,9 +156,12 @@ def espnet_task() -> Any:
     """Return ESPnet's recognition task; NLTK, which it imports, is kept from reaching for its data."""
     import nltk
 
+    fetch = nltk.download
     nltk.download = lambda *_, **__: False
-    from espnet2.tasks.asr import ASRTask
-
+    try:
+        from espnet2.tasks.asr import ASRTask
+    finally:
+        nltk.download = fetch
     return ASRTask
 
 
@@ -166,10 +180,23 @@ def train(
 ) -> dict[str, Any]:
     """Train on ``folder/train`` until the error rate on *unseen* is *goal* or *seconds* are over.
 
-    ESPnet's trainer runs for a few epochs at a time and resumes, the averaged model is scored between.
+    ESPnet's trainer runs for a few epochs at a time and resumes, the averaged model is scored between. The
+    stop looks at the figure, and where ``folder/valid`` holds the same utterances the choice of epochs does.
+
+    Args:
+        folder: Holds ``train`` and ``valid`` of :func:`write_data`; the experiment comes beside them.
+        characters: All that occur.
+        size: Of model and training.
+        unseen: Utterances to score.
+        seconds: No round of epochs is begun that would end later.
+        goal: Character error rate to stop at.
+        epochs_at_once: Epochs between two scores.
+        most_epochs: Epochs after which training ends in any case.
+        seed: Of ESPnet.
+        say: Told each score.
 
     Returns:
-        ``cer``, ``history`` of ``[epoch, cer]``, ``epochs``, ``seconds`` and ``experiment``.
+        ``cer``, ``goal``, ``history`` of ``[epoch, cer]``, ``epochs``, ``seconds`` and ``experiment``.
     """
     start = time.monotonic()
     config = write_config(folder, characters, size, seed)
@@ -179,7 +206,9 @@ def train(
     while True:
         began = time.monotonic()
         epochs = min(epochs + epochs_at_once, most_epochs)
-        task.main(cmd=["--config", str(config), "--max_epoch", str(epochs)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # ESPnet's use of torch is not the user's to mend
+            task.main(cmd=["--config", str(config), "--max_epoch", str(epochs)])
         history.append((epochs, error_rate(folder / EXPERIMENT, unseen)))
         now = time.monotonic()
         say(f"epoch {epochs}: character error rate {history[-1][1]:.3f}, {now - start:.0f} s")
@@ -211,12 +240,3 @@ def error_rate(experiment: Path, utterances: Sequence[Utterance]) -> float:
         errors += F.edit_distance(list(utterance.text), said)
         characters += len(utterance.text)
     return errors / characters
-
-
-def write_result(folder: Path, result: dict[str, Any], note: str) -> None:
-    """Write ``result.json`` and say the figure."""
-    write_json(folder / "result.json", {**result, "note": note})
-    print(
-        f"character error rate {result['cer']:.3f} after {result['epochs']} epochs, {result['seconds']:.0f} s"
-    )
-    print(f"{note}\nencoder: --encoder asr --checkpoint {folder / EXPERIMENT}")
