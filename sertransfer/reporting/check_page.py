@@ -91,7 +91,7 @@ def _calibration(blocks: dict[str, Any]) -> Section:
 
 def check_plots_of(folder: Path, metrics: dict[str, Any]) -> list[Plot]:
     """Draw the reliability of scores, and the trials and folds of head tuning, where there are such."""
-    drawn = []
+    drawn: list[Plot] = []
     for level in ("subject", "sentence"):
         if "calibration" in metrics:
             plot = partial(
@@ -105,6 +105,10 @@ def check_plots_of(folder: Path, metrics: dict[str, Any]) -> list[Plot]:
         trials = read_table(folder / "trials.csv", ["study", "trial", "state", "value"])
         caption = "Value of each complete trial, and the best so far, by study."
         drawn.append(draw(folder / "plots" / "trials.svg", caption, partial(check_plots.plot_trials, trials)))
+        if mattered := metrics["tuning"].get("importance"):
+            caption = "How much each setting mattered to the trials of the final study (functional ANOVA)."
+            plot = partial(check_plots.plot_importance, mattered)
+            drawn.append(draw(folder / "plots" / "importance.svg", caption, plot))
         caption = "Inner against outer scores of each fold: what tuning promised, and what it kept."
         plot = partial(check_plots.plot_inner_outer, metrics["tuning"]["folds"])
         drawn.append(draw(folder / "plots" / "inner_outer.svg", caption, plot))

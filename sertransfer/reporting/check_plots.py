@@ -69,6 +69,24 @@ def plot_trials(trials: pd.DataFrame, path: str | Path) -> None:
     save_figure(figure, axes, path, "Trials")
 
 
+def plot_importance(importance: Mapping[str, float], path: str | Path) -> None:
+    """Draw which settings the values of the trials depended on.
+
+    Args:
+        importance: Share of the variance by setting.
+        path: PNG or SVG to write.
+
+    Raises:
+        BadInput: If *path* has another suffix.
+    """
+    names = sorted(importance, key=lambda name: importance[name])
+    figure, axes = new_figure(5.2, 1.2 + 0.3 * len(names))
+    axes.barh(names, [importance[name] for name in names], color=COLOURS[0])
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the variance of trial values")
+    save_figure(figure, axes, path, "What mattered")
+
+
 def plot_inner_outer(folds: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Draw the inner against the outer figures of each fold; below the line the choice looked too good.
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from sertransfer import metrics
-from sertransfer.aggregation import aggregate
-from sertransfer.transfer.machines import SLOPES, fit_machines
+from sertransfer.aggregation import ATTENTION, aggregate
+from sertransfer.transfer.attention import AXES, attention_weights, fit_attention
+from sertransfer.transfer.machines import SLOPES, Machine, fit_machines
 from sertransfer.transfer.preparation import Floats, fit_preparation
 from sertransfer.transfer.selection import TrainingSet, choose_threshold, inner_folds
 from sertransfer.transfer.settings import TransferConfig
@@ -83,24 +84,32 @@ def inner_score(data: InnerData, config: TransferConfig, most: int, report: Repo
         report: Called after each fold with its number, from 0, and the value over the subjects so far;
             may raise to end the trial.
     """
-    columns = data.columns(config.probe.standardise, config.probe.pca, most)
-    positive = data.training.positive
+    learnt = config.aggregation == ATTENTION
+    axes = config.probe.pca or (AXES if learnt else 0)
+    columns = data.columns(config.probe.standardise, axes, most)
+    positive, names = data.training.positive, data.training.subjects
     scores = np.full(len(positive), np.nan)
+    attention = np.full(len(positive), np.nan)
     fold_of = np.full(len(positive), -1)
     slope = SLOPES[config.probe.kind]
     found = InnerScore(0.0, None, None)
     for number, held in enumerate(data.held):
         rest = np.setdiff1d(np.arange(len(positive)), held)
         weights = data.training.weights(config, rest)
-        machine, _ = next(
-            fit_machines(
-                columns[rest], positive[rest], weights, config.probe.c_grid, config.probe, seed=config.seed
-            )
-        )
+        given = columns[rest], positive[rest]
+        settings = config.probe.c_grid, config.probe
+        machine: Machine
+        if learnt:
+            machine, head, _ = next(fit_attention(*given, names[rest], weights, *settings, seed=config.seed))
+            attention[held] = attention_weights(head.energies(columns[held]), names[held])
+        else:
+            machine, _ = next(fit_machines(*given, weights, *settings, seed=config.seed))
         scores[held] = expit(slope * machine.decision(columns[held]))
         fold_of[held] = number
         seen = np.flatnonzero(fold_of >= 0)
         table = data.sentences.iloc[seen].assign(score=scores[seen], fold=fold_of[seen])
+        if learnt:
+            table[ATTENTION] = attention[seen]
         found = subject_score(table, config)
         if found.auroc is not None:
             report(number, found.value)

@@ -153,9 +153,9 @@ def fit_path(
     )
     if subjects is not None:
         heads = fit_attention(columns, positive, subjects, weights, grid, config, seed=seed)
-        for c, (machine, attention, messages) in zip(grid, heads, strict=True):
+        for c, (classifier, attention, messages) in zip(grid, heads, strict=True):
             about = {"kind": "attention", "c": float(c)}
-            yield Probe(preparation, machine, SLOPES["logistic"], about, attention), messages
+            yield Probe(preparation, classifier, SLOPES["logistic"], about, attention), messages
         return
     linear = config.kind in ("logistic", "linear_svm")
     basis = preparation.basis

@@ -6,13 +6,16 @@ of many looks better than it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from optuna.trial import BaseTrial
 
-from sertransfer.aggregation import METHODS
+from sertransfer.aggregation import ATTENTION, METHODS
+from sertransfer.encoders.pooling import POOLINGS
 from sertransfer.errors import Faults, nearest
+from sertransfer.transfer.attention import AXES
+from sertransfer.transfer.candidates import Candidate
 from sertransfer.transfer.settings import TransferConfig
 
 _KINDS = ("logistic", "linear_svm", "rbf_svm", "mlp")
@@ -26,16 +29,20 @@ class SearchSpace:
 
     Attributes:
         kinds: Probes: ``logistic``, ``linear_svm``, ``rbf_svm``, ``mlp``.
-        linear_c: Range of C of the linear probes.
+        linear_c: Range of C of the linear probes, and of a learned attention.
         rbf_c: Range of C of the kernel machine.
         rbf_gamma: Range of its ``gamma``.
         mlp_c: Range of C of the network.
-        mlp_hidden: Numbers of its units.
+        mlp_hidden: Numbers of its units, and of those of a learned attention.
         standardise: Whether columns are standardised.
         pca: Numbers of principal axes; 0 keeps all columns, at minutes a fit on large embeddings.
-        aggregation: Methods from sentences to subjects.
+        aggregation: Methods from sentences to subjects; ``attention`` is learned in place of a probe, and
+            asks for no kind of one.
         top_k: Numbers of sentences for ``top_k``.
         threshold: Rules of the threshold.
+        pooling: From frames to a sentence's embedding; empty: that of the run's settings alone.
+        layer: Blocks of the encoder, 0 for its own output; empty: that of the run's settings alone. The
+            encoder runs once for each.
     """
 
     kinds: tuple[str, ...] = _KINDS
@@ -49,6 +56,21 @@ class SearchSpace:
     aggregation: tuple[str, ...] = ("majority", "mean")
     top_k: tuple[int, ...] = (5,)
     threshold: tuple[str, ...] = _RULES
+    pooling: tuple[str, ...] = ()
+    layer: tuple[int, ...] = ()
+
+    @property
+    def axes(self) -> int:
+        """Most principal axes that a trial may ask for."""
+        return max(*self.pca, AXES if ATTENTION in self.aggregation and 0 in self.pca else 0)
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what decides the trials; later settings only where they are used, so older runs go on."""
+        values = asdict(self)
+        return {name: values[name] for name in values if values[name] or name not in _MAY_BE_EMPTY}
+
+
+_MAY_BE_EMPTY = ("pooling", "layer")
 
 
 @dataclass(frozen=True)
@@ -71,6 +93,19 @@ class TuneConfig:
     outer_folds: int = 5
     random_trials: int = 10
     study: str = "sertransfer"
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The embeddings that trials may ask for."""
+        layers = [value or None for value in self.space.layer] or [self.transfer.layer]
+        poolings = self.space.pooling or (self.transfer.pooling,)
+        return tuple(Candidate(layer, pooling) for layer in layers for pooling in poolings)
+
+    def protocol(self) -> dict[str, Any]:
+        """Return the settings besides those of the run, as far as they decide anything."""
+        values = {**asdict(self), "space": self.space.protocol()}
+        del values["transfer"]
+        return values
 
     def check(self) -> None:
         """Raise every value that no study can work with.
@@ -95,7 +130,8 @@ class TuneConfig:
     def _check_space(self, where: str, faults: Faults) -> None:
         for entry in fields(self.space):
             values = getattr(self.space, entry.name)
-            if not values or len(set(values)) < len(values):
+            empty = not values and entry.name not in _MAY_BE_EMPTY
+            if empty or len(set(values)) < len(values):
                 faults.add(
                     where,
                     found=f"space.{entry.name} = {values}",
@@ -111,7 +147,7 @@ class TuneConfig:
                     expected="two numbers > 0, the lower first",
                     remedy="correct it",
                 )
-        for name, least in (("mlp_hidden", 1), ("pca", 0), ("top_k", 1)):
+        for name, least in (("mlp_hidden", 1), ("pca", 0), ("top_k", 1), ("layer", 0)):
             for value in getattr(self.space, name):
                 if value < least:
                     faults.add(
@@ -120,7 +156,12 @@ class TuneConfig:
                         expected=f"{least} or more",
                         remedy="correct it",
                     )
-        choices = {"kinds": _KINDS, "aggregation": tuple(METHODS), "threshold": _RULES}
+        choices = {
+            "kinds": _KINDS,
+            "aggregation": tuple(METHODS),
+            "threshold": _RULES,
+            "pooling": POOLINGS,
+        }
         for name, valid in choices.items():
             for value in getattr(self.space, name):
                 if value not in valid:
@@ -138,7 +179,9 @@ def suggest(trial: BaseTrial, space: SearchSpace, base: TransferConfig) -> Trans
     def one_of(name: str, values: tuple[Any, ...]) -> Any:
         return values[0] if len(values) == 1 else trial.suggest_categorical(name, values)
 
-    kind = one_of("kind", space.kinds)
+    aggregation = one_of("aggregation", space.aggregation)
+    # the head's own classifier of sentences, so that there is no kind to ask for
+    kind: Any = "logistic" if aggregation == ATTENTION else one_of("kind", space.kinds)
     family = _FAMILY[kind]
     low, high = getattr(space, f"{family}_c")
     probe = replace(
@@ -150,12 +193,14 @@ def suggest(trial: BaseTrial, space: SearchSpace, base: TransferConfig) -> Trans
     )
     if kind == "rbf_svm":
         probe = replace(probe, gamma=trial.suggest_float("rbf_gamma", *space.rbf_gamma, log=True))
-    if kind == "mlp":
+    if kind == "mlp" or aggregation == ATTENTION:
         probe = replace(probe, hidden=one_of("mlp_hidden", space.mlp_hidden))
     config = replace(
         base,
         probe=probe,
-        aggregation=one_of("aggregation", space.aggregation),
+        aggregation=aggregation,
+        pooling=one_of("pooling", space.pooling or (base.pooling,)),
+        layer=one_of("layer", space.layer) or None if space.layer else base.layer,
         threshold=replace(base.threshold, rule=one_of("threshold", space.threshold)),
     )
     if config.aggregation == "top_k":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from sertransfer.files import write_text
 from sertransfer.manifest import Manifest
 from sertransfer.run_folder import RunFolder
 from sertransfer.timebase import Framing
-from sertransfer.transfer.embedding_set import EmbeddingSet
+from sertransfer.transfer.candidates import Embeddings, candidate_of
 from sertransfer.transfer.probing import probe_subjects
 from sertransfer.transfer.search_space import TuneConfig
 from sertransfer.transfer.study import open_storage
@@ -65,10 +64,9 @@ def tune(
         BadInput: As ``transfer`` does; also if the storage can not be opened or holds another study.
     """
     config.check()
-    settings = asdict(config)
-    del settings["transfer"]
 
-    def fit(run: RunFolder, parts: tuple[Part, Part], stored: EmbeddingSet) -> HeadResult:
+    def fit(run: RunFolder, parts: tuple[Part, Part], embeddings: Embeddings) -> HeadResult:
+        stored = embeddings.take_all(config.candidates)
         opened = open_storage(run.path / JOURNAL if storage is None else storage)
         tuned = tune_head(config, parts[0], stored, opened, progress=progress)
         note = f"# Chosen by 'sertransfer tune' on {len(tuned.outer_subjects)} training subjects.\n"
@@ -78,7 +76,7 @@ def tune(
             ("outer_subjects.csv", tuned.outer_subjects[OUTER]),
         ):
             write_text(run.path / name, table.to_csv(index=False, lineterminator="\n"))
-        outcome = probe_subjects(parts, stored, tuned.config)
+        outcome = probe_subjects(parts, stored[candidate_of(tuned.config)], tuned.config)
         return HeadResult(outcome, tuned.config, {"tuning": {**tuned.record, "config": BEST}})
 
     return transfer(
@@ -91,5 +89,5 @@ def tune(
         embeddings=embeddings,
         skip_bad=skip_bad,
         progress=progress,
-        head=Head(settings, fit),
+        head=Head(config.protocol(), fit),
     )

@@ -7,10 +7,9 @@ on all training subjects, makes the choice that the reported split is scored wit
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,12 +19,13 @@ import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FixedTrial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sertransfer.files import hash_value
 from sertransfer.reporting.page import flat
+from sertransfer.transfer.candidates import Candidate, candidate_of
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.inner_score import OBJECTIVE, InnerData, InnerScore, inner_score
 from sertransfer.transfer.probing import embedded_part, probe_subjects
@@ -33,47 +33,21 @@ from sertransfer.transfer.scoring import bare_figures, subject_figures
 from sertransfer.transfer.search_space import TuneConfig, suggest
 from sertransfer.transfer.selection import inner_folds, training_set
 from sertransfer.transfer.settings import TransferConfig
+from sertransfer.transfer.studied import Studied, importance
 from sertransfer.transfer.study import best_trial, open_study, run_trials
 from sertransfer.transfer.subjects import Part
 
 SHARED = (
-    "standardisation and principal axes were fitted once to each study's training subjects and shared by its "
-    "trials: in them inner scores have seen the inner held-out subjects' embeddings, but no label; outer "
-    "scores have seen nothing of the outer subjects"
+    "standardisation and principal axes were fitted once to each study's training subjects, for each layer "
+    "and pooling, and shared by its trials: in them inner scores have seen the inner held-out subjects' "
+    "embeddings, but no label; outer scores have seen nothing of the outer subjects"
 )
-NO_RESULT = ("resamples", "split", "shortcuts", "embedding")
-"""Settings of a run that change no trial."""
+NO_RESULT = ("resamples", "split", "shortcuts", "embedding", "finetune")
+"""Settings of a run that change no trial of a probe."""
+
+Sets = Mapping[Candidate, EmbeddingSet]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Studied:
-    """What one study found: its finished trials, the best one and the settings that it stands for."""
-
-    name: str
-    trials: list[FrozenTrial]
-    best: FrozenTrial
-    config: TransferConfig
-
-    def inner(self) -> dict[str, float]:
-        """Return the best trial's inner figures."""
-        return {"value": float(self.best.value or 0.0), **self.best.user_attrs["inner"]}
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one row a trial, for ``trials.csv``."""
-        return [
-            {
-                "study": self.name,
-                "trial": place,
-                "state": trial.state.name.lower(),
-                "value": trial.value if trial.state == TrialState.COMPLETE else None,
-                **{name: trial.user_attrs.get("inner", {}).get(name) for name in ("ua", "auroc")},
-                "best": trial.number == self.best.number,
-                "settings": json.dumps(trial.params, sort_keys=True),
-            }
-            for place, trial in enumerate(self.trials)
-        ]
 
 
 @dataclass(frozen=True)
@@ -94,14 +68,14 @@ class Tuned:
 
 
 def tune_head(
-    config: TuneConfig, train: Part, stored: EmbeddingSet, storage: BaseStorage, *, progress: bool = True
+    config: TuneConfig, train: Part, stored: Sets, storage: BaseStorage, *, progress: bool = True
 ) -> Tuned:
     """Choose the head's settings on training subjects.
 
     Args:
         config: Settings.
         train: Training part.
-        stored: Embeddings; sentences without one are left out.
+        stored: Embeddings of each candidate; sentences that one of them lacks are left out.
         storage: Of the studies; finished trials in it are not run again.
         progress: Show a progress bar on standard error.
 
@@ -110,9 +84,10 @@ def tune_head(
             the same name.
     """
     base = config.transfer
-    train = embedded_part(train, stored)
+    for embedded in stored.values():
+        train = embedded_part(train, embedded)
     everyone = np.arange(len(train.sentences), dtype=np.int64)
-    whole = training_set(train, stored, base)
+    whole = training_set(train, next(iter(stored.values())), base)
     outer = inner_folds(whole, base, config.outer_folds)
     studied: list[Studied] = []
     folds: list[dict[str, Any]] = []
@@ -122,7 +97,8 @@ def tune_head(
             inside = np.setdiff1d(everyone, held)
             found = _study(f"outer-{number}", config, _rows(train, inside), stored, storage, done)
             # scored as 'transfer' would score new subjects: nothing shared, everything fitted anew
-            outcome = probe_subjects((_rows(train, inside), _rows(train, held)), stored, found.config)
+            parts = _rows(train, inside), _rows(train, held)
+            outcome = probe_subjects(parts, stored[candidate_of(found.config)], found.config)
             scored.append(outcome.subjects.assign(fold=number))
             figures = bare_figures(outcome.subjects, found.config)
             folds.append(
@@ -135,6 +111,7 @@ def tune_head(
             )
             studied.append(found)
         final = _study("final", config, train, stored, storage, done)
+        mattered = importance(final, config)
     studied.append(final)
     subjects = pd.concat(scored, ignore_index=True)
     record = {
@@ -157,6 +134,8 @@ def tune_head(
         },
         "folds": folds,
         "best": dict(sorted(final.best.params.items())),
+        "importance": mattered,
+        "embeddings": [candidate.name for candidate in stored],
     }
     trials = pd.DataFrame([row for one in studied for row in one.rows()])
     return Tuned(final.config, record, trials, subjects)
@@ -172,12 +151,12 @@ def _study(
     name: str,
     config: TuneConfig,
     part: Part,
-    stored: EmbeddingSet,
+    stored: Sets,
     storage: BaseStorage,
     done: Callable[[str, int], None],
 ) -> Studied:
     base, space = config.transfer, config.space
-    data = InnerData(part.sentences, training_set(part, stored, base), base)
+    data: dict[Candidate, InnerData] = {}
     study = open_study(
         storage,
         f"{config.study}/{name}",
@@ -192,7 +171,11 @@ def _study(
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        score: InnerScore = inner_score(data, suggest(trial, space, base), max(space.pca), report)
+        settings = suggest(trial, space, base)
+        wanted = candidate_of(settings)
+        if wanted not in data:
+            data[wanted] = InnerData(part.sentences, training_set(part, stored[wanted], base), base)
+        score: InnerScore = inner_score(data[wanted], settings, space.axes, report)
         trial.set_user_attr("inner", {"ua": score.ua, "auroc": score.auroc})
         return score.value
 
@@ -202,17 +185,16 @@ def _study(
     return Studied(name, trials, best, suggest(FixedTrial(best.params), space, base))
 
 
-def _identity(config: TuneConfig, part: Part, stored: EmbeddingSet) -> dict[str, Any]:
+def _identity(config: TuneConfig, part: Part, stored: Sets) -> dict[str, Any]:
     """Return all that decides a trial's value, so that a study is never continued with something else."""
-    settings = asdict(config)
+    run = {name: value for name, value in asdict(config.transfer).items() if name not in NO_RESULT}
+    settings = {**config.protocol(), "transfer": run}
     for name in ("trials", "study"):
         del settings[name]
-    for name in NO_RESULT:
-        del settings["transfer"][name]
     columns = part.sentences[["id", "subject", "label", "cluster"]]
     return {
         **flat(settings),
-        "embeddings": stored.folder.name,
+        "embeddings": "; ".join(f"{one.name} {embedded.folder.name}" for one, embedded in stored.items()),
         "training sentences": hash_value(columns.to_csv(index=False))[:32],
     }
 

@@ -12,15 +12,15 @@ import torch
 
 from sertransfer import __version__
 from sertransfer.aggregation import ATTENTION
+from sertransfer.encoders.base import Encoder
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.files import hash_value, write_text
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.html import write_report
 from sertransfer.run_folder import RunFolder
 from sertransfer.timebase import Framing
+from sertransfer.transfer.candidates import Embeddings, candidate_of
 from sertransfer.transfer.deciding import Scored
-from sertransfer.transfer.embedding import embed
-from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.judging import judge
 from sertransfer.transfer.probe import write_probe
 from sertransfer.transfer.probing import Outcome, probe_subjects
@@ -31,6 +31,9 @@ from sertransfer.transfer.subjects import Part, take_parts
 
 SENTENCES = ["id", "subject", "split", "label", "score", "duration"]
 """Columns of ``sentences.csv``; one more, ``attention``, where that is learnt."""
+
+SOURCE = ("name", "checkpoint", "layer", "fingerprint")
+"""What a probe keeps of its encoder."""
 
 SUBJECTS = ["subject", "split", "label", "score", "prediction", "sentences", "undecided", "cluster"]
 
@@ -52,11 +55,11 @@ class Head:
 
     Attributes:
         settings: Its own, which are part of what the run is recognised by.
-        fit: Called with the claimed folder, the two parts and the embeddings.
+        fit: Called with the claimed folder, the two parts and what makes the embeddings.
     """
 
     settings: dict[str, Any]
-    fit: Callable[[RunFolder, tuple[Part, Part], EmbeddingSet], HeadResult]
+    fit: Callable[[RunFolder, tuple[Part, Part], Embeddings], HeadResult]
 
 
 def transfer(
@@ -101,15 +104,13 @@ def transfer(
         check_finetune(config, encoder)
     parts = take_parts(manifest, config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    opened = open_encoder(encoder, Path(checkpoint), framing=framing, layer=config.layer, device=device)
-    source = {
-        "name": encoder,
-        "checkpoint": str(checkpoint),
-        "layer": config.layer,
-        "fingerprint": opened.fingerprint(),
-    }
+
+    def open_layer(layer: int | None) -> Encoder:
+        return open_encoder(encoder, Path(checkpoint), framing=framing, layer=layer, device=device)
+
+    opened = open_layer(config.layer)
     settings = asdict(config)
-    speed = settings.pop("embedding")  # changes no result, so that another value may resume a run
+    del settings["embedding"]  # changes no result, so that another value may resume a run
     if not finetunes:
         del settings["finetune"]
     if head is not None:
@@ -125,10 +126,10 @@ def transfer(
         if run.finished and (skip_bad or not run.read_metrics()["left_out"]["embedding"]):
             _log.info("%s is finished; nothing to do", run.path)
         else:
-            details = {**opened.describe(), **source}
             if finetunes:
                 from sertransfer.transfer.finetune import finetune_subjects, remove_resume_files
 
+                described = _about(encoder, checkpoint, opened, config)
                 del opened  # a second network would only take memory
                 tuned = finetune_subjects(
                     config,
@@ -144,22 +145,20 @@ def transfer(
                 left_out, cache = tuned.left_out, folder / inputs["embeddings"]
                 cache.mkdir(exist_ok=True, mode=0o700)
             else:
-                stored = embed(
-                    manifest,
-                    opened,
-                    folder,
-                    pooling=config.pooling,
-                    **speed,
-                    skip_bad=skip_bad,
-                    progress=progress,
-                )
+                sets = Embeddings(manifest, open_layer, folder, config.embedding, skip_bad, progress)
+                sets.keep(config.layer, opened)
                 if head is None:
-                    found = HeadResult(probe_subjects(parts, stored, config), config, {})
+                    outcome = probe_subjects(parts, sets.take(candidate_of(config)), config)
+                    found = HeadResult(outcome, config, {})
                 else:
-                    found = head.fit(run, parts, stored)
+                    found = head.fit(run, parts, sets)
+                stored = sets.take(candidate_of(found.config))
                 left_out, cache = stored.left_out, stored.folder
-            _write(run, found.outcome, found.config, source)
-            metrics = build_metrics(found.config, manifest, found.outcome, encoder=details, left_out=left_out)
+                described = _about(encoder, checkpoint, sets.encoder(found.config.layer), found.config)
+            _write(run, found.outcome, found.config, {name: described[name] for name in SOURCE})
+            metrics = build_metrics(
+                found.config, manifest, found.outcome, encoder=described, left_out=left_out
+            )
             judged = judge(
                 found.config,
                 manifest,
@@ -177,6 +176,12 @@ def transfer(
         if not (run.path / "report.html").exists():
             write_report(run.path)
         return run.read_metrics()
+
+
+def _about(name: str, checkpoint: Path, opened: Encoder, config: TransferConfig) -> dict[str, Any]:
+    """Return what describes the encoder, with what opens it again."""
+    source = (name, str(checkpoint), config.layer, opened.fingerprint())
+    return {**opened.describe(), **dict(zip(SOURCE, source, strict=True))}
 
 
 def _write(run: RunFolder, outcome: Scored, config: TransferConfig, source: dict[str, Any]) -> None:

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import optuna
 import pytest
 from optuna.trial import FixedTrial
 
 from sertransfer.errors import BadInput
+from sertransfer.transfer.candidates import candidate_of
 from sertransfer.transfer.search_space import SearchSpace, TuneConfig, suggest
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
 
@@ -11,17 +14,29 @@ BASE = TransferConfig(threshold=ThresholdConfig(value=0.4), folds=3)
 
 def test_every_suggestion_is_a_run_that_can_be_made():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    space = SearchSpace(aggregation=("majority", "top_k"), top_k=(2, 3), mlp_hidden=(4, 8), pca=(0, 8))
-    kinds = set()
+    space = SearchSpace(
+        aggregation=("majority", "top_k", "attention"),
+        top_k=(2, 3),
+        mlp_hidden=(4, 8),
+        pca=(0, 8),
+        pooling=("mean", "mean_std"),
+        layer=(0, 2),
+    )
+    candidates = TuneConfig(transfer=BASE, space=space).candidates
+    assert candidates == ((None, "mean"), (None, "mean_std"), (2, "mean"), (2, "mean_std"))
+    kinds, wanted = set(), set()
     for _ in range(40):
         trial = study.ask()
         config = suggest(trial, space, BASE)
         config.check()
         kinds.add(config.probe.kind)
+        wanted.add(candidate_of(config))
+        assert config.aggregation != "attention" or config.probe.kind == "logistic"
         assert (config.folds, config.threshold.value) == (3, 0.4)
         assert len(config.probe.c_grid) == 1
         assert suggest(FixedTrial(trial.params), space, BASE) == config
     assert kinds == set(space.kinds)
+    assert wanted == set(candidates)
 
 
 def test_nothing_is_asked_of_a_choice_of_one():
@@ -30,6 +45,21 @@ def test_nothing_is_asked_of_a_choice_of_one():
     config = suggest(trial, space, BASE)
     assert set(trial.params) == {"linear_c"}
     assert (config.probe.kind, config.probe.pca, config.aggregation) == ("linear_svm", 4, "mean")
+
+
+def test_layer_and_pooling_that_are_not_searched_are_the_runs():
+    base = TransferConfig(layer=3, pooling="mean_std")
+    config = TuneConfig(transfer=base)
+    assert config.candidates == ((3, "mean_std"),)
+    suggested = suggest(optuna.create_study().ask(), config.space, base)
+    assert candidate_of(suggested) == (3, "mean_std")
+    # a run from before they could be searched is still the same run
+    assert not {"pooling", "layer"} & set(config.protocol()["space"])
+    searched = replace(config, space=SearchSpace(layer=(0,)))
+    assert searched.protocol()["space"]["layer"] == (0,)
+    assert searched.candidates == ((None, "mean_std"),)
+    assert SearchSpace(aggregation=("attention",), pca=(0, 16)).axes == 64
+    assert SearchSpace(pca=(0, 16)).axes == 16
 
 
 def test_the_default_space_is_small():
@@ -55,6 +85,9 @@ def _asked(study):
         (TuneConfig(space=SearchSpace(pca=(-1,))), "-1 in space.pca"),
         (TuneConfig(space=SearchSpace(kinds=("logistik",))), "did you mean 'logistic'"),
         (TuneConfig(space=SearchSpace(rbf_c=(1.0, 0.1))), "space.rbf_c"),
+        (TuneConfig(space=SearchSpace(pooling=("men",))), "did you mean 'mean'"),
+        (TuneConfig(space=SearchSpace(layer=(-1,))), "-1 in space.layer"),
+        (TuneConfig(space=SearchSpace(layer=(1, 1))), "space.layer"),
         (TuneConfig(space=SearchSpace(linear_c=(1.0,))), "space.linear_c"),
         (TuneConfig(transfer=TransferConfig(folds=1)), "folds = 1"),
     ],

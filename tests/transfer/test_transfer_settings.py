@@ -5,7 +5,7 @@ import pytest
 
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
-from sertransfer.transfer.search_space import TuneConfig
+from sertransfer.transfer.search_space import SearchSpace, TuneConfig
 from sertransfer.transfer.settings import EmbeddingConfig, ProbeConfig, ThresholdConfig, TransferConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "transfer"
@@ -19,7 +19,8 @@ def test_the_shipped_config_states_the_defaults():
 def test_every_shipped_config_loads():
     for path in CONFIGS.glob("*.yaml"):
         load_config(TuneConfig if path.stem.endswith("_tune") else TransferConfig, path).check()
-    assert load_config(TuneConfig, CONFIGS / "ser_tune.yaml") == TuneConfig()
+    space = SearchSpace(aggregation=("majority", "mean", "attention"), pooling=("mean", "mean_std"))
+    assert load_config(TuneConfig, CONFIGS / "ser_tune.yaml") == TuneConfig(space=space)
 
 
 def test_overrides_reach_nested_settings():

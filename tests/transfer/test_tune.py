@@ -84,6 +84,48 @@ def test_tuning_from_embeddings_to_the_report(manifest, tmp_path, opened):
     assert again["sentence"] == metrics["sentence"]
 
 
+def test_pooling_layer_and_attention_are_searched_on_embeddings_made_once(manifest, tmp_path, monkeypatch):
+    encoders, shared = [], []
+
+    def open_fake(*args, layer=None, **options):
+        encoders.append(FakeEncoder(dim=6 if layer is None else 4, fingerprint=f"layer {layer}"))
+        return encoders[-1]
+
+    build = InnerData.__post_init__
+    monkeypatch.setattr(InnerData, "__post_init__", lambda data: shared.append(data) or build(data))
+    monkeypatch.setattr(workflow, "open_encoder", open_fake)
+    space = SearchSpace(
+        aggregation=("attention",),
+        pca=(2,),
+        mlp_hidden=(2,),
+        pooling=("mean", "mean_std"),
+        layer=(0, 2),
+        linear_c=(0.001, 1.0),
+    )
+    config = replace(CONFIG, space=space, trials=4, random_trials=4)
+    metrics = run(manifest, tmp_path / "run", config)
+    assert sum(encoder.encoded for encoder in encoders) == 2 * len(manifest)
+    assert len(shared) <= 3 * 4  # a preparation for each study and candidate
+    tuning = metrics["tuning"]
+    assert tuning["embeddings"] == ["mean", "mean_std", "layer 2, mean", "layer 2, mean_std"]
+    best = load_config(TransferConfig, tmp_path / "run" / "best.yaml")
+    assert best.aggregation == "attention"
+    assert best.layer == (tuning["best"]["layer"] or None)
+    assert best.pooling == tuning["best"]["pooling"]
+    assert metrics["encoder_details"]["layer"] == best.layer
+    assert metrics["encoder_details"]["fingerprint"] == f"layer {best.layer}"
+    assert "attention" in pd.read_csv(tmp_path / "run" / "sentences.csv")
+    again = transfer(
+        best,
+        manifest,
+        encoder="ser",
+        checkpoint=Path("model.safetensors"),
+        run_dir=tmp_path / "again",
+        progress=False,
+    )
+    assert again["subject"] == metrics["subject"]
+
+
 def test_no_trial_sees_an_outer_or_a_reported_subject(manifest, tmp_path, opened, monkeypatch):
     seen = []
     build = InnerData.__post_init__
