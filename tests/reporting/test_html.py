@@ -205,6 +205,29 @@ def test_stage_1(tmp_path):
     assert page.tags.count("svg") == 2
 
 
+def test_an_adversarial_model_is_shown_on_clean_and_on_attacked_inputs(tmp_path):
+    fake = {**STAGE_1["utterance"], "wa": 0.25, "ua": 0.125, "wa_ci95": None, "confusion": [[0, 2], [1, 1]]}
+    metrics = {**STAGE_1, "model": "adv_resnet152", "adversarial": {"epsilon": 0.1, "utterance": fake}}
+    folder = make_run(tmp_path / "run", metrics)
+    page = report(folder)
+    for text in (
+        "this run, attacked inputs 0.250 0.125 [0.100, 0.900]",
+        "each moved by 0.1 to raise its loss",
+        "paper, Table 5 (ADV-Real) 0.548 0.381",
+        "paper, Table 5 (ADV-Fake) 0.453 0.339",
+        "Confusion of attacked inputs",
+    ):
+        assert text in page.text, text
+    assert (
+        page.text.index("this run ") < page.text.index("attacked inputs") < page.text.index("majority class")
+    )
+    assert {path.name for path in (folder / "plots").iterdir()} == {
+        "confusion.svg",
+        "confusion_adversarial.svg",
+    }
+    assert "adversarial utterance" not in page.text  # not once more among the facts
+
+
 def test_stage_1_without_a_test_split_and_of_a_model_that_the_paper_does_not_have(tmp_path):
     nothing = dict.fromkeys(["wa", "ua", "wa_ci95", "ua_ci95", "confusion"])
     metrics = {
