@@ -6,7 +6,7 @@ EMODB ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test lint bench docs lock clean
+.PHONY: setup demo test nightly lint bench docs lock clean
 
 setup: $(VENV)/.installed
 
@@ -23,6 +23,11 @@ demo: setup
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+	@echo "left out: the nightly tests (each network of the benchmark, one epoch); 'make nightly' runs them"
+
+# One epoch of each network of the paper's Table 5; needs 2 GB of disk for a moment.
+nightly: setup
+	$(BIN)/python -m pytest -m nightly --durations=25
 
 lint: setup
 	$(BIN)/ruff check .
