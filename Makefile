@@ -6,7 +6,7 @@ EMODB ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test nightly lint bench docs lock clean
+.PHONY: setup demo test nightly lint postgres bench docs lock clean
 
 setup: $(VENV)/.installed
 
@@ -34,6 +34,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+$(VENV)/.postgres: $(VENV)/.installed requirements-postgres.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-postgres.lock
+	touch $@
+
+# The driver for 'sertransfer tune --storage postgresql://...'.
+postgres: $(VENV)/.postgres
+
 $(VENV)/.bench: $(VENV)/.installed benchmarks/requirements.lock
 	$(BIN)/python -m pip install --quiet --require-hashes -r benchmarks/requirements.lock
 	touch $@
@@ -54,6 +61,7 @@ COMPILE = uv pip compile --universal --fork-strategy fewest --generate-hashes --
 	--no-emit-find-links --no-header --quiet --python-version 3.11
 lock:
 	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
+	echo 'psycopg[binary]' | $(COMPILE) - -c requirements.lock -o requirements-postgres.lock
 	$(COMPILE) benchmarks/requirements.in -c requirements.lock -o benchmarks/requirements.lock
 	$(COMPILE) docs/requirements.in -c requirements.lock -o docs/requirements.lock
 
