@@ -193,6 +193,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="Tables 1 to 3 of this manifest too; may be given several times",
     )
     command.add_argument("--figures", type=Path, metavar="DIR", help="draw Figures 1 and 2 into this folder")
+    command.add_argument(
+        "--grid",
+        action="store_true",
+        help="runs of stage 2 by encoder, framing and mode, instead of Table 6",
+    )
     table_output(command)
 
     command = add("demo", commands.run_demo, "generate the demo corpora, which are no real speech")

@@ -197,12 +197,14 @@ def run_tables(args: argparse.Namespace, overrides: Overrides) -> None:
     from sertransfer.reporting.benchmark import tables_of
     from sertransfer.reporting.corpus_tables import corpus_tables
     from sertransfer.reporting.figures import draw_figures
+    from sertransfer.reporting.grid import grid_table
     from sertransfer.reporting.result_table import format_tables
     from sertransfer.reporting.runs import read_runs
 
     runs = read_runs(args.runs)
     descriptions = describe_files(args.describe)
-    tables = [*(corpus_tables(descriptions) if descriptions else []), *tables_of(runs)]
+    results = [grid_table(runs)] if args.grid else tables_of(runs)
+    tables = [*(corpus_tables(descriptions) if descriptions else []), *results]
     write_or_print(format_tables(tables, args.format), args.output)
     if args.figures is not None:
         for path in draw_figures(args.figures, descriptions=descriptions, runs=runs):

@@ -1,4 +1,4 @@
-"""Stage 2's recipe with every encoder, mode and head tuning, whole, on generated interviews."""
+"""Stage 2's recipes with every encoder, mode and head tuning, the framing ablation, on generated speech."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ import yaml
 from espnet_fakes import make_config, make_experiment, pack
 from warm_cli import warm_cli
 
-from sertransfer.corpora.demo import make_daic_woz
+from sertransfer.corpora.demo import make_daic_woz, make_lssed
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.zoo import build_model
@@ -238,3 +238,95 @@ def test_bad_options_are_refused(recipe, place, weights, words, expected):
     )
     assert done.returncode == 2
     assert expected in done.stderr
+
+
+@pytest.fixture(scope="module")
+def ablation(place, weights, recipe):
+    make_lssed(place / "lssed", speakers=6, utterances_per_speaker=8)
+    # without a config for the recogniser's fine-tuning its rows can not be asked for
+    asr = ("--asr", weights["asr"]) if (CONFIGS / "asr_finetune.yaml").exists() else ()
+    words = (
+        "--lssed-root", place / "lssed", "--daic-root", place / "daic", "--run-dir", place / "grid",
+        "--framings", "40/20ms 65ms", "--model", "pyresnet_tiny", *asr,
+        "--pretrain-config", PROJECT / "configs/pretrain/demo.yaml",
+    )  # fmt: skip
+    settings = (
+        "--", *QUICK, *PROBE, *FINETUNE, "--pretrain.epochs", 1, "--pretrain.front_end.mels", 32,
+        "--prepare-a.split", "speaker",
+    )  # fmt: skip
+
+    def run(*more):
+        return recipe("framing_ablation.sh", *words, *more, *settings)
+
+    return run, run()
+
+
+def test_the_grid_of_framings_ends_in_one_table(place, ablation):
+    run, done = ablation
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(place / "grid/tables.csv")
+    ser = table[table["encoder"] == "SER"]
+    assert list(zip(ser["framing"], ser["mode"], ser["run"], strict=True)) == [
+        ("40/20ms", "probe", "ser_40-20ms_probe"),
+        ("40/20ms", "finetune", "ser_40-20ms_finetune"),
+        ("65ms", "probe", "ser_65ms_probe"),
+        ("65ms", "finetune", "ser_65ms_finetune"),
+    ]
+    if (CONFIGS / "asr_finetune.yaml").exists():
+        asr = table[table["encoder"] == "ASR"]
+        assert list(zip(asr["framing"], asr["mode"], strict=True)) == [
+            ("25ms", "probe"),
+            ("25ms", "finetune"),
+        ]
+    assert list(table["encoder"])[-1] == "majority class"
+    assert table["remark"].str.contains("generated data").all()
+    assert table["wa_low"].notna().sum() == len(table) - 1
+    for name in ("tables.tex", "tables.html"):
+        assert "SER" in (place / "grid" / name).read_text()
+    assert "Subjects by encoder, framing and mode" in done.stdout
+    again = run("--stop-stage", 4)
+    assert again.returncode == 0
+    assert again.stdout.count("done before with the same inputs") == 2 + 2 + len(table) - 1
+
+
+def test_a_checkpoint_of_another_framing_stops_its_row_alone(place, ablation):
+    run, _ = ablation
+    checkpoint = "checkpoints/model.safetensors"
+    own = place / "grid/ser_40-20ms" / checkpoint
+    before = own.read_bytes()
+    shutil.copy(place / "grid/ser_65ms" / checkpoint, own)
+    try:
+        done = run("--stage", 4, "--modes", "probe")
+    finally:
+        own.write_bytes(before)
+    assert done.returncode == 2
+    assert "a model trained with framing 65ms" in done.stderr
+    assert "expected framing 40/20ms" in done.stderr
+    assert "failed, and not in the table: ser_40-20ms_probe" in done.stderr
+    table = pd.read_csv(place / "grid/tables.csv")
+    assert "ser_40-20ms_probe" not in set(table["run"])
+    assert "ser_65ms_probe" in set(table["run"])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--lssed-root", "/"), "--lssed-root or --daic-root is missing"),
+        (("--lssed-root", "/", "--daic-root", "/no/such"), "found no folder '/no/such'"),
+        (("--lssed-root", "/", "--daic-root", "/", "--framings", "65ms wide"), "--framings: found 'wide'"),
+        (("--lssed-root", "/", "--daic-root", "/", "--asr", "/no/such"), "--asr: found nothing"),
+        (("--lssed-root", "/", "--daic-root", "/", "--modes", "guess"), "ser_guess.yaml"),
+        (("--lssed-root", "/", "--daic-root", "/", "--pretrain-config", "x.yaml"), "--pretrain-config"),
+        (("--roots", "/"), "found '--roots'"),
+    ],
+)
+def test_bad_options_of_the_ablation_are_refused(recipe, words, expected):
+    done = recipe("framing_ablation.sh", *words)
+    assert done.returncode == 2
+    assert expected in done.stderr
+
+
+def test_help(recipe):
+    done = recipe("framing_ablation.sh", "--help")
+    assert done.returncode == 0
+    assert "--stop-stage" in done.stdout

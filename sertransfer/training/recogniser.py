@@ -1,4 +1,4 @@
-"""A small CTC recogniser of characters, trained with ESPnet's own trainer and scored through our reading of it.
+"""A small CTC recogniser of characters, trained by ESPnet's own trainer and scored through our reading of it.
 
 It stands for a real one where there is none: in the demo, and in the run on real digits. Downloads nothing:
 what ESPnet's text modules would fetch when they are imported is refused, and not needed for characters.
