@@ -1,9 +1,11 @@
-"""Run the protocol of PROTOCOL.md: arrange, train, transfer, score. Takes up again where it was stopped.
+"""Run a protocol: arrange, train, transfer, score. Takes up again where it was stopped.
 
-    run.py --emodb DIR [--config attempt1.yaml] [--work DIR] [--seeds 3] [--jobs 2]
+    run.py --emodb DIR [--work DIR] [--seeds 3] [--jobs 2]                  PROTOCOL.md
+    run.py --emodb DIR --protocol 2 --asr DIR [--work DIR] [--seeds 3]      PROTOCOL2.md
 
-Every step is one of the two recipes or a command of ``sertransfer``, which is printed; the figures go to
-``WORK/<config>/results.json``.
+``--asr`` is what ``benchmarks/asr_digits.py digits`` wrote. The figures go to
+``WORK/attempt<N>/results.json``, those of protocol 2 as Markdown too. Every step is a call of the package,
+the one that a command makes.
 """
 
 from __future__ import annotations
@@ -12,130 +14,160 @@ import argparse
 import functools
 import itertools
 import json
-import os
-import subprocess
 import sys
+import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import arrange
+import rows
 import scores
+import table
 
-from sertransfer.errors import BadInput
-from sertransfer.files import write_json
-from sertransfer.manifest import read_manifest, write_manifest
+from sertransfer.errors import BadInput, bad_input
+from sertransfer.files import write_json, write_text
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
-FOLDS = range(1, 6)
-MODELS: dict[str, list[str]] = {
-    "trained": [],
-    # a rate that moves no weight: what is left is the random start, with batch-norm statistics of the
-    # very audio that the trained model saw, without which random features would be handicapped
-    "random": [
-        "--optimiser.lr=1.0e-12",
-        "--optimiser.weight_decay=0.0",
-        "--epochs=10",
-        "--augment.freq_mask=0",
-        "--augment.time_mask=0",
-    ],
+BY_ACTOR = {"cluster": "real_speaker", "folds": 4}
+WIDE = "[0.000001, 0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0, 10.0]"
+LIGHT = {**BY_ACTOR, "shortcuts": False}
+
+METHODS: dict[int, dict[int, rows.Method]] = {
+    1: dict.fromkeys((1, 2), rows.Method(HERE / "attempt1.yaml", (), BY_ACTOR)),
+    2: {
+        rotation: rows.Method(HERE / "attempt2.yaml", (0.9, 1.1), {**LIGHT, "probe.c_grid": WIDE}, pooling)
+        for rotation, pooling in ((1, "mean"), (2, "mean_std"))
+    },
 }
-PROBE = ["--cluster=real_speaker", "--folds=4"]
+"""Of each protocol and rotation, stage 1 and the settings of every probe."""
+
+FINETUNE = {**LIGHT, "finetune.batch_size": 8}
+NETWORKS = {"trained": "ser_probe", "random": "random"}
+"""What stage 1 is run for, and the row of its frozen encoder."""
+FIXED = ("duration", "peer", "asr")
+"""Rows without a seed."""
+
+Unit = tuple[int, str, int | None]
+"""Rotation, ``trained``, ``random`` or a row of :data:`FIXED`, and the seed."""
 
 
-def sertransfer(*arguments: str | Path) -> None:
-    """Run one command of the package; the run stops if it fails."""
-    words = [str(argument) for argument in arguments]
-    print("sertransfer", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "sertransfer.cli", *words], check=True, cwd=PROJECT)
-
-
-def recipe(name: str, *arguments: str | Path) -> None:
-    """Run one recipe of the project, with this interpreter's ``sertransfer``."""
-    words = [str(argument) for argument in arguments]
-    print(f"recipes/{name}", *words, flush=True)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    subprocess.run(
-        [PROJECT / "recipes" / name, *words], check=True, cwd=PROJECT, env={**os.environ, "PATH": path}
-    )
-
-
-def prepare_interviews(fold: Path, output: Path, mapping: Path) -> None:
-    """Write the manifest of one fold, with the actor behind each session as the column real_speaker."""
-    sertransfer("prepare", "daic-woz", fold, "-o", output)
-    manifest = read_manifest(output)
-    known = pd.read_csv(mapping, dtype=str)
-    actors = dict(zip(known["session"], known["real_speaker"], strict=True))
-    write_manifest(
-        manifest.with_table(manifest.table.assign(real_speaker=manifest.table["session"].map(actors))), output
-    )
-
-
-def score_model(data: Path, home: Path, config: Path, unit: tuple[int, str, int]) -> None:
-    """Run stage 1 of one rotation, model and seed, and stage 2 for each of its folds."""
+def score(work: Path, home: Path, emodb: Path, asr: Path | None, protocol: int, unit: Unit) -> None:
+    """Do one unit of work: all that hangs on one network, or one fixed row."""
     rotation, name, seed = unit
-    corpora, work = data / f"rotation{rotation}", data.parent
-    stage1 = home / f"rotation{rotation}" / f"{name}{seed}" / "stage1"
-    recipe(
-        *("lssed_pretrain.sh", "--lssed-root", corpora / "lssed", "--config", config),
-        *("--run-dir", stage1, "--", "--prepare.split", "column"),
-        *(f"--seed={seed}", f"--store={work / 'features'}", *MODELS[name]),
+    place, method = rows.Place(work, home, rotation), METHODS[protocol][rotation]
+    began = time.perf_counter()
+    if name in NETWORKS and seed is not None:
+        checkpoint = rows.train(place, method, name, seed, emodb)
+        row = f"{NETWORKS[name]}{seed}"
+        if protocol == 1:
+            rows.transfer_folds(place, row, "ser", checkpoint, "ser_probe.yaml", method.probe)
+            return
+        features = rows.embeddings(place, row, "ser", checkpoint, method.pooling)
+        rows.score_features(place, row, features, method.probe)
+        if name == "trained":
+            means = rows.embeddings(place, row, "ser", checkpoint, "mean")
+            rows.score_features(
+                place, f"ser_classes{seed}", lambda m: rows.class_scores(means(m), checkpoint), method.probe
+            )
+            settings = {**FINETUNE, "seed": seed}
+            rows.transfer_folds(
+                place, f"ser_finetune{seed}", "ser", checkpoint, "ser_finetune.yaml", settings
+            )
+    elif name == "asr" and asr is not None:
+        features = rows.embeddings(place, name, "asr", asr / "exp" / "asr_train", method.pooling)
+        rows.score_features(place, name, features, method.probe)
+    elif name == "peer":
+        settings = {**method.probe, "probe.kind": "linear_svm"}
+        rows.score_features(place, name, rows.peer_features(place), settings)
+    else:
+        rows.score_features(place, name, rows.durations, method.probe)
+    print(
+        f"rotation {rotation}, {name} {'' if seed is None else seed}: {time.perf_counter() - began:.0f} s",
+        flush=True,
     )
-    for fold in FOLDS:
-        run_dir = stage1.parent / f"fold{fold}"
-        manifest = work / "manifests" / f"rotation{rotation}_fold{fold}.csv"
-        write_manifest(read_manifest(manifest), run_dir / "manifest.csv")
-        recipe(
-            *("daic_transfer.sh", "--encoder", "ser", "--stage", "3"),
-            *("--daic-root", corpora / "interviews" / f"fold{fold}"),
-            *("--checkpoint", stage1 / "checkpoints" / "model.safetensors"),
-            *("--run-dir", run_dir, "--", "--embeddings", stage1.parent / "embeddings", *PROBE),
-        )
 
 
-def run(emodb: Path, work: Path, config: Path, *, seeds: int, jobs: int) -> Path:
+def run(
+    emodb: Path, work: Path, *, protocol: int, asr: Path | None = None, seeds: int = 3, jobs: int = 1
+) -> Path:
     """Run everything and return the path of the results."""
-    data, home = work / "data", work / config.stem
-    if not data.is_dir():
+    home = work / f"attempt{protocol}"
+    if not (work / "data").is_dir():
         partial = work / "data.partial"
         arrange.arrange_all(arrange.find_recordings(emodb), partial, seed=0)
-        partial.rename(data)
-    for rotation, fold in itertools.product((1, 2), FOLDS):
-        manifest = work / "manifests" / f"rotation{rotation}_fold{fold}.csv"
-        if not manifest.exists():
-            interviews = data / f"rotation{rotation}" / "interviews"
-            prepare_interviews(interviews / f"fold{fold}", manifest, interviews / "sessions.csv")
-    units = itertools.product((1, 2), MODELS, range(seeds))
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(functools.partial(score_model, data, home, config), units))
-    gathered = {
-        name: [scores.gather(_folds(data, home, f"{name}{seed}")) for seed in range(seeds)] for name in MODELS
-    }
-    results = {
-        "config": config.name,
-        "stage1_on_unseen_speakers": _stage1(home, seeds),
-        **scores.summarise(gathered["trained"], gathered["random"]),
-    }
+        partial.rename(work / "data")
+    for rotation, method in METHODS[protocol].items():  # before several processes ask for them
+        place = rows.Place(work, home, rotation)
+        place.training(method.speeds, emodb)
+        for fold in rows.FOLDS:
+            place.interviews(fold)
+    units: list[Unit] = [] if protocol == 1 else [*itertools.product((1, 2), FIXED, (None,))]
+    units += [(rotation, name, seed) for seed in range(seeds) for rotation in (1, 2) for name in NETWORKS]
+    work_on = functools.partial(score, work, home, emodb, asr, protocol)
+    if jobs == 1:
+        list(map(work_on, units))
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            list(pool.map(work_on, units))
+    results = {"seeds": seeds, "stage1_on_unseen_speakers": _stage1(home, seeds)}
+    if protocol == 1:
+        trained, rival = (gather(work, home, name, range(seeds)) for name in NETWORKS.values())
+        results = {"config": "attempt1.yaml", **results, **scores.summarise(trained, rival)}
+        print(report(results))
+    else:
+        results |= summarise(work, home, seeds) | {"recogniser": _recogniser(asr)}
+        write_text(home / "table.md", table.markdown(results) + "\n")
+        print(table.markdown(results))
     write_json(home / "results.json", results)
-    print(report(results))
     return home / "results.json"
 
 
-def _folds(data: Path, home: Path, model: str) -> list[tuple[Path, Path]]:
+def gather(work: Path, home: Path, row: str, seeds: Sequence[int | None]) -> list[scores.Scored]:
+    """Return what a row scored over both rotations, one entry a seed."""
+    places = [rows.Place(work, home, rotation) for rotation in (1, 2)]
     return [
-        (
-            home / f"rotation{rotation}" / model / f"fold{fold}",
-            data / f"rotation{rotation}" / "interviews" / "sessions.csv",
+        scores.gather(
+            [
+                (
+                    place.folder(f"{row}{'' if seed is None else seed}") / f"fold{fold}",
+                    place.data / "interviews" / "sessions.csv",
+                )
+                for place in places
+                for fold in rows.FOLDS
+            ]
         )
-        for rotation in (1, 2)
-        for fold in FOLDS
+        for seed in seeds
     ]
+
+
+def summarise(work: Path, home: Path, seeds: int) -> dict[str, Any]:
+    """Return the table of protocol 2, and the C that each probe was chosen to have."""
+    found = {row: gather(work, home, row, (None,)) for row in FIXED}
+    found |= {
+        row: gather(work, home, row, range(seeds))
+        for row in (*NETWORKS.values(), "ser_classes", "ser_finetune")
+    }
+    order = ("duration", "random", "asr", "ser_probe", "ser_classes", "ser_finetune", "peer")
+    names = [
+        *FIXED,
+        *(f"{row}{seed}" for row in (*NETWORKS.values(), "ser_classes") for seed in range(seeds)),
+    ]
+    chosen = {
+        name: [c for rotation in (1, 2) for c in rows.chosen(rows.Place(work, home, rotation), name)]
+        for name in names
+    }
+    return {**table.summarise({row: found[row] for row in order}), "chosen_c": chosen}
+
+
+def _recogniser(asr: Path | None) -> dict[str, Any] | None:
+    path = None if asr is None else asr / "result.json"
+    return None if path is None or not path.exists() else dict(json.loads(path.read_text()))
 
 
 def _stage1(home: Path, seeds: int) -> list[dict[str, float]]:
@@ -149,7 +181,7 @@ def _stage1(home: Path, seeds: int) -> list[dict[str, float]]:
 
 
 def report(results: dict[str, Any]) -> str:
-    """Return the results as text."""
+    """Return the results of protocol 1 as text."""
     lines = [f"{results['config']}: {json.dumps(results['counts'])}"]
     for name in ("deciding", "second"):
         entry = results[name]
@@ -174,25 +206,30 @@ def _interval(bounds: Sequence[float] | None) -> str:
     return "undefined" if bounds is None else f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--emodb", type=Path, required=True, help="folder that holds EmoDB's wav/")
-    parser.add_argument("--config", type=Path, default=HERE / "attempt1.yaml", help="settings of stage 1")
+    parser.add_argument("--protocol", type=int, choices=sorted(METHODS), default=1)
+    parser.add_argument("--asr", type=Path, help="what asr_digits.py wrote; protocol 2 needs it")
     parser.add_argument("--work", type=Path, default=PROJECT / "benchmarks/results/runs/real_speech")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="models run side by side (OMP_NUM_THREADS=1 then)"
-    )
-    args = parser.parse_args()
+    parser.add_argument("--jobs", type=int, default=1, help="units side by side (OMP_NUM_THREADS=1 then)")
+    args = parser.parse_args(argv)
     try:
-        places = (path.resolve() for path in (args.emodb, args.work, args.config))
-        run(*places, seeds=args.seeds, jobs=args.jobs)
+        if args.protocol == 2 and not (args.asr and (args.asr / "exp" / "asr_train").is_dir()):
+            raise bad_input(
+                "--asr",
+                found=args.asr or "nothing",
+                expected="the folder that 'asr_digits.py digits' wrote",
+                remedy="train the recogniser first",
+            )
+        emodb, work = args.emodb.resolve(), args.work.resolve()
+        asr = None if args.asr is None else args.asr.resolve()
+        run(emodb, work, protocol=args.protocol, asr=asr, seeds=args.seeds, jobs=args.jobs)
     except BadInput as error:
         print(error, file=sys.stderr)
         return error.exit_status
-    except subprocess.CalledProcessError as error:
-        return int(error.returncode)
     return 0
 
 
