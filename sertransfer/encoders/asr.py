@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -27,6 +29,12 @@ _SUBSAMPLING = ("espnet.nets.pytorch_backend.transformer.subsampling", "check_sh
 _MOST_FRAMES_NEEDED = 64
 PARTS = ("frontend", "normalize", "encoder")
 """What of ESPnet's model is used, by the first part of a weight's name."""
+DECISIVE = (
+    "version",
+    "input_size",
+    *(name for part in ("frontend", "normalize", "encoder") for name in (part, f"{part}_conf")),
+)
+"""Settings of an experiment that its encoder is built from."""
 
 
 class AsrEncoder(LayeredEncoder):
@@ -50,26 +58,31 @@ class AsrEncoder(LayeredEncoder):
     def __init__(self, experiment: Experiment, *, layer: int | None = None, device: str = "cpu") -> None:
         config, where = experiment.config, experiment.where
         check_config(config, where)
-        self._network = build_network(experiment)
-        parts = PARTS if self._network.ctc is None else (*PARTS, "ctc")
+        network = self.network = build_network(experiment)
+        self._experiment = replace(experiment, weights={})
+        parts = PARTS if network.ctc is None else (*PARTS, "ctc")
         own = {k: v for k, v in experiment.weights.items() if k.split(".")[0] in parts}
         load_weights(
-            self._network,
+            self.network,
             own,
             f"{where}: {experiment.model_file}",
             remedy=f"use the config that the model was trained with ({versions(config)})",
         )
-        self._network.eval().requires_grad_(False).to(device)
+        # global statistics come in double precision and would change type when first used
+        self.network.eval().requires_grad_(False).to(device, torch.float32)
+        for module in self.network.modules():
+            if hasattr(module, "pe"):
+                module.register_forward_pre_hook(_renew_positions)
         self._device = torch.device(device)
-        self._stack = list(getattr(self._network.encoder, "encoders", []))
+        self._stack = list(getattr(network.encoder, "encoders", []))
         self.layers = len(self._stack)
         self.check_layer(layer)
         self.layer = layer
-        self.framing = _framing(self._network.frontend, where)
+        self.framing = _framing(network.frontend, where)
         self.sample_rate = self.framing.sample_rate
-        encoder: Any = self._network.encoder
+        encoder: Any = network.encoder
         self.dim = int(encoder.output_size())
-        self.shortest = _shortest(self._network)
+        self.shortest = _shortest(network)
         unused = sorted({name.split(".")[0] for name in experiment.weights if name not in own})
         tokens = config.get("token_list")
         self._record = {
@@ -94,7 +107,7 @@ class AsrEncoder(LayeredEncoder):
         self._fingerprint = hash_weights(decisive, own)
 
     def _output(self, waveforms: Tensor) -> Tensor:
-        return self._network(waveforms)  # type: ignore[no-any-return]
+        return self.network(waveforms)  # type: ignore[no-any-return]
 
     def _blocks(self, waveforms: Tensor, count: int) -> list[Tensor]:
         outputs: list[Tensor] = []
@@ -105,11 +118,36 @@ class AsrEncoder(LayeredEncoder):
 
         handles = [block.register_forward_hook(keep) for block in self._stack[:count]]
         try:
-            frames = self._network(waveforms).shape[1]
+            frames = self.network(waveforms).shape[1]
         finally:
             for handle in handles:
                 handle.remove()
         return [output[:, :frames] for output in outputs]
+
+    def stages(self, *, mix: bool) -> list[tuple[str, list[nn.Module]]]:
+        """Return the subsampling, then each block; an encoder without blocks is one part.
+
+        The norm behind the last block belongs to it. The log-mel front end, its normalisation and a CTC
+        layer that the encoder listens to are never trained.
+        """
+        children = dict(self.network.get_submodule("encoder").named_children())
+        norm = children.pop("after_norm", None)
+        children.pop("encoders", None)
+        found = [("+".join(children), list(children.values()))] if children else []
+        found += [(f"encoders.{place}", [block]) for place, block in enumerate(self._stack[: self.layer])]
+        if norm is not None and self.layer is None and not mix:
+            found[-1][1].append(norm)
+        return found
+
+    def blueprint(self) -> dict[str, Any]:
+        """Return what of the experiment decides the features, the statistics file as text."""
+        config, statistics = self._experiment.config, self._experiment.statistics
+        return {
+            "config": {key: config[key] for key in DECISIVE if key in config},
+            "model_file": self._experiment.model_file,
+            "statistics": None if statistics is None else base64.b64encode(statistics).decode("ascii"),
+            "layer": self.layer,
+        }
 
     def describe(self) -> dict[str, Any]:
         """Return architecture, front end, what of the model was used, and the versions of ESPnet."""
@@ -118,6 +156,35 @@ class AsrEncoder(LayeredEncoder):
     def fingerprint(self) -> str:
         """Return a hash of the weights in use, the settings that decide the features, and the layer."""
         return self._fingerprint
+
+
+def rebuild(
+    blueprint: dict[str, Any], weights: dict[str, Tensor], where: object, *, device: str
+) -> AsrEncoder:
+    """Build the encoder of :meth:`AsrEncoder.blueprint` with *weights*, by their names in its network."""
+    text = blueprint["statistics"]
+    experiment = Experiment(
+        str(where),
+        dict(blueprint["config"]),
+        weights,
+        str(blueprint["model_file"]),
+        None if text is None else base64.b64decode(text),
+    )
+    return AsrEncoder(experiment, layer=blueprint["layer"], device=device)
+
+
+def _renew_positions(module: Any, given: tuple[Any, ...]) -> None:
+    """Let ESPnet compute its positions anew where those it keeps would spoil what comes.
+
+    It keeps them in the precision of their last use, half for instance, and may have made them in inference
+    mode, from which no gradient can be had.
+    """
+    kept = module.pe
+    if kept is None:
+        return
+    lost = kept.is_inference() and not torch.is_inference_mode_enabled()
+    if lost or kept.dtype != given[0].dtype:
+        module.pe = None
 
 
 def _framing(front_end: nn.Module, where: str) -> Framing:

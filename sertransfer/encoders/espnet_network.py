@@ -55,9 +55,11 @@ class EspnetNetwork(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         """Encode ``(batch, samples)`` of equal length into ``(batch, frames, dim)``."""
         lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
-        features, frames = self.frontend(waveforms, lengths)
-        if self.normalize is not None:
-            features, frames = self.normalize(features, frames)
+        # no part of it learns, and a log-mel in half precision is another one
+        with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
+            features, frames = self.frontend(waveforms, lengths)
+            if self.normalize is not None:
+                features, frames = self.normalize(features, frames)
         more = {} if self.ctc is None else {"ctc": self.ctc}
         encoded, frames, _ = self.encoder(features, frames, **more)
         if isinstance(encoded, tuple):  # with the outputs that an intermediate CTC looked at

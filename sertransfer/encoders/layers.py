@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +25,13 @@ class LayeredEncoder(Encoder):
         layer: Block whose output :meth:`encode` returns, counted from 1, as it leaves the block: without
             the norm that may follow the last one. ``None`` is the encoder's own output.
         shortest: Fewest samples it can work on.
+        network: Its weights, in evaluation mode and frozen; fine-tuning opens what it trains.
     """
 
     layers: int
     layer: int | None
     shortest: int
+    network: nn.Module
     _device: torch.device
 
     @abstractmethod
@@ -41,10 +44,7 @@ class LayeredEncoder(Encoder):
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch; see :meth:`sertransfer.encoders.base.Encoder.encode`."""
-        layer = self.layer
-        if layer is None:
-            return self._by_length(waveforms, lengths, self._output)
-        return self._by_length(waveforms, lengths, lambda same: self._blocks(same, layer)[layer - 1])
+        return self._by_length(waveforms, lengths, lambda same: self.features(same, mix=False))
 
     def encode_layers(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch and return every block's output, for a learned mix (:class:`LayerMix`).
@@ -61,9 +61,34 @@ class LayeredEncoder(Encoder):
             BadInput: If a waveform can not be encoded, or the encoder gives its last output only.
         """
         self.check_layer(self.layers or 1)
-        return self._by_length(
-            waveforms, lengths, lambda same: torch.stack(self._blocks(same, self.layers), dim=2)
-        )
+        return self._by_length(waveforms, lengths, lambda same: self.features(same, mix=True))
+
+    def features(self, waveforms: Tensor, *, mix: bool) -> Tensor:
+        """Return the features of waveforms of equal length, with gradients where weights ask for them.
+
+        Args:
+            waveforms: Shape ``(batch, samples)``, on the network's device; may be overwritten.
+            mix: Whether every block's output is returned, for a learned mix.
+
+        Returns:
+            Shape ``(batch, frames, dim)``, or ``(batch, frames, layers, dim)`` for *mix*.
+        """
+        if mix:
+            return torch.stack(self._blocks(waveforms, self.layers), dim=2)
+        if self.layer is None:
+            return self._output(waveforms)
+        return self._blocks(waveforms, self.layer)[self.layer - 1]
+
+    @abstractmethod
+    def stages(self, *, mix: bool) -> list[tuple[str, list[nn.Module]]]:
+        """Return the parts that can be trained, from the input on: what comes before the blocks, each block.
+
+        Parts that :meth:`features` does not use, and a front end that is no network, are in none.
+        """
+
+    @abstractmethod
+    def blueprint(self) -> dict[str, Any]:
+        """Return plain values from which the opener's ``rebuild`` makes this encoder, given its weights."""
 
     def check_layer(self, layer: int | None) -> None:
         """Raise :class:`BadInput` if there is no such block."""

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 POOLINGS = ("mean", "mean_std")
 """``mean`` over frames, or ``mean_std``: the mean, then the standard deviation (statistics pooling)."""
+LEARNED_POOLINGS = (*POOLINGS, "attention")
+"""Ways from frames to one vector where something is trained on it."""
 
 
 def frame_mask(features: Tensor, frames: Tensor) -> Tensor:
@@ -38,7 +40,9 @@ def pool(features: Tensor, frames: Tensor, pooling: str) -> Tensor:
     if pooling == "mean":
         return mean
     centred = (features - mean[:, None]).masked_fill(~mask, 0)
-    return torch.cat([mean, (centred.square().sum(dim=1) / count).sqrt()], dim=1)
+    variance = centred.square().sum(dim=1) / count
+    moves = variance > 0  # the root has no slope at 0, and a gradient must not become NaN there
+    return torch.cat([mean, torch.where(moves, variance, 1).sqrt() * moves], dim=1)
 
 
 class AttentivePooling(nn.Module):

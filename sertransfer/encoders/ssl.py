@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,16 +171,17 @@ class SslEncoder(LayeredEncoder):
 
     def __init__(self, model: SslModel, *, layer: int | None = None, device: str = "cpu") -> None:
         self._normalise = model.normalise_waveform
-        self._network = _build(model)
+        self.network: Any = _build(model)
+        self._model = replace(model, weights={})
         remedy = "name the model that the weights are of"
-        load_weights(self._network, model.weights, model.where, remedy=remedy)
-        self._network.eval().requires_grad_(False).to(device)
+        load_weights(self.network, model.weights, model.where, remedy=remedy)
+        self.network.eval().requires_grad_(False).to(device)
         self._device = torch.device(device)
         self.layers = int(model.options["encoder_num_layers"])
         self.check_layer(layer)
         self.layer = layer
         self.dim = int(model.options["encoder_embed_dim"])
-        window, hop = _receptive_field(self._network)
+        window, hop = _receptive_field(self.network)
         self.framing = Framing(window, hop, 1 << (window - 1).bit_length(), model.sample_rate)
         self.sample_rate = model.sample_rate
         self.shortest = window
@@ -202,11 +203,38 @@ class SslEncoder(LayeredEncoder):
         )
 
     def _output(self, waveforms: Tensor) -> Tensor:
-        return self._network(self._prepared(waveforms))[0]  # type: ignore[no-any-return]
+        return self.network(self._prepared(waveforms))[0]  # type: ignore[no-any-return]
 
     def _blocks(self, waveforms: Tensor, count: int) -> list[Tensor]:
-        found: list[Tensor] = self._network.extract_features(self._prepared(waveforms), num_layers=count)[0]
+        found: list[Tensor] = self.network.extract_features(self._prepared(waveforms), num_layers=count)[0]
         return found
+
+    def stages(self, *, mix: bool) -> list[tuple[str, list[torch.nn.Module]]]:
+        """Return the convolutions, what leads into the blocks, and each block.
+
+        The norm of all blocks belongs to the part that it stands behind.
+        """
+        encoder = self.network.encoder
+        stack = encoder.transformer
+        entry = [encoder.feature_projection, stack.pos_conv_embed, stack.dropout]
+        found = [("feature_extractor", [self.network.feature_extractor]), ("feature_projection", entry)]
+        found += [(f"layers.{place}", [block]) for place, block in enumerate(stack.layers[: self.layer])]
+        if stack.layer_norm_first:
+            entry.append(stack.layer_norm)
+        elif self.layer is None and not mix:
+            found[-1][1].append(stack.layer_norm)
+        return found
+
+    def blueprint(self) -> dict[str, Any]:
+        """Return family, architecture and what is done to waveforms."""
+        model = self._model
+        return {
+            "family": model.family,
+            "options": model.options,
+            "sample_rate": model.sample_rate,
+            "normalise_waveform": model.normalise_waveform,
+            "layer": self.layer,
+        }
 
     def describe(self) -> dict[str, Any]:
         """Return family, architecture and layer."""
@@ -215,6 +243,16 @@ class SslEncoder(LayeredEncoder):
     def fingerprint(self) -> str:
         """Return a hash of the weights, the architecture and the layer."""
         return self._fingerprint
+
+
+def rebuild(
+    blueprint: dict[str, Any], weights: dict[str, Tensor], where: object, *, device: str
+) -> SslEncoder:
+    """Build the encoder of :meth:`SslEncoder.blueprint` with *weights*, by their names in its network."""
+    values = {name: blueprint[name] for name in ("family", "options", "sample_rate", "normalise_waveform")}
+    family = choose("family", str(values["family"]), BUILDERS)
+    model = SslModel(where=str(where), weights=weights, **{**values, "family": family})
+    return SslEncoder(model, layer=blueprint["layer"], device=device)
 
 
 def _build(model: SslModel) -> Any:

@@ -68,6 +68,7 @@ class Depth:
     Args:
         stages: From the input to the classifier.
         settings: Depth, rates and what becomes of batch norms.
+        whole: A network that the stages are part of and whose other modules act as in evaluation.
 
     Attributes:
         trained: Stages that learn, the classifier first.
@@ -77,7 +78,7 @@ class Depth:
         BadInput: If there are fewer stages than are to be trained.
     """
 
-    def __init__(self, stages: list[Stage], settings: FinetuneConfig) -> None:
+    def __init__(self, stages: list[Stage], settings: FinetuneConfig, whole: nn.Module | None = None) -> None:
         body = len(stages) - 1
         count = {"head": 0, "last": settings.stages, "all": body}[settings.depth]
         if count > body:
@@ -90,11 +91,12 @@ class Depth:
             )
         self.frozen = stages[: body - count]
         self.trained = stages[body - count :][::-1]
-        self._settings = settings
+        self._settings, self._whole = settings, whole
         self._still = settings.batch_norm == "frozen"
-        for stage in self.frozen:
-            for weight in stage.parameters():
-                weight.requires_grad_(False)
+        for group, learns in ((self.frozen, False), (self.trained, True)):
+            for stage in group:
+                for weight in stage.parameters():
+                    weight.requires_grad_(learns)
         if self._still:
             for norm in self._norms():
                 norm.requires_grad_(False)
@@ -105,6 +107,8 @@ class Depth:
 
     def set_modes(self) -> None:
         """Put what learns into training mode, and what is frozen into evaluation mode."""
+        if self._whole is not None:
+            self._whole.eval()
         for stages, mode in ((self.trained, True), (self.frozen, False)):
             for stage in stages:
                 for module in stage.modules:

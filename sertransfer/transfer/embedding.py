@@ -143,7 +143,7 @@ def _embed_chunks(
         _log.info("going on after %d of %d sentences", done, len(sentences))
     workers = min(workers, len(todo))
     loader = DataLoader(
-        _ChunkReader([chunk for chunk, _ in todo], encoder.sample_rate),
+        ChunkReader([chunk for chunk, _ in todo], encoder.sample_rate),
         batch_size=None,
         collate_fn=_as_it_is,
         num_workers=workers,
@@ -172,7 +172,7 @@ def _as_it_is(chunk: list[Waveform]) -> list[Waveform]:
     return chunk
 
 
-class _ChunkReader(Dataset[list[Waveform]]):
+class ChunkReader(Dataset[list[Waveform]]):
     """Reads the waveforms of whole chunks, so that one process meets all sentences of a session."""
 
     def __init__(self, chunks: list[list[Sentence]], sample_rate: int) -> None:

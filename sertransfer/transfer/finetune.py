@@ -1,4 +1,4 @@
-"""Mode ``finetune``: the SER network with a new classifier of two classes, trained on sentences.
+"""Mode ``finetune``: an encoder with a new classifier of two classes, trained on sentences.
 
 A sentence's score is the network's probability of the positive class. Training subjects that are held out
 end the training and choose the threshold; the reported split is scored once.
@@ -7,28 +7,28 @@ end the training and choose the threshold; the reported split is scored once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sertransfer import __version__
 from sertransfer.aggregation import aggregate
+from sertransfer.encoders.layers import LayerMix
 from sertransfer.errors import bad_input
 from sertransfer.fitting.batches import TrainingBatches, Utterances
 from sertransfer.fitting.epoch_log import EpochLog
 from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision, choose_device, fit
 from sertransfer.manifest import Manifest
-from sertransfer.models.base import SpectrogramModel
-from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
 from sertransfer.run_folder import RunFolder
 from sertransfer.transfer.deciding import Scored, check_enough, decide_subjects, decisions, with_clusters
-from sertransfer.transfer.depth import Depth, replace_classifier
-from sertransfer.transfer.finetune_data import BalancedDraw, as_utterances, split_inner, take_features
+from sertransfer.transfer.finetune_data import BalancedDraw, as_utterances, split_inner
+from sertransfer.transfer.finetune_learner import Learner
+from sertransfer.transfer.finetune_ser import ser_learner
+from sertransfer.transfer.finetune_waveforms import waveform_learner
 from sertransfer.transfer.finetuner import Finetuner, Scorer
 from sertransfer.transfer.probe import sentence_weights
 from sertransfer.transfer.scoring import bare_figures
@@ -61,19 +61,30 @@ def check_finetune(config: TransferConfig, encoder: str) -> None:
     Raises:
         BadInput: If it is not the SER encoder, or the settings ask for what only stored embeddings have.
     """
-    if encoder != "ser":
+    settings = config.finetune
+    if encoder not in LEARNERS:
         raise bad_input(
             "--mode finetune",
             found=f"encoder '{encoder}'",
-            expected="encoder 'ser', the only one that is trained on here",
+            expected=f"one that is trained on here: {', '.join(LEARNERS)}",
             remedy="take --mode probe",
+        )
+    if settings.layers == "mix" and (encoder == "ser" or config.layer is not None):
+        whose = "encoder 'ser'" if encoder == "ser" else f"layer {config.layer}"
+        raise bad_input(
+            "setting finetune.layers",
+            found=f"'mix' with {whose}",
+            expected="all blocks of an encoder whose blocks are of equal width (asr, ssl)",
+            remedy="take finetune.layers output"
+            if encoder == "ser"
+            else "leave layer or finetune.layers out",
         )
     if config.pooling != "mean":
         raise bad_input(
             "setting pooling",
             found=f"'{config.pooling}' in mode finetune",
-            expected="mean, which the network's own classifier sees",
-            remedy="leave the setting out",
+            expected="mean, the setting of mode probe; this mode has one of its own",
+            remedy="leave it out, or set finetune.pooling",
         )
     check_precision(config.finetune.precision, "finetune.precision")
 
@@ -84,6 +95,7 @@ def finetune_subjects(
     parts: tuple[Part, Part],
     run: RunFolder,
     *,
+    encoder: str,
     checkpoint: Path,
     features: Path,
     skip_bad: bool,
@@ -96,8 +108,9 @@ def finetune_subjects(
         manifest: Sentences.
         parts: Training and reported part.
         run: The run's folder, claimed.
-        checkpoint: The pretrained SER model.
-        features: Parent of the feature stores.
+        encoder: Name of the encoder.
+        checkpoint: Its weights.
+        features: Parent of the stores of features or waveforms.
         skip_bad: Leave out sentences that can not be read, and record them.
         progress: Whether bars are shown.
 
@@ -107,24 +120,22 @@ def finetune_subjects(
     """
     for abandoned in run.checkpoints.glob(".*.tmp"):  # what a process killed while writing left
         abandoned.unlink()
-    read = read_checkpoint(checkpoint)
-    if read.front_end is None:
-        raise TypeError("an opened SER encoder has a front end")
-    network, depth = _prepare(read, config, checkpoint)
-    store, train, reported = take_features(
+    learner = LEARNERS[encoder](
+        config,
         manifest,
         parts,
-        read.front_end,
-        features,
-        workers=config.embedding.workers,
+        encoder=encoder,
+        checkpoint=checkpoint,
+        features=features,
         skip_bad=skip_bad,
         progress=progress,
     )
+    network, store, (train, reported) = learner.network, learner.store, learner.parts
     check_enough(train, reported)
-    score = Scorer(read, read.front_end, int(store.frames.max()), config)
+    score = Scorer(learner.longest, learner.pad, config)
     sentences = as_utterances(train, store, config.positive)
     kept, held = split_inner(train, config)
-    stopping = _train(network, depth, sentences, (kept, held), train, config, run, score, progress=progress)
+    stopping = _train(learner, sentences, (kept, held), config, run, score, progress=progress)
     state = stopping.best_state()
     network.load_state_dict(state)
 
@@ -140,8 +151,10 @@ def finetune_subjects(
     record = {
         "finetune": {
             "depth": config.finetune.depth,
-            **depth.describe(),
+            **learner.depth.describe(),
             "batch_norm": config.finetune.batch_norm,
+            **learner.record,
+            **layer_weights(network),
             "epoch": int(stopping.best["epoch"]),
             "epochs": stopping.epoch,
             "inner_loss": stopping.best["loss"],
@@ -154,7 +167,12 @@ def finetune_subjects(
             "subject": bare_figures(inner_subjects, config),
         },
     }
-    _write(read, state, config, {**record["finetune"], "threshold": threshold}, run.checkpoints / MODEL)
+    about = {
+        "finetune": {**record["finetune"], "threshold": threshold},
+        "aggregation": config.aggregation,
+        "sertransfer": __version__,
+    }
+    learner.write(state, about, run.checkpoints / MODEL)
     return Finetuned(outcome, record, store.left_out)
 
 
@@ -164,21 +182,16 @@ def remove_resume_files(run: RunFolder) -> None:
         (run.checkpoints / name).unlink(missing_ok=True)
 
 
-def _prepare(read: Checkpoint, config: TransferConfig, where: Path) -> tuple[SpectrogramModel, Depth]:
-    network = build_from(read, where=where)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        depth = Depth(replace_classifier(network, len(config.classes)), config.finetune)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
-    return network.to(choose_device()), depth
+def layer_weights(network: nn.Module) -> dict[str, list[float]]:
+    """Return the learned weight of each block, from the input on, where there is a mix of blocks."""
+    mix = next((module for module in network.modules() if isinstance(module, LayerMix)), None)
+    return {} if mix is None else {"layer_weights": mix.weights.detach().tolist()}
 
 
 def _train(
-    network: SpectrogramModel,
-    depth: Depth,
+    learner: Learner,
     sentences: Utterances,
     sides: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
-    train: Part,
     config: TransferConfig,
     run: RunFolder,
     score: Scorer,
@@ -187,7 +200,7 @@ def _train(
 ) -> EarlyStopping:
     settings = config.finetune
     learnt, held = (sentences.subset(side) for side in sides)
-    subjects = train.sentences["subject"].to_numpy(np.str_)
+    subjects = learner.parts[0].sentences["subject"].to_numpy(np.str_)
     truth = held.targets == 1
     weights = sentence_weights(
         truth, subjects[sides[1]].tolist(), balance_subjects=True, balance_classes=True
@@ -200,8 +213,8 @@ def _train(
     stopping = EarlyStopping(inner_loss, run.checkpoints / BEST, patience=settings.patience)
     resume_point = run.checkpoints / RESUME_POINT
     module = Finetuner(
-        network,
-        depth,
+        learner.network,
+        learner.depth,
         config,
         ids=learnt.ids,
         resume_point=lambda: str(resume_point) if resume_point.exists() else "none yet",
@@ -232,26 +245,9 @@ def _train(
     return stopping
 
 
-def _write(
-    read: Checkpoint, state: dict[str, Tensor], config: TransferConfig, about: dict[str, Any], path: Path
-) -> None:
-    """Write the network with what it was trained from, as any checkpoint of a model."""
-    provenance = {
-        "finetuned_from": read.provenance,
-        "classes_before": list(read.classes),
-        "finetune": about,
-        "aggregation": config.aggregation,
-        "sertransfer": __version__,
-    }
-    write_checkpoint(
-        Checkpoint(
-            model=read.model,
-            options=read.options,
-            classes=config.classes,
-            front_end=read.front_end,
-            cropping=read.cropping,
-            state=state,
-            provenance=provenance,
-        ),
-        path,
-    )
+LEARNERS: dict[str, Callable[..., Learner]] = {
+    "ser": ser_learner,
+    "asr": waveform_learner,
+    "ssl": waveform_learner,
+}
+"""What fine-tuning works on, by the encoder's name."""

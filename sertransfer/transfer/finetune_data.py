@@ -15,6 +15,7 @@ from sertransfer.fitting.batches import Utterances
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.deciding import usable_part
+from sertransfer.transfer.finetune_learner import SentenceStore
 from sertransfer.transfer.selection import TrainingSet, inner_folds
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.subjects import Part
@@ -41,7 +42,13 @@ def take_features(
     table = manifest.table[manifest.table["id"].isin(wanted)].reset_index(drop=True)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = build_store(
-        manifest.with_table(table), front_end, folder, workers=workers, skip_bad=skip_bad, progress=progress
+        manifest.with_table(table),
+        front_end,
+        folder,
+        rest=manifest,
+        workers=workers,
+        skip_bad=skip_bad,
+        progress=progress,
     )
     durations = _durations(manifest, table[table["id"].isin(store.ids)])
     train, reported = (usable_part(part, durations) for part in parts)
@@ -57,7 +64,7 @@ def _durations(manifest: Manifest, table: pd.DataFrame) -> pd.Series[float]:
     return pd.Series(seconds.fillna(table["audio"].map(whole)).to_numpy(float), index=table["id"])
 
 
-def as_utterances(part: Part, store: FeatureStore, positive: str) -> Utterances:
+def as_utterances(part: Part, store: SentenceStore, positive: str) -> Utterances:
     """Return the features of *part*'s sentences; the class *positive* is 1."""
     ids = part.sentences["id"].tolist()
     return Utterances(

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from sertransfer.fitting.batches import Batch, Utterances
 from sertransfer.fitting.module import SeededModule
 from sertransfer.fitting.prediction import predict_probabilities
-from sertransfer.front_end import FrontEnd
-from sertransfer.models.checkpoint import Checkpoint
 from sertransfer.transfer.depth import Depth
 from sertransfer.transfer.probe import Floats
 from sertransfer.transfer.settings import TransferConfig
@@ -48,15 +46,10 @@ class Finetuner(SeededModule):
 
 
 class Scorer:
-    """Scores sentences by the checkpoint's evaluation rule."""
+    """Scores sentences by the network's evaluation rule: whole, or cut and filled up if it was trained so."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, front_end: FrontEnd, most: int, config: TransferConfig
-    ) -> None:
-        cropping = checkpoint.cropping
-        self.pad = cropping is not None and cropping.pad
-        self.longest = most if cropping is None else cropping.frames(front_end.framing)
-        self.config = config
+    def __init__(self, longest: int, pad: bool, config: TransferConfig) -> None:
+        self.longest, self.pad, self.config = longest, pad, config
 
     def __call__(self, network: nn.Module, utterances: Utterances, *, progress: bool = False) -> Floats:
         """Return the probability of the positive class, shape ``(sentences,)``."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from sertransfer.aggregation import ATTENTION, METHODS, TOP_K
-from sertransfer.encoders.pooling import POOLINGS
+from sertransfer.encoders.pooling import LEARNED_POOLINGS, POOLINGS
 from sertransfer.errors import Faults, nearest
 
 
@@ -72,7 +72,14 @@ class FinetuneConfig:
 
     Attributes:
         depth: Trains the classifier alone (``head``), the ``last`` stages with it, or ``all`` of the network.
-        stages: Stages before the classifier that ``last`` trains.
+        stages: Stages (``ser``) or blocks (``asr``, ``ssl``) before the classifier that ``last`` trains.
+        layers: Features of ``asr`` and ``ssl``: the encoder's ``output`` (or that of block ``layer``), or a
+            ``mix`` of all blocks' outputs whose weights are learned.
+        pooling: From frames to one vector: their ``mean``, ``mean_std``, or a learned ``attention``.
+        window: Seconds that training batches of ``asr`` and ``ssl`` are cut to at most; ``ser`` has the crop
+            of its checkpoint.
+        store_gb: Most gigabytes that the frames of a frozen ``asr`` or ``ssl`` encoder may take on the disk;
+            where they take more it runs again in every epoch.
         lr: Learning rate of the classifier (AdamW).
         layer_decay: Factor on the learning rate for each stage further from the classifier.
         weight_decay: Of all weights but biases and norms.
@@ -98,6 +105,20 @@ class FinetuneConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     batch_norm: Literal["frozen", "train"] = "frozen"
     inner_share: float = 0.2
+    layers: Literal["output", "mix"] = "output"
+    pooling: Literal["mean", "mean_std", "attention"] = "mean"
+    window: float = 5.0
+    store_gb: float = 8.0
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what decides the result; later settings where they are used, so that older runs go on."""
+        unused = FinetuneConfig()
+        later = ("layers", "pooling", "window", "store_gb")
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in later or value != getattr(unused, name)
+        }
 
     def rules(self) -> list[tuple[str, object, bool, str]]:
         """Return name, value, whether it is valid, and what is, of each number."""
@@ -110,6 +131,8 @@ class FinetuneConfig:
             ("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "a factor above 0, up to 1"),
             ("weight_decay", self.weight_decay, 0 <= self.weight_decay < float("inf"), "a number >= 0"),
             ("inner_share", self.inner_share, 0 < self.inner_share <= 0.5, "a share above 0, up to 0.5"),
+            ("window", self.window, 0 < self.window < float("inf"), "a number of seconds > 0"),
+            ("store_gb", self.store_gb, 0 <= self.store_gb < float("inf"), "a number >= 0"),
         ]
         return [(f"finetune.{name}", value, good, expected) for name, value, good, expected in rules]
 
@@ -119,8 +142,8 @@ class TransferConfig:
     """Settings of ``sertransfer transfer``.
 
     Attributes:
-        mode: ``probe``: a probe on stored embeddings of a frozen encoder. ``finetune``: the SER encoder
-            itself is trained on, with a classifier of the two classes.
+        mode: ``probe``: a probe on stored embeddings of a frozen encoder. ``finetune``: the encoder itself
+            is trained on, with a classifier of the two classes.
         negative: Label of the subjects without the condition.
         positive: Label of the subjects with it; scores are higher for these.
         split: Split that is reported; training is always on ``train``. The paper reports ``dev``.
@@ -231,6 +254,8 @@ class TransferConfig:
             "pooling": (self.pooling, POOLINGS),
             "probe.kind": (self.probe.kind, ("logistic", "linear_svm", "rbf_svm", "mlp")),
             "finetune.depth": (self.finetune.depth, ("head", "last", "all")),
+            "finetune.layers": (self.finetune.layers, ("output", "mix")),
+            "finetune.pooling": (self.finetune.pooling, LEARNED_POOLINGS),
             "finetune.precision": (self.finetune.precision, ("32-true", "bf16-mixed", "16-mixed")),
             "finetune.batch_norm": (self.finetune.batch_norm, ("frozen", "train")),
             "threshold.rule": (self.threshold.rule, ("fixed", "out_of_fold")),

@@ -111,7 +111,9 @@ def transfer(
     opened = open_layer(config.layer)
     settings = asdict(config)
     del settings["embedding"]  # changes no result, so that another value may resume a run
-    if not finetunes:
+    if finetunes:
+        settings["finetune"] = config.finetune.protocol()
+    else:
         del settings["finetune"]
     if head is not None:
         settings = {"transfer": settings, **head.settings}
@@ -136,6 +138,7 @@ def transfer(
                     manifest,
                     parts,
                     run,
+                    encoder=encoder,
                     checkpoint=Path(checkpoint),
                     features=folder,
                     skip_bad=skip_bad,

@@ -1,23 +1,25 @@
 """Fine-tuning, from a manifest to subject-level numbers, killed and taken up again."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, make_interviews
 
+from sertransfer.audio.reading import read_segment
 from sertransfer.cli import main
 from sertransfer.corpora.demo import make_daic_woz
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
-from sertransfer.models.checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
+from sertransfer.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from sertransfer.models.pyresnet import PyResNet
 from sertransfer.models.zoo import build_model
-from sertransfer.transfer import finetune, workflow
+from sertransfer.transfer import finetune, finetune_ser, workflow
 from sertransfer.transfer.finetuner import Finetuner
+from sertransfer.transfer.sentence_model import load_sentence_model
 from sertransfer.transfer.settings import FinetuneConfig, ThresholdConfig, TransferConfig
 
 PROJECT = Path(__file__).parents[2]
@@ -76,6 +78,16 @@ def run(manifest, checkpoint, folder, config=CONFIG, **options):
     )
 
 
+def sentence_scores(path, manifest, split):
+    """Score a split's sentences from their waveforms, with the written network alone."""
+    model = load_sentence_model(path)
+    rows = manifest.table[manifest.table["split"] == split]
+    return [
+        model.score(torch.from_numpy(read_segment(manifest.source(audio), start, end)))
+        for audio, start, end in zip(rows["audio"], rows["start"], rows["end"], strict=True)
+    ]
+
+
 @pytest.fixture(scope="module")
 def undisturbed(manifest, checkpoint, tmp_path_factory):
     """A whole run, with a learning curve and a network, that the others are compared with."""
@@ -123,24 +135,31 @@ def test_the_written_network_gives_the_written_scores(undisturbed, manifest, che
     assert read.classes == (NEGATIVE, POSITIVE)
     assert read.front_end == read_checkpoint(checkpoint).front_end
     assert read.provenance["finetuned_from"] == {"corpus": "x"}
-    store, _train, reported = finetune.take_features(
-        manifest,
-        workflow.take_parts(manifest, CONFIG),
-        read.front_end,
-        folder / "embeddings",
-        workers=0,
-        skip_bad=False,
-        progress=False,
+    assert sentence_scores(path, manifest, "dev") == pytest.approx(
+        pd.read_csv(folder / "sentences.csv")["score"].to_numpy(), abs=1e-5
     )
-    model = load_model(path)
-    with torch.no_grad():
-        given = [
-            float(model(torch.from_numpy(store.read(store.position(name)))[None, None]).softmax(1)[0, 1])
-            for name in reported.sentences["id"]
-        ]
-    assert pd.read_csv(folder / "sentences.csv")["score"].to_numpy() == pytest.approx(
-        np.array(given), abs=1e-5
-    )
+
+
+@pytest.mark.parametrize("pooling", ["mean_std", "attention"])
+def test_another_pooling_over_frames_is_learned_and_written(pooling, manifest, checkpoint, tmp_path):
+    config = replace(CONFIG, finetune=FinetuneConfig(pooling=pooling, epochs=1, inner_share=0.5))
+    metrics = run(manifest, checkpoint, tmp_path, config)
+    assert metrics["finetune"]["pooling"] == pooling
+    assert metrics["finetune"]["trained"] == ["head", "layer4"]
+    path = tmp_path / "checkpoints" / "model.safetensors"
+    written = pd.read_csv(tmp_path / "sentences.csv")["score"].to_numpy()
+    assert sentence_scores(path, manifest, "dev") == pytest.approx(written, abs=1e-5)
+    with pytest.raises(BadInput, match="another program"):
+        read_checkpoint(path)
+    with pytest.raises(BadInput, match="was not fine-tuned"):
+        load_sentence_model(checkpoint)
+
+
+def test_a_model_that_sees_spans_of_time_keeps_its_pooling(manifest, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(PyResNet, "time_bins", 7)
+    config = replace(CONFIG, finetune=FinetuneConfig(pooling="attention"))
+    with pytest.raises(BadInput, match="spans of time"):
+        run(manifest, checkpoint, tmp_path, config)
 
 
 @pytest.mark.parametrize("batches", [2, 4])
@@ -173,7 +192,7 @@ def test_a_killed_run_ends_with_the_same_weights(
 def test_a_run_killed_after_it_stopped_early_stays_stopped(manifest, checkpoint, tmp_path, monkeypatch):
     config = replace(CONFIG, finetune=replace(CONFIG.finetune, lr=1.0, patience=1, epochs=6, depth="head"))
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "_write", lambda *words: (_ for _ in ()).throw(Killed))
+        patch.setattr(finetune_ser, "write_checkpoint", lambda *words: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             run(manifest, checkpoint, tmp_path, config)
     epochs = (tmp_path / "epochs.csv").read_bytes()
@@ -215,15 +234,31 @@ def test_shortcuts_stand_beside_a_finetuned_run(manifest, checkpoint, tmp_path):
     assert len(run(manifest, checkpoint, tmp_path, config)["shortcuts"]) == 2
 
 
-def test_other_encoders_and_poolings_are_refused(manifest, tmp_path, monkeypatch):
+def test_what_can_not_be_trained_is_refused(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(workflow, "open_encoder", lambda *words, **options: FakeEncoder())
-    with pytest.raises(BadInput, match=r"encoder 'asr'.*--mode probe"):
-        workflow.transfer(CONFIG, manifest, encoder="asr", checkpoint=tmp_path, run_dir=tmp_path / "r")
-    with pytest.raises(BadInput, match="pooling"):
+    with pytest.raises(BadInput, match=r"encoder 'other'.*--mode probe"):
+        workflow.transfer(CONFIG, manifest, encoder="other", checkpoint=tmp_path, run_dir=tmp_path / "r")
+    with pytest.raises(BadInput, match=r"set finetune\.pooling"):
         run(manifest, tmp_path, tmp_path / "r", replace(CONFIG, pooling="mean_std"))
-    with pytest.raises(BadInput, match=r"finetune\.layer_decay = 2"):
-        run(manifest, tmp_path, tmp_path / "r", replace(CONFIG, finetune=FinetuneConfig(layer_decay=2)))
+    with pytest.raises(BadInput, match="'mix' with encoder 'ser'"):
+        run(manifest, tmp_path, tmp_path / "r", replace(CONFIG, finetune=FinetuneConfig(layers="mix")))
+    for name, value in (("layer_decay", 2), ("window", 0), ("store_gb", -1)):
+        config = replace(CONFIG, finetune=FinetuneConfig(**{name: value}))
+        with pytest.raises(BadInput, match=rf"finetune\.{name} = {value}"):
+            run(manifest, tmp_path, tmp_path / "r", config)
+    with pytest.raises(BadInput, match=r"finetune\.pooling = 'atention'.*'attention'"):
+        replace(CONFIG, finetune=FinetuneConfig(pooling="atention")).check()
     assert not (tmp_path / "r").exists()
+
+
+def test_later_settings_leave_older_runs_as_they_are():
+    assert set(asdict(FinetuneConfig())) - set(FinetuneConfig().protocol()) == {
+        "layers",
+        "pooling",
+        "window",
+        "store_gb",
+    }
+    assert FinetuneConfig(window=3.0).protocol()["window"] == 3.0
 
 
 def test_the_config_runs_on_the_demo_corpus(tmp_path, checkpoint, monkeypatch):

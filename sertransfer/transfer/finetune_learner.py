@@ -1,0 +1,53 @@
+"""What fine-tuning works on, whichever the encoder is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from sertransfer.fitting.batches import Features
+from sertransfer.transfer.depth import Depth
+from sertransfer.transfer.subjects import Part
+
+Write = Callable[[dict[str, Tensor], dict[str, Any], Path], None]
+"""Takes the trained state, what is to be said of the training, and the file."""
+
+
+class SentenceStore(Features, Protocol):
+    """A store of what the network takes of each sentence."""
+
+    @property
+    def left_out(self) -> list[dict[str, str]]:
+        """The sentences that have nothing there, and why."""
+
+    def position(self, identity: str) -> int:
+        """Return the place of a sentence."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network to be trained, its data, and how it is kept.
+
+    Attributes:
+        network: From the batches of *store* to the scores of both classes.
+        depth: What of it learns.
+        store: What the network takes of each sentence.
+        parts: Training and reported part, usable sentences only.
+        longest: Frames of the store that a training batch has at most.
+        pad: See :class:`sertransfer.front_end.Cropping`.
+        write: Writes the whole network.
+        record: What ``metrics.json`` is to say of it.
+    """
+
+    network: nn.Module
+    depth: Depth
+    store: SentenceStore
+    parts: tuple[Part, Part]
+    longest: int
+    pad: bool
+    write: Write
+    record: dict[str, Any]

@@ -1,0 +1,144 @@
+"""Values of many utterances, frame by frame, in one memory-mapped file: waveforms, or a frozen encoder's
+features.
+
+A store is the folder ``<key>`` of a cache folder, made whole or not at all: ``values.bin`` (single precision,
+the frames of all utterances one after the other), ``index.csv`` (``id, offset, frames, seconds``) and
+``meta.json`` with the width and what could not be had. A second process waits while one is being made.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sertransfer.errors import BadInput, Fault, bad_input
+from sertransfer.files import write_json, write_text
+from sertransfer.transfer.embedding_set import raise_faults
+
+Floats = NDArray[np.float32]
+Item = tuple[str, float, Floats | Fault]
+"""An utterance's id, its seconds, and its values ``(frames, width)`` or what is wrong with it."""
+
+FORMAT = 1
+
+
+class FrameStore:
+    """An opened store; can be sent to other processes, which map the file anew.
+
+    Attributes:
+        ids: Utterances that have values.
+        frames: Frames of each, shape ``(utterances,)``.
+        seconds: Duration of each, by id.
+        width: Values of a frame.
+        faults: Utterance and fault of each of the others.
+
+    Raises:
+        BadInput: If *path* holds no whole store.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+            index = pd.read_csv(path / "index.csv", dtype={"id": str}, keep_default_na=False)
+            if meta["format"] != FORMAT:
+                raise ValueError(f"format {meta['format']}")
+            self.width = int(meta["width"])
+            self.ids: list[str] = index["id"].tolist()
+            self.frames: NDArray[np.int64] = index["frames"].to_numpy(np.int64)
+            self._offsets: NDArray[np.int64] = index["offset"].to_numpy(np.int64)
+            self.seconds = pd.Series(index["seconds"].to_numpy(float), index=self.ids)
+            self.faults = [(str(item), Fault(**fault)) for item, fault in meta["faults"]]
+            shape = (int(self.frames.sum()), self.width)
+            self._values = np.memmap(path / "values.bin", np.float32, mode="r", shape=shape)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise bad_input(
+                path,
+                found=f"no store of values that can be read ({type(error).__name__})",
+                expected="one that this version wrote",
+                remedy="delete this folder; it is made again when needed",
+            ) from None
+        self._positions = {name: place for place, name in enumerate(self.ids)}
+
+    def __reduce__(self) -> tuple[type[FrameStore], tuple[Path]]:
+        return FrameStore, (self.path,)
+
+    @property
+    def left_out(self) -> list[dict[str, str]]:
+        """The utterances without values, and why."""
+        return [{"item": item, "reason": str(fault)} for item, fault in self.faults]
+
+    def position(self, identity: str) -> int:
+        """Return the place of an utterance; a ``KeyError`` says that it has none."""
+        return self._positions[identity]
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> Floats:
+        """Return frames ``start`` to ``stop`` of an utterance, shape ``(width, frames)``."""
+        first, last, _ = slice(start, stop).indices(int(self.frames[index]))
+        offset = int(self._offsets[index])
+        return np.ascontiguousarray(self._values[offset + first : offset + last].T)
+
+    def check(self) -> None:
+        """Raise `BadInput` with what kept utterances from having values."""
+        raise_faults(self.faults, f"or remove {self.path} to try again")
+
+
+def take_store(folder: Path, key: str, width: int, items: Iterable[Item], *, skip_bad: bool) -> FrameStore:
+    """Open the store *key* of *folder*, after making it from *items* if it is not there.
+
+    Args:
+        folder: The cache.
+        key: Hash of all that the values depend on.
+        width: Values of a frame.
+        items: What to store; looked at only if there is something to make.
+        skip_bad: Leave out faulty utterances, and record them, instead of raising.
+
+    Raises:
+        BadInput: With the fault of every utterance, unless *skip_bad*; always if none is good.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target = folder / key
+    with (folder / f".{key}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target / "meta.json").exists():
+            temporary = folder / f".{key}.tmp"
+            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+            temporary.mkdir(mode=0o700)
+            try:
+                _write(temporary, width, items, skip_bad=skip_bad)
+                temporary.rename(target)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    store = FrameStore(target)
+    if not skip_bad:
+        store.check()
+    return store
+
+
+def _write(folder: Path, width: int, items: Iterable[Item], *, skip_bad: bool) -> None:
+    rows: list[tuple[str, int, int, float]] = []
+    faults: list[tuple[str, Fault]] = []
+    offset = 0
+    with (folder / "values.bin").open("wb") as stream:
+        for name, seconds, values in items:
+            if isinstance(values, Fault):
+                faults.append((name, values))
+                continue
+            stream.write(np.ascontiguousarray(values, dtype=np.float32).tobytes())
+            rows.append((name, offset, len(values), seconds))
+            offset += len(values)
+    if not (skip_bad and rows):
+        raise_faults(faults)
+    if not rows:
+        raise BadInput(Fault("utterances", "none", "one or more", "check the manifest"))
+    index = pd.DataFrame(rows, columns=["id", "offset", "frames", "seconds"])
+    write_text(folder / "index.csv", index.to_csv(index=False, lineterminator="\n"))
+    stored = [[item, fault.as_dict()] for item, fault in faults]
+    write_json(folder / "meta.json", {"format": FORMAT, "width": width, "faults": stored})

@@ -1,0 +1,150 @@
+"""The waveforms of sentences, and what a frozen encoder makes of them, read or computed once and kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sertransfer.encoders.layers import LayeredEncoder
+from sertransfer.errors import Fault
+from sertransfer.manifest import Manifest
+from sertransfer.timebase import samples_to_seconds
+from sertransfer.transfer.embedding import ChunkReader, Waveform
+from sertransfer.transfer.frame_store import FrameStore, Item, take_store
+from sertransfer.transfer.sentences import Sentence, content_key, in_chunks, take_sentences
+
+GIGABYTE = 1_000_000_000
+
+
+def take_waveforms(
+    manifest: Manifest,
+    encoder: LayeredEncoder,
+    folder: Path,
+    *,
+    workers: int,
+    skip_bad: bool,
+    progress: bool,
+) -> FrameStore:
+    """Return the waveforms of all sentences of *manifest*; a frame is a sample at the encoder's rate.
+
+    Four bytes a sample: an hour at 16 kHz takes 230 megabytes in *folder*.
+
+    Raises:
+        BadInput: With the fault of every sentence that can not be read or is too short for the encoder,
+            unless *skip_bad*.
+    """
+    sentences = take_sentences(manifest)
+    items = _read(sentences, encoder, workers, progress)
+    return take_store(folder, content_key(sentences, encoder, "waveform"), 1, items, skip_bad=skip_bad)
+
+
+def _as_it_is(chunk: list[Waveform]) -> list[Waveform]:
+    return chunk
+
+
+def _read(sentences: list[Sentence], encoder: LayeredEncoder, workers: int, progress: bool) -> Iterator[Item]:
+    chunks = in_chunks(sentences)
+    rate, shortest = encoder.sample_rate, encoder.shortest
+    loader = DataLoader(
+        ChunkReader(chunks, rate),
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=min(workers, len(chunks)),
+        prefetch_factor=1 if workers and chunks else None,
+    )
+    waiting = track(
+        zip(chunks, loader, strict=True),
+        "reading audio",
+        total=len(chunks),
+        console=Console(stderr=True),
+        disable=not progress,
+    )
+    for chunk, waveforms in waiting:
+        for sentence, found in zip(chunk, waveforms, strict=True):
+            if isinstance(found, Fault):
+                yield sentence.id, 0.0, found
+            elif len(found) < shortest:
+                expected = f"{shortest} or more, for one frame of this encoder"
+                fault = Fault(sentence.place, f"{len(found)} samples", expected, "leave this sentence out")
+                yield sentence.id, 0.0, fault
+            else:
+                yield sentence.id, samples_to_seconds(len(found), rate), found[:, None]
+
+
+def frames_of(encoder: LayeredEncoder, samples: int) -> int:
+    """Return how many frames the encoder gives for so many samples."""
+    samples = max(samples, encoder.shortest)
+    _, frames = encoder.encode(0.01 * torch.ones(1, samples), torch.tensor([samples]))
+    return int(frames[0])
+
+
+def take_frozen(
+    waveforms: FrameStore,
+    encoder: LayeredEncoder,
+    folder: Path,
+    *,
+    mix: bool,
+    whole: bool,
+    batch_size: int,
+    skip_bad: bool,
+    progress: bool,
+) -> FrameStore:
+    """Return what the encoder gives for each waveform, computed once; blocks lie side by side in a frame.
+
+    Args:
+        waveforms: Of the sentences.
+        encoder: All of it frozen.
+        folder: The cache.
+        mix: Whether every block's output is kept, ``layers * dim`` values a frame; else ``dim``.
+        whole: Whether every frame is kept; else their mean, as one frame.
+        batch_size: Most sentences at once; only equal lengths share a batch.
+        skip_bad: Leave out sentences whose features are not finite, and record them.
+        progress: Whether a bar is shown.
+
+    Raises:
+        BadInput: If features are not finite, unless *skip_bad*.
+    """
+    key = f"{waveforms.path.name}-{'mix' if mix else 'output'}-{'frames' if whole else 'mean'}"
+    width = encoder.dim * (encoder.layers if mix else 1)
+    items = _encode(waveforms, encoder, mix, whole, batch_size, progress)
+    return take_store(folder, key, width, items, skip_bad=skip_bad)
+
+
+def _encode(
+    waveforms: FrameStore, encoder: LayeredEncoder, mix: bool, whole: bool, batch_size: int, progress: bool
+) -> Iterator[Item]:
+    for name, fault in waveforms.faults:
+        yield name, 0.0, fault
+    device = next(encoder.network.parameters()).device
+    encoder.network.eval()
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for place, length in enumerate(waveforms.frames.tolist()):
+        by_length[length].append(place)
+    batches = [
+        same[first : first + batch_size]
+        for _, same in sorted(by_length.items())
+        for first in range(0, len(same), batch_size)
+    ]
+    for rows in track(batches, "encoding", console=Console(stderr=True), disable=not progress):
+        batch = torch.from_numpy(np.concatenate([waveforms.read(row) for row in rows])).to(device)
+        with torch.inference_mode():
+            features: Tensor = encoder.features(batch, mix=mix).flatten(2)
+            kept = features if whole else features.mean(dim=1, keepdim=True)
+        for row, values in zip(rows, kept.float().cpu().numpy(), strict=True):
+            name = waveforms.ids[row]
+            fault = Fault(
+                f"sentence {name}",
+                "features that are not finite",
+                "numbers",
+                "check its audio, and the encoder's weights",
+            )
+            good = bool(np.isfinite(values).all())
+            yield name, float(waveforms.seconds[name]), values if good else fault

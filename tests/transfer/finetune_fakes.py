@@ -1,0 +1,72 @@
+"""Small encoders of waveforms on disk, for the tests of their fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchaudio
+import yaml
+from espnet_fakes import make_config, make_experiment
+
+from sertransfer.encoders.ssl import BUILDERS
+from sertransfer.manifest import Manifest
+from sertransfer.transfer import workflow
+from sertransfer.transfer.settings import FinetuneConfig, TransferConfig
+
+SSL: dict[str, Any] = {
+    **torchaudio.pipelines.HUBERT_BASE._params,
+    "extractor_conv_layer_config": [[4, 10, 5], *[[4, 3, 2]] * 4, *[[4, 2, 2]] * 2],
+    "encoder_embed_dim": 16,
+    "encoder_pos_conv_kernel": 8,
+    "encoder_pos_conv_groups": 4,
+    "encoder_num_layers": 3,
+    "encoder_num_heads": 2,
+    "encoder_ff_interm_features": 16,
+}
+
+
+def make_ssl(folder: Path, family: str = "hubert", **config: Any) -> Path:
+    """Write a small self-supervised model with random weights; WavLM with the norm behind the blocks."""
+    torch.manual_seed(0)
+    options = dict(SSL)
+    if family == "wavlm":
+        options |= {"encoder_num_buckets": 32, "encoder_max_distance": 80, "encoder_layer_norm_first": True}
+    folder.mkdir(parents=True)
+    torch.save(BUILDERS[family](**options).state_dict(), folder / "model.pth")
+    (folder / "config.yaml").write_text(yaml.safe_dump({"family": family, "model": options, **config}))
+    return folder
+
+
+def make_asr(root: Path, encoder: str = "conformer", **changes: Any) -> Path:
+    """Write a small ESPnet experiment with random weights."""
+    return make_experiment(root, make_config(encoder, **changes))[0]
+
+
+def settings(**finetune: Any) -> TransferConfig:
+    """Return settings of a short run."""
+    values: dict[str, Any] = {"depth": "last", "lr": 0.003, "epochs": 2, "batch_size": 8, "inner_share": 0.5}
+    return TransferConfig(
+        mode="finetune",
+        resamples=20,
+        folds=2,
+        shortcuts=False,
+        finetune=FinetuneConfig(**{**values, **finetune}),
+    )
+
+
+def run(
+    manifest: Manifest, encoder: str, checkpoint: Path, folder: Path, config: TransferConfig, **options: Any
+) -> dict[str, Any]:
+    """Run stage 2 without bars."""
+    return workflow.transfer(
+        replace(config),
+        manifest,
+        encoder=encoder,
+        checkpoint=checkpoint,
+        run_dir=folder,
+        progress=False,
+        **options,
+    )
