@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from sertransfer.audio.reading import AudioInfo, inspect
 from sertransfer.corpora.daic_errata import ErrataLog, Erratum
 from sertransfer.corpora.daic_level import speech_gain
-from sertransfer.corpora.daic_segments import Cutting, Rules, Utterance, cut_utterances
+from sertransfer.corpora.daic_segments import (
+    Cutting,
+    Interval,
+    Rules,
+    Utterance,
+    cut_utterances,
+    interviewer_turns,
+)
 from sertransfer.corpora.daic_sessions import Session
 from sertransfer.corpora.daic_transcript import INTERVIEWER, PARTICIPANT, Transcript, parse_transcript
 from sertransfer.errors import BadInput, Faults
@@ -28,6 +35,7 @@ class Interview:
         left_out: (line of the transcript, reason) of each row that a rule left out.
         cut_at_end: Lines whose stop time was cut to the end of the audio.
         errata: The errata that concern it, with the number of rows that each changed.
+        turns: Begin and end in seconds of the interviewer's speech.
     """
 
     utterances: list[Utterance]
@@ -36,6 +44,7 @@ class Interview:
     left_out: list[tuple[int, str]] = field(default_factory=list)
     cut_at_end: list[int] = field(default_factory=list)
     errata: list[tuple[Erratum, int]] = field(default_factory=list)
+    turns: list[Interval] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,7 @@ class InterviewReader:
         erratum = self.errata.find("interruption", number)
         interruption = (erratum.seconds[0], erratum.seconds[1]) if erratum is not None else None
         cutting = cut_utterances(transcript, self.rules, interruption)
+        interview.turns = interviewer_turns(transcript, self.rules.minimum, interruption)
         self._note(interview, "interruption", number, cutting.interrupted)
         if not cutting.utterances:
             expected = "at least one that the rules for marks, overlaps and length leave"

@@ -105,6 +105,26 @@ def cut_utterances(transcript: Transcript, rules: Rules, interruption: Interval 
     return Cutting(utterances, left_out, interrupted)
 
 
+def interviewer_turns(
+    transcript: Transcript, minimum: float, interruption: Interval | None = None
+) -> list[Interval]:
+    """Return where the interviewer alone speaks, in order, of *minimum* seconds or more.
+
+    It is the participant's microphone, so that what the participant says meanwhile must go. The same
+    interruption is cut out as of the participant's rows.
+    """
+    cuts = [(row.start, row.stop) for row in transcript.spoken_by(PARTICIPANT)]
+    cuts = union(cuts if interruption is None else [*cuts, interruption])
+    talk = union((row.start, row.stop) for row in transcript.spoken_by(INTERVIEWER))
+    least = max(1, seconds_to_samples(minimum, SAMPLE_RATE))
+    return [
+        (start, end)
+        for turn in talk
+        for start, end in subtract(turn, cuts)
+        if seconds_to_samples(end, SAMPLE_RATE) - seconds_to_samples(start, SAMPLE_RATE) >= least
+    ]
+
+
 def _merge(pieces: Sequence[Utterance], gap: float, cuts: Sequence[Interval]) -> list[Utterance]:
     """Join pieces of neighbouring rows with at most *gap* seconds between, and no cut between them.
 

@@ -25,7 +25,7 @@ from sertransfer.corpora.daic_segments import OVERLAPS, Rules, Utterance
 from sertransfer.corpora.daic_sessions import Session, find_corpus, open_session
 from sertransfer.corpora.daic_splits import SPLIT_FILES, Subject, read_splits
 from sertransfer.errors import Faults, nearest
-from sertransfer.manifest import Manifest, make_table
+from sertransfer.manifest import INTERVIEWER_TURNS, Manifest, make_table
 from sertransfer.timebase import PRESETS, SAMPLE_RATE, samples_to_seconds
 
 CORPUS = "daic-woz"
@@ -118,6 +118,7 @@ class _Reading:
     left_out: list[dict[str, str]] = field(default_factory=list)
     channels: dict[str, int] = field(default_factory=dict)
     cut_at_end: list[str] = field(default_factory=list)
+    turns: dict[str, list[str]] = field(default_factory=dict)
     splits: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -162,6 +163,8 @@ class _Reading:
             self.archives[session.audio_value] = entry
         if interview.channels != 1:
             self.channels[session.name] = interview.channels
+        if interview.turns:
+            self.turns[session.audio_value] = [f"{start} {end}" for start, end in interview.turns]
         self.rows += [self._row(subject, session, item, interview.gain) for item in interview.utterances]
 
     def _row(
@@ -204,5 +207,6 @@ class _Reading:
             ],
             "channels": self.channels,
             "cut_at_end": self.cut_at_end,
+            INTERVIEWER_TURNS: self.turns,
             "left_out": self.left_out,
         }

@@ -19,7 +19,7 @@ def shortcut_lines(metrics: dict[str, Any], figures: list[str]) -> list[Row]:
         Row(
             f"{row['name']} alone",
             [scored(row, name) if name in ("wa", "ua", "auroc") else NO_VALUE for name in figures],
-            "no speech emotion: what the corpus gives away",
+            row.get("note", "no speech emotion: what the corpus gives away"),
         )
         for row in metrics.get("shortcuts", [])
     ]

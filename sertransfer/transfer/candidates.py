@@ -66,6 +66,18 @@ class Embeddings:
         """Take over an encoder that is *opened* already."""
         self._opened = {layer: opened}
 
+    def listen(self, others: Manifest, candidate: Candidate) -> EmbeddingSet:
+        """Return the embeddings of other utterances; those that can not be embedded are left out.
+
+        Raises:
+            BadInput: If none can be.
+        """
+        speed = asdict(self.speed)
+        encoder, pooling = self.encoder(candidate.layer), candidate.pooling
+        return embed(
+            others, encoder, self.folder, pooling=pooling, **speed, skip_bad=True, progress=self.progress
+        )
+
     def take(self, candidate: Candidate) -> EmbeddingSet:
         """Return the embeddings of *candidate*.
 

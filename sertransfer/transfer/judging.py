@@ -10,6 +10,7 @@ import pandas as pd
 from sertransfer import metrics
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.audit import audit_groups
+from sertransfer.transfer.interviewer import Listen
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.shortcuts import shortcut_rows
 from sertransfer.transfer.subjects import Part
@@ -28,6 +29,7 @@ def judge(
     subjects: pd.DataFrame,
     cache: Path,
     progress: bool = True,
+    listen: Listen | None = None,
 ) -> dict[str, Any]:
     """Return the blocks ``calibration``, ``audit`` and, unless switched off, ``shortcuts``.
 
@@ -40,6 +42,7 @@ def judge(
         subjects: Reported subjects with ``label, score, prediction, cluster``.
         cache: Folder that keeps the sentences' loudness.
         progress: Whether a bar is shown.
+        listen: See :func:`sertransfer.transfer.shortcuts.shortcut_rows`.
 
     Raises:
         BadInput: If a sentence can not be read for its loudness.
@@ -54,7 +57,9 @@ def judge(
         "audit": audit_groups(manifest, subjects, sentences, config),
     }
     if config.shortcuts:
-        blocks |= shortcut_rows(config, manifest, train, reported, cache=cache, progress=progress)
+        blocks |= shortcut_rows(
+            config, manifest, train, reported, cache=cache, progress=progress, listen=listen
+        )
     return blocks
 
 

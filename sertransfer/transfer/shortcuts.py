@@ -1,7 +1,8 @@
 """Probes on what is no speech emotion: a speech model must beat them to mean anything.
 
 Each is chosen, fitted and scored by the run's own protocol, over a handful of numbers a sentence in place of
-its embedding. They show what the corpus gives away by how much is said, how loud it was recorded, or by whom.
+its embedding; the interviewer's audio has embeddings, by the run's encoder. They show what the corpus gives
+away by how much is said, how loud it was recorded, by whom, or by what was asked.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from rich.console import Console
 from rich.progress import track
 
 from sertransfer.audio.reading import read_segment
+from sertransfer.errors import BadInput
 from sertransfer.files import write_text
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.embedding_set import EmbeddingSet
+from sertransfer.transfer.interviewer import FIGURES, Listen, interviewer_row, reason_of
+from sertransfer.transfer.interviewer import NAME as INTERVIEWER
 from sertransfer.transfer.probing import probe_subjects
 from sertransfer.transfer.scoring import subject_figures
 from sertransfer.transfer.sentences import take_sentences
@@ -45,6 +49,7 @@ def shortcut_rows(
     *,
     cache: Path,
     progress: bool = True,
+    listen: Listen | None = None,
 ) -> dict[str, Any]:
     """Score the shortcuts.
 
@@ -55,10 +60,11 @@ def shortcut_rows(
         reported: Reported part, likewise.
         cache: Folder that keeps the sentences' loudness; it must belong to this audio alone.
         progress: Show a bar while the audio is read.
+        listen: Embeds the interviewer's turns by the run's encoder; their row has the run's own probe.
 
     Returns:
-        ``shortcuts``: rows of ``name, n, wa, ua, auroc`` and their ``_ci95``; and ``shortcuts_left_out``:
-        ``name, reason`` of those that this run can not score.
+        ``shortcuts``: rows of ``name, n, wa, ua, auroc``, their ``_ci95`` and perhaps a ``note``; and
+        ``shortcuts_left_out``: ``name, reason`` of those that this run can not score.
 
     Raises:
         BadInput: If a sentence can not be read.
@@ -76,12 +82,7 @@ def shortcut_rows(
         "number and duration of sentences": _amounts(sentences),
         "loudness": _loudness(manifest, sentences["id"].tolist(), cache, progress)[:, None],
     }
-    left_out = [
-        {
-            "name": "interviewer's audio",
-            "reason": "the manifest holds the participants' sentences only",
-        }
-    ]
+    left_out = []
     genders = sentences["subject"].map(
         manifest.table.drop_duplicates("speaker").set_index("speaker")["gender"]
     )
@@ -96,6 +97,12 @@ def shortcut_rows(
         {"name": name, **_score(values, sentences, train, reported, simple)}
         for name, values in features.items()
     ]
+    if listen is not None:
+        try:
+            with _hushed():
+                rows.append(interviewer_row(config, manifest, train, reported, listen))
+        except BadInput as error:
+            left_out.append({"name": INTERVIEWER, "reason": reason_of(error)})
     return {"shortcuts": rows, "shortcuts_left_out": left_out}
 
 
@@ -107,7 +114,7 @@ def _score(
     with _hushed():
         subjects = probe_subjects((train, reported), stored, config).subjects
     figures = subject_figures(subjects, config)
-    return {name: figures[name] for name in ("n", "wa", "ua", "auroc", "wa_ci95", "ua_ci95", "auroc_ci95")}
+    return {name: figures[name] for name in FIGURES}
 
 
 def _amounts(sentences: pd.DataFrame) -> Numbers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def transfer(
         if run.finished and (skip_bad or not run.read_metrics()["left_out"]["embedding"]):
             _log.info("%s is finished; nothing to do", run.path)
         else:
+            sets = Embeddings(manifest, open_layer, folder, config.embedding, skip_bad, progress)
             if finetunes:
                 from sertransfer.transfer.finetune import finetune_subjects, remove_resume_files
 
@@ -148,7 +150,6 @@ def transfer(
                 left_out, cache = tuned.left_out, folder / inputs["embeddings"]
                 cache.mkdir(exist_ok=True, mode=0o700)
             else:
-                sets = Embeddings(manifest, open_layer, folder, config.embedding, skip_bad, progress)
                 sets.keep(config.layer, opened)
                 if head is None:
                     outcome = probe_subjects(parts, sets.take(candidate_of(config)), config)
@@ -171,6 +172,7 @@ def transfer(
                 subjects=found.outcome.subjects,
                 cache=cache,
                 progress=progress,
+                listen=partial(sets.listen, candidate=candidate_of(found.config)),
             )
             run.write_metrics({**metrics, **judged, **found.record})
             if finetunes:

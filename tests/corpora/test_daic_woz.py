@@ -57,6 +57,37 @@ def test_manifest_survives_writing_and_the_root_is_only_read(tmp_path):
     assert again.notes["archives"] == manifest.notes["archives"]
 
 
+def test_the_notes_say_where_the_interviewer_alone_speaks_and_not_what(tmp_path):
+    rows = [
+        (0.5, 1.0, "Ellie", "how are you"),
+        (0.9, 2.0, "Participant", "fine"),  # talks over her end
+        (2.5, 3.5, "ellie", "where are you from"),
+        (2.75, 3.0, "Participant", "mhm"),  # talks in between
+        (4.0, 4.03, "Ellie", "uh"),  # less than a frame
+        (5.0, 5.5, "Ellie", "<sync>"),  # no speech of the interview
+        (6.0, 7.0, "Participant", "from here"),
+    ]
+    manifest = one(tmp_path, rows).read()
+    assert manifest.notes["interviewer_turns"] == {"300_P/300_AUDIO.wav": ["0.5 0.9", "2.5 2.75", "3.0 3.5"]}
+    assert len(manifest) == 3
+    write_manifest(manifest, tmp_path / "manifest.csv")
+    notes = read_manifest(tmp_path / "manifest.csv").notes
+    assert notes["interviewer_turns"] == manifest.notes["interviewer_turns"]
+    assert "where are you" not in (tmp_path / "manifest.json").read_text()
+
+
+def test_the_interviewer_s_turns_follow_errata_and_are_none_where_she_is_not_transcribed(tmp_path):
+    (tmp_path / "a").mkdir()
+    shifted = one(tmp_path / "a", (ELLIE, ANSWER), 321).read()
+    assert shifted.notes["interviewer_turns"] == {"321_P/321_AUDIO.wav": ["4.337917 4.837917"]}
+    (tmp_path / "b").mkdir()
+    interrupted = one(tmp_path / "b", (ELLIE, ANSWER, (280.0, 290.0, "Ellie", "so")), 444, seconds=400).read()
+    assert interrupted.notes["interviewer_turns"] == {"444_P/444_AUDIO.wav": ["0.5 1.0", "280.0 286.0"]}
+    (tmp_path / "c").mkdir()
+    alone = one(tmp_path / "c", (ANSWER,), 451).read()
+    assert alone.notes["interviewer_turns"] == {}
+
+
 def test_gender_code_can_be_turned_round_and_is_noted(tmp_path):
     tree = corpus(tmp_path)
     turned = tree.read(female_code=1)

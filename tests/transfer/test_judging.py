@@ -138,7 +138,7 @@ def test_shortcuts_find_what_the_corpus_gives_away(manifest, tmp_path, caplog):
     assert rows["loudness"]["auroc"] > 0.9
     assert rows["number and duration of sentences"]["auroc"] < 1.0
     assert all(row["n"] == 8 for row in rows.values())
-    assert [entry["name"] for entry in found["shortcuts_left_out"]] == ["interviewer's audio"]
+    assert found["shortcuts_left_out"] == []
     assert "inner fold" not in caplog.text
     levels = pd.read_csv(tmp_path / "loudness.csv")
     assert len(levels) == len(manifest)
@@ -165,7 +165,7 @@ def test_one_gender_is_left_out_with_the_reason(manifest, tmp_path):
     same = manifest.with_table(manifest.table.assign(gender=""))
     found = shortcut_rows(CONFIG, same, *parts_of(same), cache=tmp_path, progress=False)
     assert [row["name"] for row in found["shortcuts"]] == ["number and duration of sentences", "loudness"]
-    assert found["shortcuts_left_out"][1]["name"] == "gender"
+    assert [entry["name"] for entry in found["shortcuts_left_out"]] == ["gender"]
 
 
 def test_judging_puts_the_blocks_together(manifest, tmp_path):

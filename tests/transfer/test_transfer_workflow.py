@@ -124,6 +124,16 @@ def test_a_run_from_sentences_to_the_report(manifest, tmp_path, opened, real_rep
     assert encoder.encoded == len(manifest)
 
 
+def test_the_interviewer_s_audio_is_a_row_by_the_run_s_encoder(manifest, tmp_path, opened):
+    turns = {audio: ["0.0 0.05", "0.1 0.2"] for audio in manifest.table["audio"].unique()}
+    manifest.notes["interviewer_turns"] = turns
+    metrics = run(manifest, tmp_path)
+    row = metrics["shortcuts"][-1]
+    assert (row["name"], row["n"]) == ("interviewer's audio", 6)
+    assert opened[0][0].encoded == len(manifest) + 2 * len(turns)
+    assert metrics["sentence"]["n"] == 24  # the turns are no sentences of the run
+
+
 def test_the_saved_probe_scores_the_same(manifest, tmp_path, opened):
     run(manifest, tmp_path)
     probe = read_probe(tmp_path / "run" / "checkpoints" / "probe.safetensors")
