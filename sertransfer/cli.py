@@ -2,10 +2,14 @@
 
 Nothing heavier than argparse is imported here; each command imports what it calls. A setting of a
 config is given as ``--group.key value``; what argparse does not know is taken for such a setting.
+Started as one of several processes (torchrun, srun), only the first runs the command and speaks.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -14,23 +18,27 @@ from collections.abc import Sequence
 
 from sertransfer.arguments import build_parser, parse_overrides
 from sertransfer.errors import SertransferError, bad_input, nearest
+from sertransfer.fitting.launch import FailedElsewhere, Launch, read_launch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 for bad input, 1 for a failure of ours."""
-    parser = build_parser()
-    args, rest = parser.parse_known_args(argv)
-    logging.basicConfig(format="%(message)s", level=logging.INFO if args.verbose else logging.WARNING)
     try:
-        if rest and not args.takes_settings:
-            options = [option for option in vars(args) if option not in ("run", "takes_settings")]
-            raise bad_input(
-                "command line",
-                found=f"'{rest[0]}'",
-                expected="an option of this command",
-                remedy=nearest(rest[0].lstrip("-").replace("-", "_"), options),
-            )
-        args.run(args, parse_overrides(rest))
+        launch = read_launch(os.environ)
+    except FailedElsewhere as error:
+        return error.exit_status
+    except SertransferError as error:
+        return _fail(str(error), error.exit_status, verbose=False)
+    args, rest = _parse(argv, launch)
+    try:
+        if launch is None:
+            _run(args, rest)
+        else:
+            from sertransfer.fitting.processes import run_together  # imports torch
+
+            run_together(launch, lambda: _run(args, rest))
+    except FailedElsewhere as error:
+        return error.exit_status
     except SertransferError as error:
         return _fail(str(error), error.exit_status, verbose=args.verbose)
     except KeyboardInterrupt:
@@ -43,6 +51,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = f"{type(error).__name__}: {what}; a failure of sertransfer, -v shows where"
         return _fail(text, 1, verbose=args.verbose)
     return 0
+
+
+def _parse(argv: Sequence[str] | None, launch: Launch | None) -> tuple[argparse.Namespace, list[str]]:
+    """Parse the command line, which is the same for all processes: only the first complains, or logs."""
+    if launch is None or launch.rank == 0:
+        args, rest = build_parser().parse_known_args(argv)
+    else:
+        logging.disable()
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            args, rest = build_parser().parse_known_args(argv)
+    logging.basicConfig(format="%(message)s", level=logging.INFO if args.verbose else logging.WARNING)
+    return args, rest
+
+
+def _run(args: argparse.Namespace, rest: list[str]) -> None:
+    """Run the command that was parsed."""
+    if rest and not args.takes_settings:
+        options = [option for option in vars(args) if option not in ("run", "takes_settings")]
+        raise bad_input(
+            "command line",
+            found=f"'{rest[0]}'",
+            expected="an option of this command",
+            remedy=nearest(rest[0].lstrip("-").replace("-", "_"), options),
+        )
+    args.run(args, parse_overrides(rest))
 
 
 def _fail(text: str, status: int, *, verbose: bool) -> int:

@@ -2,6 +2,9 @@
 
 Everything random is keyed by ``(seed, epoch)`` and drawn in the main process, so that a batch holds the
 same values whatever the number of workers, and an epoch can be taken up at any batch.
+
+An epoch is planned step by step, and a step is divided into the batches that it accumulates, and those
+into the shares of the processes: neither changes which utterances a step takes, nor their windows.
 """
 
 from __future__ import annotations
@@ -37,19 +40,25 @@ class Features(Protocol):
 
 
 class Plan(NamedTuple):
-    """What one batch is to hold: items, the first frame of each, and the frames of all."""
+    """What one batch is to hold: items, the first frame of each, the frames of all, and its scale."""
 
     items: Integers
     starts: Integers
     frames: int
+    scale: float = 1.0
 
 
 class Batch(NamedTuple):
-    """Features ``(batch, 1, mels, frames)``, targets and items ``(batch,)``."""
+    """Features ``(batch, 1, mels, frames)``, targets and items ``(batch,)``, and a factor on the mean loss.
+
+    The factor makes unequal parts of a step count as their items do: the mean over the parts of their
+    scaled gradients is the gradient of the mean loss of the step.
+    """
 
     features: Tensor
     targets: Tensor
     items: Tensor
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,7 @@ class Utterances(Dataset[Batch]):
             torch.from_numpy(features)[:, None],
             torch.from_numpy(self.targets[plan.items]),
             torch.from_numpy(plan.items),
+            plan.scale,
         )
 
 
@@ -182,8 +192,26 @@ class TrainingBatches:
     """The training batches of epoch after epoch; knows where it stands and can be set there.
 
     Each ``iter`` goes on from ``(epoch, position)``, counting batches as they are handed out and not as
-    they are read ahead. *draw* gives the items of an epoch, as many as there are utterances, some of them
-    several times and some not at all; without it each occurs once.
+    they are read ahead. With several processes each has its share of every batch.
+
+    Args:
+        utterances: What to train on.
+        batch_size: Most items of a batch, over all processes.
+        longest: Frames of the crop.
+        pad: As in :func:`plan_epoch`.
+        seed: Of the run.
+        workers: Processes that read ahead.
+        pin: Whether the batches go to a GPU.
+        draw: Gives the items of an epoch, as many as there are utterances, some of them several times and
+            some not at all; without it each occurs once.
+        accumulate: Batches that a step is divided into. With 1 nothing is known of steps: if they take
+            several batches, the last of an epoch may have fewer, and all batches count the same.
+        rank: Which share is taken.
+        shares: How many each batch is divided into.
+        weights: What the loss weighs each item with, shape ``(items,)``; ``None`` = all the same.
+
+    Raises:
+        BadInput: If there are too few items for a share of each batch.
     """
 
     def __init__(
@@ -197,6 +225,10 @@ class TrainingBatches:
         workers: int = 0,
         pin: bool = False,
         draw: Callable[[int], Integers] | None = None,
+        accumulate: int = 1,
+        rank: int = 0,
+        shares: int = 1,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         self.utterances = utterances
         self.epoch = 0
@@ -205,9 +237,19 @@ class TrainingBatches:
         self._batch_size, self._longest, self._pad, self._seed = batch_size, longest, pad, seed
         self._workers, self._pin = workers, pin
         self._draw = draw
+        self._accumulate, self._rank, self._shares = accumulate, rank, shares
+        self._weights = np.ones(len(utterances)) if weights is None else weights
+        smallest = int(_even_sizes(len(utterances), batch_size * accumulate).min())
+        if smallest < accumulate * shares:
+            raise bad_input(
+                "the training part",
+                found=f"a step of {smallest} utterances in {accumulate} batches for {shares} processes",
+                expected="an utterance in each batch for each process",
+                remedy="accumulate less, take fewer processes, or a larger batch_size",
+            )
 
     def __len__(self) -> int:
-        return len(_even_sizes(len(self.utterances), self._batch_size))
+        return len(_even_sizes(len(self.utterances), self._batch_size * self._accumulate)) * self._accumulate
 
     def __iter__(self) -> Iterator[Batch]:
         if self.position >= len(self):
@@ -215,7 +257,7 @@ class TrainingBatches:
         drawn = None if self._draw is None else self._draw(self.epoch)
         plans = plan_epoch(
             self._frames if drawn is None else self._frames[drawn],
-            batch_size=self._batch_size,
+            batch_size=self._batch_size * self._accumulate,
             longest=self._longest,
             pad=self._pad,
             seed=self._seed,
@@ -223,10 +265,22 @@ class TrainingBatches:
         )
         if drawn is not None:
             plans = [plan._replace(items=drawn[plan.items]) for plan in plans]
-        rest = plans[self.position :]
+        rest = [part for plan in plans for part in self._divide(plan)][self.position :]
         for batch in load_batches(self.utterances, rest, workers=self._workers, pin=self._pin):
             self.position += 1
             yield batch
+
+    def _divide(self, step: Plan) -> list[Plan]:
+        """Return this process' shares of the batches of *step*; their sizes differ by one item at most."""
+        parts = self._accumulate * self._shares
+        total = self._weights[step.items].sum()
+        divided = []
+        for number in range(self._accumulate):
+            own = np.arange(len(step.items))[number :: self._accumulate][self._rank :: self._shares]
+            items = step.items[own]
+            scale = float(parts * self._weights[items].sum() / total)
+            divided.append(Plan(items, step.starts[own], step.frames, scale))
+        return divided
 
     def fingerprint(self) -> str:
         """Return the hash of what the batches are made of: names, classes and lengths."""

@@ -49,6 +49,8 @@ class EpochLog(Callback):
             row |= self.inner()
         row["seconds"] = round(time.monotonic() - self._since, 2)
         self.rows.append(row)
+        if not trainer.is_global_zero:
+            return
         write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n"))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         _log.info("epoch %d of %s: %s", row["epoch"], trainer.max_epochs, shown)

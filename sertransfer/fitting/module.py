@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from sertransfer.fitting.batches import Batch
 from sertransfer.fitting.breakdown import breakdown
+from sertransfer.fitting.processes import ALONE
 
 
 class SeededModule(LightningModule, ABC):
     """Trains a network by a loss over batches of a feature store.
 
     Each batch sets the random state from ``(seed, epoch, batch)``, which a resumed run repeats; dropout
-    and masks then do not depend on what happened before the batch.
+    and masks then do not depend on what happened before the batch. With several processes each draws for its
+    own share, those after the first from ``(seed, epoch, batch, rank)``.
 
     Args:
         network: ``(batch, 1, mels, frames) -> (batch, classes)``.
@@ -29,6 +31,7 @@ class SeededModule(LightningModule, ABC):
 
     Attributes:
         rate_setting: Name of the setting of the learning rate, for the same message.
+        processes: Which have a share of each batch; their sums are those of whole batches.
     """
 
     rate_setting: ClassVar[str]
@@ -44,6 +47,7 @@ class SeededModule(LightningModule, ABC):
         super().__init__()
         self.network = network
         self.sums = {"loss": 0.0, "hits": 0.0, "items": 0.0}
+        self.processes = ALONE
         self._seed, self._ids, self._resume_point = seed, ids, resume_point
 
     @abstractmethod
@@ -56,27 +60,39 @@ class SeededModule(LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the random state that belongs to this batch."""
-        key = np.random.SeedSequence([self._seed, self.trainer.current_epoch, batch_idx])
+        rank = [] if self.processes.first else [self.processes.rank]
+        key = np.random.SeedSequence([self._seed, self.trainer.current_epoch, batch_idx, *rank])
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the mean loss of the batch.
+        """Return the mean loss of the batch, scaled by what it says.
 
         Raises:
-            NonFiniteLoss: Naming the step, the batch's utterances and the last good checkpoint.
+            NonFiniteLoss: Naming the step, the batch's utterances and the last good checkpoint; on all
+                processes.
         """
         scores, loss, truth = self.score(batch)
-        value = float(loss.detach())
+        hits = float((scores.detach().argmax(1) == truth).sum())
+        value, hits, items = self._whole(float(loss.detach()), hits, batch)
         if not np.isfinite(value):
             self._stop(value, batch)
-        self.sums["loss"] += value * len(batch.targets)
-        self.sums["hits"] += float((scores.detach().argmax(1) == truth).sum())
-        self.sums["items"] += len(batch.targets)
-        self.log("loss", value, batch_size=len(batch.targets))
-        return loss
+        self.sums["loss"] += value * items
+        self.sums["hits"] += hits
+        self.sums["items"] += items
+        self.log("loss", value, batch_size=int(items))
+        return loss * batch.scale
+
+    def _whole(self, loss: float, hits: float, batch: Batch) -> tuple[float, float, float]:
+        """Return mean loss, hits and items of the batch over all processes."""
+        if self.processes.count == 1:
+            return loss, hits, float(len(batch.targets))
+        shares = np.array(self.processes.gather_numbers([loss, batch.scale, hits, len(batch.targets)]))
+        mean = float((shares[:, 0] * shares[:, 1]).sum() / shares[:, 1].sum())
+        return mean, float(shares[:, 2].sum()), float(shares[:, 3].sum())
 
     def _stop(self, value: float, batch: Batch) -> None:
-        names = [self._ids[item] for item in batch.items.tolist()]
+        own = [self._ids[item] for item in batch.items.tolist()]
+        names = [name for share in self.processes.gather(own) for name in share]
         what = f"the loss is {value} at step {self.trainer.global_step}, in epoch {self.current_epoch + 1}"
         raise breakdown(what, names, self._resume_point(), self.rate_setting)
 

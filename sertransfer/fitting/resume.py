@@ -3,11 +3,12 @@
 A resumed run ends with the very weights of an undisturbed one (bit for bit on a CPU): Lightning restores
 weights, their mean, optimiser, schedule and counters, the batches know where they stood
 (:class:`sertransfer.fitting.batches.TrainingBatches`), and every batch sets its own random state
-(:class:`sertransfer.fitting.module.SeededModule`).
+(:class:`sertransfer.fitting.module.SeededModule`). With several processes the first writes, and all read.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from sertransfer.files import atomic_path
 from sertransfer.fitting.batches import TrainingBatches
 from sertransfer.fitting.breakdown import breakdown
 from sertransfer.fitting.module import SeededModule
+from sertransfer.fitting.processes import ALONE, Processes
+
+_log = logging.getLogger(__name__)
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -61,18 +65,29 @@ class ResumePoint(Callback):
     is part of its own state: Lightning restores that of a loader inside epochs, but not at their ends.
     """
 
-    def __init__(self, path: Path, batches: TrainingBatches, *, every: int) -> None:
+    def __init__(
+        self, path: Path, batches: TrainingBatches, *, every: int, processes: Processes = ALONE
+    ) -> None:
         self.path = path
         self.batches = batches
         self.every = every
+        self.processes = processes
         self._items: list[int] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the batches stand."""
-        return self.batches.state_dict()
+        return {**self.batches.state_dict(), "processes": self.processes.count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Set the batches to where they stood."""
+        before = state_dict.get("processes", 1)
+        if before != self.processes.count:
+            _log.warning(
+                "the run goes on in %d processes instead of %d: on the same batches and windows, but with "
+                "other masks, mixing, dropout and batch statistics",
+                self.processes.count,
+                before,
+            )
         self.batches.load_state_dict(state_dict)
 
     def on_train_batch_end(
@@ -90,12 +105,22 @@ class ResumePoint(Callback):
         self._save(trainer, pl_module)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save a good state: a finite loss may have left weights that are not, which must not be kept."""
-        for name, value in pl_module.state_dict().items():
-            if not bool(torch.isfinite(value).all()):
-                step, ids = trainer.global_step, self.batches.utterances.ids
-                what = f"'{name}' is not finite after step {step}, in epoch {trainer.current_epoch + 1}"
-                point = str(self.path) if self.path.exists() else "none yet"
-                setting = pl_module.rate_setting if isinstance(pl_module, SeededModule) else "the rate"
-                raise breakdown(what, [ids[item] for item in self._items], point, setting)
+        """Save a good state: a finite loss may have left weights that are not, which must not be kept.
+
+        What the first process would save is what counts, and all stop or go on together.
+        """
+        name = self.processes.share(lambda: _first_broken(pl_module))
+        if name is not None:
+            step, ids = trainer.global_step, self.batches.utterances.ids
+            items = [item for share in self.processes.gather(self._items) for item in share]
+            what = f"'{name}' is not finite after step {step}, in epoch {trainer.current_epoch + 1}"
+            point = str(self.path) if self.path.exists() else "none yet"
+            setting = pl_module.rate_setting if isinstance(pl_module, SeededModule) else "the rate"
+            raise breakdown(what, [ids[item] for item in items], point, setting)
         trainer.save_checkpoint(self.path)
+
+
+def _first_broken(module: LightningModule) -> str | None:
+    """Return the first name in the state of *module* that holds values which are not finite."""
+    state = module.state_dict().items()
+    return next((name for name, value in state if not bool(torch.isfinite(value).all())), None)

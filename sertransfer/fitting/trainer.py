@@ -1,4 +1,4 @@
-"""Lightning's trainer as every training here uses it: one device, no advice, resumed where it stood."""
+"""Lightning's trainer as every training here uses it: a device a process, no advice, resumed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from sertransfer.errors import bad_input
 from sertransfer.fitting.batches import TrainingBatches
 from sertransfer.fitting.module import SeededModule
+from sertransfer.fitting.processes import ALONE, JoinedEnvironment, Processes
 from sertransfer.fitting.resume import AtomicCheckpointIO, ResumePoint
 
 _log = logging.getLogger(__name__)
@@ -29,7 +33,7 @@ BEST = "best.safetensors"
 
 
 def choose_device() -> torch.device:
-    """Return the first CUDA device, or the CPU where there is none."""
+    """Return this process' CUDA device, the first by default, or the CPU where there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -53,6 +57,8 @@ def fit(
     accumulate: int,
     precision: str,
     progress: bool,
+    processes: Processes = ALONE,
+    sync_batch_norm: bool = False,
 ) -> None:
     """Train *module*'s network in place, from *resume_point* if it is there.
 
@@ -67,26 +73,28 @@ def fit(
         accumulate: Batches a step.
         precision: As Lightning names it.
         progress: Whether a bar is shown on a terminal.
+        processes: All of which call this, with their shares of the batches.
+        sync_batch_norm: Whether batch norms take the statistics of all shares together (GPUs only).
     """
     device = choose_device()
     network: nn.Module = module.network
+    module.processes = processes
     called = list(callbacks)
-    bar = progress and sys.stderr.isatty()
+    bar = progress and processes.first and sys.stderr.isatty()
     if bar:
         called.append(RichProgressBar(leave=True, console_kwargs={"stderr": True}))
-    called.append(ResumePoint(resume_point, batches, every=every))
-    start = str(resume_point) if resume_point.exists() else None
+    called.append(ResumePoint(resume_point, batches, every=every, processes=processes))
+    start = str(resume_point) if processes.share(resume_point.exists) else None
     if start is not None:
         _log.info("resuming from %s", start)
     with _quiet_lightning(), torch.random.fork_rng():
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
+            **_layout(processes, AtomicCheckpointIO(), sync_batch_norm=sync_batch_norm),
             precision=precision,  # type: ignore[arg-type]  # its own literal, checked by the settings
             max_epochs=epochs,
             accumulate_grad_batches=accumulate,
             callbacks=called,
-            plugins=[AtomicCheckpointIO()],
             logger=TensorBoardLogger(folder, name="", version="tensorboard"),
             log_every_n_steps=10,
             default_root_dir=folder,
@@ -102,6 +110,22 @@ def fit(
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from stop
         network.to(device)
+
+
+def _layout(
+    processes: Processes, checkpoints: AtomicCheckpointIO, *, sync_batch_norm: bool
+) -> dict[str, Any]:
+    """Return which devices the trainer has, and what connects it with others."""
+    launch = processes.launch
+    if launch is None:
+        return {"devices": 1, "plugins": [checkpoints, LightningEnvironment()]}  # whatever started it
+    return {
+        "devices": launch.local_count,
+        "num_nodes": launch.nodes,
+        "strategy": DDPStrategy(),
+        "sync_batchnorm": sync_batch_norm,
+        "plugins": [checkpoints, JoinedEnvironment(launch)],
+    }
 
 
 @contextmanager

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
+from sertransfer.errors import bad_input
 from sertransfer.fitting.batches import TrainingBatches, Utterances
 from sertransfer.fitting.epoch_log import EpochLog
 from sertransfer.fitting.prediction import Probabilities
+from sertransfer.fitting.processes import Processes, current
 from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision, choose_device, fit
 from sertransfer.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from sertransfer.models.image_weights import load_image_weights
@@ -60,6 +63,8 @@ def train_network(
 ) -> Trained:
     """Train *network* in place, from the run's resume point if there is one.
 
+    Several processes share the work: this one has the others train along.
+
     Args:
         config: Settings.
         network: Fresh, from :func:`build_network`.
@@ -73,17 +78,10 @@ def train_network(
         NonFiniteLoss: If the loss breaks down.
     """
     check_precision(config.precision)
-    chosen: dict[str, Any] = {"rule": config.selection.rule, "epoch": config.epochs}
-    learnt, selection = train, None
-    if config.selection.rule == "inner":
-        kept, held = inner_split(train.targets, speakers, share=config.selection.share, seed=config.seed)
-        chosen |= {"held_out": len(held), "held_out_speakers": sorted({speakers[item] for item in held})}
-        learnt = train.subset(kept)
-        selection = InnerSelection(_inner_score(config, train.subset(held)), run.checkpoints / BEST)
-    mean = WeightMean(network, config.regularisation.ema) if config.regularisation.ema else None
-    if selection is not None and mean is not None:
-        selection.subject = mean.network
-    _fit(config, network, learnt, run, selection, mean, progress=progress)
+    processes = current()
+    _check_processes(config, processes)
+    processes.call(_train_along, config, train, speakers, run.path)
+    selection, mean, chosen = _fit(config, network, train, speakers, run, processes, progress=progress)
     if selection is None:
         final = network if mean is None else mean.network
         state = {name: value.detach().cpu().contiguous() for name, value in final.state_dict().items()}
@@ -92,6 +90,23 @@ def train_network(
     chosen |= {"epoch": int(best["epoch"]), "inner_wa": best["wa"], "inner_ua": best["ua"]}
     _log.info("epoch %d is kept: UA %.3f on held-out training speakers", best["epoch"], best["ua"])
     return Trained(selection.best_state(), chosen)
+
+
+def _train_along(config: PretrainConfig, train: Utterances, speakers: list[str], folder: Path) -> None:
+    """Take part in the training of another process."""
+    _fit(config, build_network(config), train, speakers, RunFolder(folder), current(), progress=False)
+
+
+def _check_processes(config: PretrainConfig, processes: Processes) -> None:
+    if processes.count > 1:
+        _log.info("training in %d processes", processes.count)
+    if processes.count > 1 and config.sync_batch_norm and choose_device().type == "cpu":
+        raise bad_input(
+            "setting sync_batch_norm",
+            found="true, for several processes without GPUs",
+            expected="GPUs: PyTorch has no such batch norm for the CPU",
+            remedy="take sync_batch_norm false, or one process",
+        )
 
 
 def predict_with(
@@ -129,19 +144,35 @@ def _inner_score(config: PretrainConfig, held: Utterances) -> Callable[[nn.Modul
 def _fit(
     config: PretrainConfig,
     network: nn.Module,
-    learnt: Utterances,
+    train: Utterances,
+    speakers: list[str],
     run: RunFolder,
-    selection: InnerSelection | None,
-    mean: WeightMean | None,
+    processes: Processes,
     *,
     progress: bool,
-) -> None:
+) -> tuple[InnerSelection | None, WeightMean | None, dict[str, Any]]:
+    """Train, and return what chose the epoch, the mean of the weights, and how the epoch was chosen."""
+    chosen: dict[str, Any] = {"rule": config.selection.rule, "epoch": config.epochs}
+    learnt, selection = train, None
+    if config.selection.rule == "inner":
+        kept, held = inner_split(train.targets, speakers, share=config.selection.share, seed=config.seed)
+        chosen |= {"held_out": len(held), "held_out_speakers": sorted({speakers[item] for item in held})}
+        learnt = train.subset(kept)
+        score = _inner_score(config, train.subset(held))
+        selection = InnerSelection(score, run.checkpoints / BEST, processes=processes)
+    mean = WeightMean(network, config.regularisation.ema) if config.regularisation.ema else None
+    if selection is not None and mean is not None:
+        selection.subject = mean.network
     resume_point = run.checkpoints / RESUME_POINT
     balanced = config.class_weights == "balanced"
+    weights = balanced_weights(learnt.targets, len(config.classes)) if balanced else None
+    weighed = None
+    if weights is not None and not config.regularisation.mixup:  # what the loss divides by, see Classifier
+        weighed = weights.double().numpy()[learnt.targets]
     module = Classifier(
         network,
         config,
-        class_weights=balanced_weights(learnt.targets, len(config.classes)) if balanced else None,
+        class_weights=weights,
         ids=learnt.ids,
         resume_point=lambda: str(resume_point) if resume_point.exists() else "none yet",
     )
@@ -153,6 +184,10 @@ def _fit(
         seed=config.seed,
         workers=config.workers,
         pin=choose_device().type == "cuda",
+        accumulate=config.accumulate,
+        rank=processes.rank,
+        shares=processes.count,
+        weights=weighed,
     )
     callbacks: list[Callback] = [callback for callback in (mean, selection) if callback is not None]
     callbacks.append(EpochLog(run.path / "epochs.csv", None if selection is None else selection.scores))
@@ -167,4 +202,7 @@ def _fit(
         accumulate=config.accumulate,
         precision=config.precision,
         progress=progress,
+        processes=processes,
+        sync_batch_norm=config.sync_batch_norm,
     )
+    return selection, mean, chosen

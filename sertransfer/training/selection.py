@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sertransfer.errors import bad_input
 from sertransfer.files import atomic_path
+from sertransfer.fitting.processes import ALONE, Processes
 
 _log = logging.getLogger(__name__)
 
@@ -62,17 +63,27 @@ def inner_split(
 class InnerSelection(Callback):
     """Scores the held-out speakers after each epoch and keeps the weights of best UA (the first of equals).
 
+    The first process scores and writes, while the others wait.
+
     Args:
         score: Takes the network, returns WA and UA of the held-out items.
         path: File of the best weights so far.
+        processes: All that train.
 
     Attributes:
         subject: What is scored and kept in place of the network itself, such as a mean of its weights.
     """
 
-    def __init__(self, score: Callable[[nn.Module], tuple[float, float]], path: Path) -> None:
+    def __init__(
+        self,
+        score: Callable[[nn.Module], tuple[float, float]],
+        path: Path,
+        *,
+        processes: Processes = ALONE,
+    ) -> None:
         self.score = score
         self.path = path
+        self.processes = processes
         self.subject: nn.Module | None = None
         self.best: dict[str, float] = {}
         self.latest: dict[str, float] = {}
@@ -80,11 +91,13 @@ class InnerSelection(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the epoch."""
         network = pl_module.get_submodule("network") if self.subject is None else self.subject
-        wa, ua = self.score(network)
+        wa, ua = self.processes.share(lambda: self.score(network))
         self.latest = {"epoch": trainer.current_epoch + 1, "wa": wa, "ua": ua}
         pl_module.log_dict({"inner_wa": wa, "inner_ua": ua}, batch_size=1)
         if ua > self.best.get("ua", -1.0):
             self.best = self.latest
+            if not self.processes.first:
+                return
             state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
             with atomic_path(self.path) as temporary:
                 save_file(state, temporary)

@@ -116,9 +116,11 @@ class PretrainConfig:
 
     Attributes:
         classes: The task, in the order of the model's outputs; other labels are left out and counted.
-        batch_size: Utterances a batch; a step takes ``accumulate`` batches.
+        batch_size: Utterances a batch, over all processes together; a step takes ``accumulate`` batches.
         precision: ``32-true``, or mixed as Lightning names it.
         channels_last: Memory layout of the convolutions; a matter of speed.
+        sync_batch_norm: Whether several processes, each with a GPU, normalise by the statistics of their
+            whole batch, as one process would; otherwise each by those of its share. Nothing to one process.
         class_weights: ``balanced`` weights the loss of each class by the inverse of its frequency.
         absent: Whether a class that the test split lacks is an error, or is left out of UA (``skip``).
         seed: Of weights, order, windows, dropout and masks.
@@ -138,6 +140,7 @@ class PretrainConfig:
     accumulate: int = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     channels_last: bool = True
+    sync_batch_norm: bool = False
     class_weights: Literal["none", "balanced"] = "none"
     selection: Selection = field(default_factory=Selection)
     augment: Augment = field(default_factory=Augment)
@@ -152,10 +155,10 @@ class PretrainConfig:
     def protocol(self) -> dict[str, Any]:
         """Return what decides the result, as plain values: a run may be resumed with other ``workers``.
 
-        The groups of the second protocol are named only where they are used, so that runs that were begun
-        before there was one can go on.
+        What later versions brought is named only where it is used, so that runs that were begun before can
+        go on.
         """
-        unused = {"schedule": Schedule(), "regularisation": Regularisation()}
+        unused = {"schedule": Schedule(), "regularisation": Regularisation(), "sync_batch_norm": False}
         left_out = {*_FREE, *(name for name in unused if getattr(self, name) == unused[name])}
         return {name: value for name, value in config_dict(self).items() if name not in left_out}
 

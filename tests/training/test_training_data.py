@@ -67,7 +67,7 @@ def test_evaluation_batches_have_equal_frames_and_a_bounded_size(lengths, batch_
 
 def test_a_batch_holds_the_windows_and_zeros_behind_what_is_short(utterances):
     data = utterances([5, 12])
-    features, targets, items = data[Plan(np.array([1, 0]), np.array([2, 0]), 8)]
+    features, targets, items, _ = data[Plan(np.array([1, 0]), np.array([2, 0]), 8)]
     assert features.shape == (2, 1, 8, 8)
     assert features.dtype == torch.float32
     np.testing.assert_array_equal(features[0, 0], data.store.features[1][:, 2:10])

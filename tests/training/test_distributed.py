@@ -1,0 +1,182 @@
+"""Two processes train what one trains, score what one scores, and fail as one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import joined_runs
+import pytest
+import torch
+
+from sertransfer.fitting.trainer import RESUME_POINT
+from sertransfer.manifest import write_manifest
+from sertransfer.models.checkpoint import read_checkpoint
+from sertransfer.training.evaluate import evaluate
+
+SCRIPT = Path(__file__).with_name("joined_runs.py")
+CLI = ["-m", "sertransfer.cli"]
+TIMEOUT = 300
+"""Seconds; on a quiet machine no pair takes a tenth of it."""
+
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
+"""What rounding may do to single-precision weights over some ten steps of rate 0.1."""
+
+
+def environment(**more):
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "CUDA_VISIBLE_DEVICES": "",
+        **more,
+    }
+
+
+def run_pair(*words):
+    """Start two processes as torchrun does, and return each one's status and what both wrote."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *map(str, words)],
+            env=environment(**common, RANK=rank, LOCAL_RANK=rank, TORCHELASTIC_RUN_ID="test"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        outputs = [process.communicate(timeout=TIMEOUT) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return (
+        [process.returncode for process in processes],
+        [out for out, _ in outputs],
+        [err for _, err in outputs],
+    )
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """What two processes trained; they are started once, since starting takes longest."""
+    folder = tmp_path_factory.mktemp("together")
+    statuses, _, errors = run_pair(SCRIPT, folder)
+    assert statuses == [0, 0], errors
+    return folder, torch.load(folder / "results.pt")
+
+
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(joined_runs.zoo, "MODELS", dict(joined_runs.zoo.MODELS))
+    joined_runs.register()
+    return lambda name, config: joined_runs.train(tmp_path / name, config)
+
+
+def curve(folder):
+    rows = [line.split(",")[:-1] for line in (folder / "epochs.csv").read_text().splitlines()[1:]]
+    return [[float(value) for value in row] for row in rows]
+
+
+@pytest.mark.parametrize("name", list(joined_runs.EXACT))
+def test_without_batch_norm_two_processes_train_the_weights_of_one(name, together, alone, tmp_path):
+    folder, results = together
+    expected = alone(name, joined_runs.settings(**joined_runs.EXACT[name]))
+    assert results[name]["selection"] == expected["selection"]
+    for key, value in expected["state"].items():
+        torch.testing.assert_close(results[name]["state"][key], value, **TOLERANCE)
+    assert curve(folder / name) == [pytest.approx(row, rel=1e-4) for row in curve(tmp_path / name)]
+
+
+def test_two_processes_resume_inside_an_epoch_to_the_same_weights(together):
+    folder, results = together
+    assert results["killed"] is None
+    assert results["resumed"]["selection"] == results["whole"]["selection"]
+    for key, value in results["whole"]["state"].items():
+        assert torch.equal(results["resumed"]["state"][key], value), key
+    assert curve(folder / "resumed") == curve(folder / "whole")
+
+
+def test_a_loss_that_breaks_down_in_one_share_stops_all_and_names_the_batch(together):
+    _, results = together
+    message = results["broken"]
+    assert message.startswith("the loss is nan at step ")
+    assert "u11" in message
+    assert message.split("utterances of the batch: ")[1].split(";")[0].count(", ") in (5, 6)
+
+
+def test_another_number_of_processes_goes_on_and_says_so(together, alone, tmp_path, caplog):
+    folder, _ = together
+    (tmp_path / "plain/checkpoints").mkdir(parents=True)
+    (tmp_path / "plain/checkpoints" / RESUME_POINT).write_bytes(
+        (folder / "plain/checkpoints" / RESUME_POINT).read_bytes()
+    )
+    longer = joined_runs.settings(epochs=4)
+    continued = alone("plain", longer)
+    assert "goes on in 1 processes instead of 2" in caplog.text
+    for key, value in alone("whole", longer)["state"].items():
+        torch.testing.assert_close(continued["state"][key], value, **TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    manifest = joined_runs.conftest.make_tones(folder, train=17, test=11)
+    write_manifest(manifest, folder / "manifest.csv")
+    return manifest, folder / "manifest.csv"
+
+
+SETTINGS = [
+    "--model", "fcn_attention_alexnet", "--front_end.mels", "64", "--front_end.denoise.method", "none",
+    "--cropping.seconds", "0.5", "--epochs", "1", "--batch_size", "6",
+]  # fmt: skip
+
+
+def test_torchrun_scores_every_utterance_once(manifest, tmp_path):
+    values, path = manifest
+    run = tmp_path / "run"
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *CLI, "pretrain"]
+    words = [*command, "--manifest", path, "--run-dir", run, *SETTINGS]
+    done = subprocess.run(
+        [sys.executable, *map(str, words)],
+        env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("11 utterances") == 1
+    assert (run / "log.txt").read_text().count("training in 2 processes") == 1
+    assert len((run / "epochs.csv").read_text().splitlines()) == 2
+    metrics = json.loads((run / "metrics.json").read_text())
+    checkpoint = run / "checkpoints/model.safetensors"
+    alone = evaluate(checkpoint, values, run_dir=tmp_path / "alone", progress=False, batch_size=6)
+    statuses, outputs, errors = run_pair(*CLI, "evaluate", checkpoint, path, "--run-dir", tmp_path / "pair")
+    assert statuses == [0, 0], errors
+    assert outputs[1] == ""
+    assert json.loads((tmp_path / "pair/metrics.json").read_text()) == alone
+    assert metrics["utterance"] == alone["utterance"]
+    assert metrics["utterance"]["n"] == 11
+    assert read_checkpoint(checkpoint).provenance["train"]["n"] == 17
+
+
+def test_bad_input_is_said_once_and_ends_all(manifest, tmp_path):
+    _, path = manifest
+    broken = tmp_path / "broken.csv"
+    broken.write_text(path.read_text().replace("3.wav", "no_such.wav"))
+    broken.with_suffix(".json").write_text(path.with_suffix(".json").read_text())
+    statuses, outputs, errors = run_pair(
+        *CLI, "pretrain", "--manifest", broken, "--run-dir", tmp_path / "run", *SETTINGS, "--model", "vgg11"
+    )
+    assert statuses == [2, 2]
+    assert errors[0].count("no_such.wav") == 1
+    assert errors[1] == outputs[1] == ""
+    assert (tmp_path / "run/faults.json").is_file()
