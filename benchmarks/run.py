@@ -23,7 +23,7 @@ from measure import Options, skipped_row
 
 from sertransfer.files import write_json, write_text
 
-TOPICS = ("front_end", "batching", "models", "encoders", "start")
+TOPICS = ("front_end", "batching", "models", "encoders", "start", "tuning")
 """Modules beside this one, each with a list ``ROWS``."""
 
 RESULTS = Path(__file__).parent / "results"

@@ -14,10 +14,12 @@ import yaml
 from espnet_fakes import make_config, make_experiment, pack
 from warm_cli import warm_cli
 
+from sertransfer.config import load_config
 from sertransfer.corpora.demo import make_daic_woz, make_lssed
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.zoo import build_model
+from sertransfer.transfer.search_space import TuneConfig
 
 PROJECT = Path(__file__).parents[1]
 CONFIGS = PROJECT / "configs/transfer"
@@ -140,6 +142,11 @@ def test_each_encoder_with_head_tuning(place, stage_2, encoder):
     trials = pd.read_csv(place / name / "trials.csv")
     assert trials.groupby("study").size().to_dict() == {"final": 2, "outer-1": 2, "outer-2": 2}
     assert yaml.safe_load((place / name / "best.yaml").read_text())["probe"]["kind"] == "logistic"
+
+
+def test_encoders_are_searched_alike():
+    ser, *others = (load_config(TuneConfig, CONFIGS / f"{encoder}_tune.yaml", {}) for encoder in ENCODERS)
+    assert all(other == ser for other in others)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

@@ -7,8 +7,8 @@ what ESPnet's text modules would fetch when they are imported is refused, and no
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,14 +200,14 @@ def train(
     """
     start = time.monotonic()
     config = write_config(folder, characters, size, seed)
-    task = espnet_task()
+    with _to_file(folder / "espnet.txt"):
+        task = espnet_task()
     history: list[tuple[int, float]] = []
     epochs = 0
     while True:
         began = time.monotonic()
         epochs = min(epochs + epochs_at_once, most_epochs)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # ESPnet's use of torch is not the user's to mend
+        with _to_file(folder / "espnet.txt"):
             task.main(cmd=["--config", str(config), "--max_epoch", str(epochs)])
         history.append((epochs, error_rate(folder / EXPERIMENT, unseen)))
         now = time.monotonic()
@@ -223,6 +223,13 @@ def train(
         "seconds": round(time.monotonic() - start, 1),
         "experiment": EXPERIMENT,
     }
+
+
+@contextmanager
+def _to_file(path: Path) -> Iterator[None]:
+    """Keep what ESPnet prints and warns of, which a user can do nothing about, in a file."""
+    with path.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+        yield
 
 
 def error_rate(experiment: Path, utterances: Sequence[Utterance]) -> float:

@@ -32,7 +32,7 @@ def test_generated_vowels_follow_from_their_seed(tmp_path):
         assert soundfile.info(path).frames == int(lengths[name])
 
 
-def test_the_demo_recogniser_becomes_an_encoder_without_a_network(tmp_path, monkeypatch):
+def test_the_demo_recogniser_becomes_an_encoder_without_a_network(tmp_path, monkeypatch, capsys):
     reached = []
 
     def refuse(*arguments):
@@ -47,6 +47,8 @@ def test_the_demo_recogniser_becomes_an_encoder_without_a_network(tmp_path, monk
     assert (result["epochs"], result["note"]) == (1, NOTE)
     assert result["cer"] >= 0
     assert len(said) == 1
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "asr/espnet.txt").stat().st_size > 0
     assert json.loads((tmp_path / "asr/result.json").read_text()) == json.loads(json.dumps(result))
     experiment = tmp_path / "asr" / EXPERIMENT
     assert yaml.safe_load((experiment / "config.yaml").read_text())["model_conf"]["ctc_weight"] == 1.0
