@@ -17,6 +17,7 @@ from sertransfer.fitting.module import SeededModule
 from sertransfer.training.adversarial import adversarial_epsilon, adversarial_step
 from sertransfer.training.schedule import make_schedule, relative_rate
 from sertransfer.training.settings import Augment, PretrainConfig
+from sertransfer.training.warping import Warp
 
 
 class Classifier(SeededModule):
@@ -47,12 +48,12 @@ class Classifier(SeededModule):
         # mixed targets are shares of classes: torch then divides by the items instead of by their weights,
         # which is the same over an epoch, since balanced weights have mean 1 over the training part
         self.loss = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=settings.label_smoothing)
-        self.masks = make_masks(config.augment)
+        self.augment = nn.Sequential(*make_warp(config), make_masks(config.augment))
         self.mix = MixUp(alpha=settings.mixup, num_classes=len(config.classes)) if settings.mixup else None
 
     def score(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return the scores of the batch, masked and mixed, its loss, and the class of the larger share."""
-        features, targets = self.masks(batch.features), batch.targets
+        features, targets = self.augment(batch.features), batch.targets
         if self.mix is not None:
             features, targets = self.mix(features, targets)
         if self.config.channels_last:
@@ -83,6 +84,12 @@ class Classifier(SeededModule):
         )
         schedule = make_schedule(optimiser, self.config)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+
+def make_warp(config: PretrainConfig) -> list[nn.Module]:
+    """Return the stretching of time and frequency, if the settings ask for it."""
+    tempo, pitch = config.augment.tempo, config.augment.pitch
+    return [Warp(config.front_end, tempo=tempo, pitch=pitch)] if tempo or pitch else []
 
 
 def make_masks(augment: Augment) -> nn.Module:

@@ -12,6 +12,7 @@ from sertransfer.front_end import Cropping, FrontEnd
 CLASSES = ("angry", "neutral", "happy", "sad")
 """The paper's four-class task, in the order of the authors' own checkpoints."""
 
+_WARPS = ("tempo", "pitch")
 _FREE = ("workers", "store", "checkpoint_every")
 
 
@@ -73,10 +74,19 @@ class Selection:
 
 @dataclass(frozen=True)
 class Augment:
-    """SpecAugment masks: the largest widths, in mel bands and frames (0 = off, as in the paper)."""
+    """Spectrograms changed at random, each time anew; 0 = off, as in the paper.
+
+    Attributes:
+        freq_mask: SpecAugment: largest width of a mask, in mel bands.
+        time_mask: The same in frames.
+        tempo: Time is stretched by a factor of up to so much more or less than 1, one draw a batch.
+        pitch: Frequency is stretched likewise, one draw an utterance.
+    """
 
     freq_mask: int = 0
     time_mask: int = 0
+    tempo: float = 0.0
+    pitch: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,11 @@ class PretrainConfig:
         """
         unused = {"schedule": Schedule(), "regularisation": Regularisation(), "sync_batch_norm": False}
         left_out = {*_FREE, *(name for name in unused if getattr(self, name) == unused[name])}
-        return {name: value for name, value in config_dict(self).items() if name not in left_out}
+        values = {name: value for name, value in config_dict(self).items() if name not in left_out}
+        for name in _WARPS:
+            if not values["augment"][name]:
+                del values["augment"][name]
+        return values
 
 
 def check_settings(config: PretrainConfig) -> None:
@@ -212,4 +226,7 @@ def check_settings(config: PretrainConfig) -> None:
     check(
         "augment.time_mask", config.augment.time_mask, config.augment.time_mask >= 0, "0 (off) or more frames"
     )
+    for name in _WARPS:
+        value = getattr(config.augment, name)
+        check(f"augment.{name}", value, 0 <= value < 1, f"0 (off) <= {name} < 1")
     faults.raise_if_any()

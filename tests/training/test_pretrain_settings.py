@@ -81,6 +81,18 @@ def test_the_second_protocol_is_a_config_and_is_recorded_where_it_is_used():
     }
 
 
+def test_stretching_is_part_of_the_protocol_only_where_it_is_used():
+    assert PretrainConfig().protocol()["augment"] == {"freq_mask": 0, "time_mask": 0}
+    used = PretrainConfig(augment=Augment(tempo=0.1)).protocol()["augment"]
+    assert used == {"freq_mask": 0, "time_mask": 0, "tempo": 0.1}
+    with pytest.raises(BadInput) as caught:
+        check_settings(PretrainConfig(augment=Augment(tempo=1.0, pitch=-0.1)))
+    assert {fault.where for fault in caught.value.faults} == {
+        "setting augment.tempo",
+        "setting augment.pitch",
+    }
+
+
 def test_all_bad_values_are_listed_at_once():
     config = PretrainConfig(
         classes=("angry", "angry"),
