@@ -59,7 +59,7 @@ def assemble(
     rows = assign_split(rows, options, notes, faults)
     if options.task != "any":
         rows = leave_out_labels(rows, options.task, notes)
-    rows = check_audio(rows, root, where, faults, headers=options.check_audio)
+    rows = check_audio(rows, root, where, faults, notes, headers=options.check_audio)
     notes["split"]["speakers_in_two_splits"] = len(shared_speakers(rows))
     return Manifest(make_table(records(rows.assign(corpus=corpus))), root, notes)
 
@@ -164,7 +164,9 @@ def leave_out_labels(rows: pd.DataFrame, task: str, notes: dict[str, Any]) -> pd
     return rows
 
 
-def check_audio(rows: pd.DataFrame, root: Path, where: str, faults: Faults, *, headers: bool) -> pd.DataFrame:
+def check_audio(
+    rows: pd.DataFrame, root: Path, where: str, faults: Faults, notes: dict[str, Any], *, headers: bool
+) -> pd.DataFrame:
     """Return the rows whose audio file is there and, with *headers*, sound; the others become faults."""
     places = [audio.rpartition("/") for audio in rows["audio"]]
     listings = {folder: _listing(root / folder) for folder in {folder for folder, _, _ in places}}
@@ -190,7 +192,7 @@ def check_audio(rows: pd.DataFrame, root: Path, where: str, faults: Faults, *, h
     if not headers:
         return rows
     sources = {audio: AudioSource(root / audio) for audio in rows["audio"].unique()}
-    return check_headers(rows, sources, where, faults)
+    return check_headers(rows, sources, where, faults, notes=notes)
 
 
 def _listing(folder: Path) -> set[str]:

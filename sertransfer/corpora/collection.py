@@ -173,7 +173,7 @@ class Collection:
             rows = rows[rows["audio"].isin(list(sound))]
             sources = {audio: root / audio for audio in sound}
         places = {audio: AudioSource(source) for audio, source in sources.items()}
-        return check_headers(rows, places, None, self.faults), root
+        return check_headers(rows, places, None, self.faults, notes=self.notes), root
 
     def _check_mapping(self) -> None:
         own = sorted({*self._emotions.names.values()} - {""})

@@ -94,7 +94,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     if len(rows):
         rows = _split(rows, options, notes, faults)
     sources = {audio: AudioSource(root / audio) for audio in rows["audio"]}
-    rows = check_headers(rows, sources, None, faults)
+    rows = check_headers(rows, sources, None, faults, notes=notes)
     return Manifest(make_table(records(rows)), root, notes)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pandas as pd
 
 from sertransfer.audio.reading import AudioInfo, inspect
 from sertransfer.errors import BadInput, Fault, Faults
 from sertransfer.manifest import AudioSource
+from sertransfer.timebase import SAMPLE_RATE
 
 WORKERS = 16
 """Threads. Reading a header waits for the disk, not for a processor."""
@@ -43,7 +46,12 @@ def inspect_all(sources: Mapping[str, AudioSource]) -> tuple[dict[str, AudioInfo
 
 
 def check_headers(
-    table: pd.DataFrame, sources: Mapping[str, AudioSource], where: str | None, faults: Faults
+    table: pd.DataFrame,
+    sources: Mapping[str, AudioSource],
+    where: str | None,
+    faults: Faults,
+    *,
+    notes: dict[str, Any],
 ) -> pd.DataFrame:
     """Return the rows whose audio is sound, with a column ``duration`` (seconds, of the utterance).
 
@@ -54,8 +62,11 @@ def check_headers(
         sources: Where each value of ``audio`` is.
         where: Name of the metadata file whose rows these are, for the messages; ``None`` without one.
         faults: Receives a skippable fault for each row left out.
+        notes: Of the manifest; receives ``sample_rates``, the number of recordings at each rate in Hz.
     """
     infos, broken = inspect_all({audio: sources[audio] for audio in table["audio"].unique()})
+    counts = Counter(info.sample_rate for info in infos.values())
+    notes["sample_rates"] = {str(rate): count for rate, count in sorted(counts.items())}
     hit = table["audio"].isin(list(broken))
     for row, audio in table.loc[hit, "audio"].items():
         for fault in broken[str(audio)]:
@@ -81,3 +92,14 @@ def check_headers(
     table["end"] = table["end"].where(table["end"].isna(), table["end"].clip(upper=lengths))
     table["duration"] = (table["end"] - table["start"]).fillna(lengths).round(6)
     return table
+
+
+def describe_rates(notes: Mapping[str, Any]) -> str:
+    """Return how many recordings are resampled, for a person; empty if none is, or it is not known."""
+    rates = notes.get("sample_rates") or {}
+    others = {rate: count for rate, count in rates.items() if rate != str(SAMPLE_RATE)}
+    if not others:
+        return ""
+    shown = ", ".join(f"{count} at {rate} Hz" for rate, count in others.items())
+    share = f"{sum(others.values())} of {sum(rates.values())} recordings ({shown})"
+    return f"{share} are resampled to {SAMPLE_RATE} Hz"

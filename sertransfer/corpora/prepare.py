@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sertransfer.corpora.headers import describe_rates
 from sertransfer.corpora.registry import find_corpus
 from sertransfer.corpora.statistics import label_counts
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
@@ -109,6 +110,7 @@ def summary(manifest: Manifest) -> str:
     lines = [
         f"{notes.get('corpus', 'corpus')}: {len(table)} utterances, {table['speaker'].nunique()} speakers, "
         f"{table['audio'].nunique()} recordings, {table['label'].nunique()} labels",
+        *filter(None, [describe_rates(notes)]),
         *_split_lines(notes.get("split")),
         *(f"  {line}" for line in label_counts(table).to_string().splitlines()),
         *_left_out_lines(notes.get("left_out", [])),

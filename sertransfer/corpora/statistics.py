@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sertransfer.corpora.headers import inspect_all
+from sertransfer.corpora.headers import describe_rates, inspect_all
 from sertransfer.corpora.labels import GENDER_OF, label_order
 from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest, read_manifest
@@ -89,6 +89,8 @@ def describe(manifest: Manifest) -> Description:
     """
     table = manifest.table
     speakers, unit, remarks = speaker_counts(table)
+    if rates := describe_rates(manifest.notes):
+        remarks.append(rates)
     if manifest.generated:
         remarks.append("the corpus is generated: its figures say nothing about people")
     return Description(

@@ -19,6 +19,7 @@ class SpectrogramModel(nn.Module, ABC):
         num_features: Length of the vector of a frame.
         time_bins: Spans of time, as adaptive average pooling makes them, whose mean vectors the
             classifier sees; 1 nearly always.
+        least: Mels and frames below which the model fills its input up with zeros; 1 where any size passes.
         adversarial_epsilon: Size of the adversarial step that the model is trained and scored with, in
             units of its input; ``None`` for all models but those of adversarial training.
         conv_norm_pairs: Names of a convolution and the batch norm right behind it, for the modules
@@ -27,6 +28,7 @@ class SpectrogramModel(nn.Module, ABC):
 
     num_features: int
     time_bins: ClassVar[int] = 1
+    least: ClassVar[int] = 1
     adversarial_epsilon: float | None = None
 
     @abstractmethod

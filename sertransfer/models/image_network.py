@@ -29,14 +29,12 @@ class ImageNetwork(SpectrogramModel):
         channels: Channels of the feature map.
 
     Attributes:
-        least: Mels and frames below which an input is filled up.
         rows: Rows of frequency that pooling keeps.
         image_prefixes: Beginnings of our parameters' names and torchvision's in their place; a name that
             begins with none of them has no counterpart in an ImageNet file.
         image_head: Beginning of the names that an ImageNet file has and we leave out.
     """
 
-    least: ClassVar[int] = 1
     rows: ClassVar[int] = 1
     image_prefixes: ClassVar[Mapping[str, str]] = {"features.": "features.", "classifier.": "classifier."}
     image_head: ClassVar[str] = "classifier.6."

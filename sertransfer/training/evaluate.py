@@ -38,6 +38,7 @@ from sertransfer.training.scoring import (
     write_report,
     write_scores,
 )
+from sertransfer.training.short_inputs import count_short
 
 _log = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ def evaluate(
                     "checkpoint": str(checkpoint),
                     "generated": manifest.generated or bool(carried.provenance.get("generated", False)),
                     "speakers_shared": _shared(carried, part),
+                    "filled_up": count_short(network, {split: utterances}, front_end, cropping),
                     "left_out": {"labels": {split: part.other_labels}, "audio": list(features.left_out)},
                     **resting_facts(features, manifest, [part]),
                     "assumptions": manifest.notes.get("assumptions", []),

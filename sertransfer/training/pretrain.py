@@ -40,6 +40,7 @@ from sertransfer.training.scoring import (
     write_scores,
 )
 from sertransfer.training.settings import PretrainConfig, check_settings
+from sertransfer.training.short_inputs import count_short
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ def _work(
     if generated:
         _log.warning("the corpus is generated: its scores say nothing about real speech")
 
+    filled_up = count_short(network, {"train": train, "test": test}, config.front_end, config.cropping)
     speakers = parts["train"].table["speaker"].tolist()
     trained = train_network(config, network, train, speakers, run, progress=progress)
     checkpoint = _checkpoint(config, manifest, parts["train"], trained)
@@ -148,6 +150,7 @@ def _work(
             "labels": parts["train"].counts(classes),
         },
         "speakers_shared": len(shared),
+        "filled_up": filled_up,
         "left_out": {
             "labels": {split: part.other_labels for split, part in parts.items()},
             "other_splits": unused,
