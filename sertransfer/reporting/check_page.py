@@ -14,8 +14,8 @@ _INNER_OUTER = ("ua", "auroc")
 
 
 def shortcut_lines(metrics: dict[str, Any], figures: list[str]) -> list[Row]:
-    """Return one line of the score table a shortcut, in the order of *figures*."""
-    return [
+    """Return one line of the score table a shortcut, in the order of *figures*; one left out says why."""
+    lines = [
         Row(
             f"{row['name']} alone",
             [scored(row, name) if name in ("wa", "ua", "auroc") else NO_VALUE for name in figures],
@@ -23,6 +23,11 @@ def shortcut_lines(metrics: dict[str, Any], figures: list[str]) -> list[Row]:
         )
         for row in metrics.get("shortcuts", [])
     ]
+    lines += [
+        Row(f"{one['name']} alone", [NO_VALUE for _ in figures], f"not scored: {one['reason']}")
+        for one in metrics.get("shortcuts_left_out", [])
+    ]
+    return lines
 
 
 def check_sections(metrics: dict[str, Any]) -> list[Section]:

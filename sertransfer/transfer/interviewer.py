@@ -1,10 +1,10 @@
 """What the interviewer's audio alone gives away about the subject.
 
-In DAIC-WOZ the interviewer asks more after a sign of depression, and some of her questions stand in the
-interviews of one group only: classifiers of her turns do as well as those of the participants' (Burdisso et
-al., "DAIC-WOZ: On the validity of using the therapist's prompts in automatic depression detection from
-clinical interviews", Clinical NLP 2024). Her turns, as the transcript times them and without what the
-participant says meanwhile, go through the run's encoder and the run's protocol, as if they were sentences.
+It is a known leak of DAIC-WOZ: given the interviewer's prompts, models learn to find the questions about
+earlier mental health problems instead of signs of depression (Burdisso et al., "DAIC-WOZ: On the validity of
+using the therapist's prompts in automatic depression detection from clinical interviews", Clinical NLP 2024).
+Her turns, as the transcript times them and without what the participant says meanwhile, go through the run's
+encoder and the run's protocol, as if they were sentences.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ def interviewer_manifest(manifest: Manifest) -> Manifest:
     recordings = manifest.table.drop_duplicates("audio")
     recordings = recordings.drop(columns=[name for name in _OF_ROWS if name in recordings])
     rows: list[dict[str, Any]] = []
-    for recording in recordings.to_dict("records"):
+    for _, recording in recordings.iterrows():
         for start, end in map(_times, (turns or {}).get(recording["audio"], [])):
             identity = f"{recording['speaker']}-interviewer-{len(rows) + 1:05d}"
-            rows.append({**recording, "id": identity, "start": start, "end": end})
+            kept = {str(name): value for name, value in recording.items()}
+            rows.append({**kept, "id": identity, "start": start, "end": end})
     if not rows:
         found = "no transcript has a row of the interviewer"
         if turns is None:

@@ -152,7 +152,7 @@ def test_what_the_scores_are_worth(tmp_path):
         "tuning": {
             "objective": "mean of UA and AUROC", "shared": "axes are shared", "best": {"kind": "mlp"},
             "inner": {"note": "too good", **inner},
-            "outer": {**SUBJECT, "note": "without it"},
+            "outer": {**SUBJECT, "note": "without it"}, "importance": {"kind": 0.75, "pca": 0.25},
             "folds": [
                 {"fold": 1, "inner": inner, "outer": {"ua": 0.5, "auroc": None}, "settings": {"pca": 16}}
             ],
@@ -164,7 +164,8 @@ def test_what_the_scores_are_worth(tmp_path):
     for text in (
         "loudness alone",
         "0.600 [0.300, 0.800]",
-        "shortcuts left out gender",
+        "gender alone",
+        "not scored: none known",
         "0.222",
         "A share of sentences",
         "gender: female",
@@ -178,8 +179,9 @@ def test_what_the_scores_are_worth(tmp_path):
     ):
         assert text in page.text, text
     names = {path.name for path in (folder / "plots").iterdir()}
-    assert names >= {"reliability_subjects.svg", "reliability_sentences.svg", "trials.svg", "inner_outer.svg"}
-    assert page.tags.count("svg") == 8
+    drawn = ("reliability_subjects", "reliability_sentences", "trials", "inner_outer", "importance")
+    assert names >= {f"{name}.svg" for name in drawn}
+    assert page.tags.count("svg") == 9
 
 
 def test_subjects_are_listed_from_the_highest_score(tmp_path):
