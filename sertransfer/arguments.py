@@ -158,9 +158,13 @@ def build_parser() -> argparse.ArgumentParser:
         "tune",
         commands.run_tune,
         "search for the head of stage 2 by nested cross-validation over the training subjects",
-        settings="Settings: see configs/transfer/ser_tune.yaml; any can be given as --group.key VALUE.",
+        settings="Settings: see configs/transfer/ser_tune.yaml, with --mode finetune"
+        " configs/transfer/ser_finetune_tune.yaml; any can be given as --group.key VALUE.",
     )
     encoder(command)
+    command.add_argument(
+        "--mode", default="probe", help="probe (default), or finetune: compare trainings by their inner loss"
+    )
     command.add_argument(
         "--storage", help="where the trials are kept: a journal file, sqlite:///FILE or postgresql://..."
     )

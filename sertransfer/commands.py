@@ -156,23 +156,28 @@ def run_transfer(args: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def run_tune(args: argparse.Namespace, overrides: Overrides) -> None:
-    """Search for the head of stage 2."""
+    """Search for the head of stage 2, or for the settings of fine-tuning."""
     from sertransfer.config import load_config
     from sertransfer.encoders.registry import ENCODERS
     from sertransfer.manifest import read_manifest
-    from sertransfer.transfer.search_space import TuneConfig
-    from sertransfer.transfer.tune import tune
 
     choose("encoder", args.encoder, ENCODERS)
+    choose("mode", args.mode, ("probe", "finetune"))
     if args.split is not None:
         overrides = {"transfer.split": args.split, **overrides}
-    config = load_config(TuneConfig, args.config, overrides)
-    metrics = tune(
-        config,
-        read_manifest(args.manifest, root=args.root),
-        storage=args.storage,
-        **_stage_2_arguments(args),
-    )
+    given: dict[str, Any] = {"storage": args.storage, **_stage_2_arguments(args)}
+    if args.mode == "finetune":
+        from sertransfer.transfer.finetune_space import FinetuneTuneConfig
+        from sertransfer.transfer.finetune_tuning import tune_finetuning
+
+        searched = load_config(FinetuneTuneConfig, args.config, overrides)
+        metrics = tune_finetuning(searched, read_manifest(args.manifest, root=args.root), **given)
+    else:
+        from sertransfer.transfer.search_space import TuneConfig
+        from sertransfer.transfer.tune import tune
+
+        config = load_config(TuneConfig, args.config, overrides)
+        metrics = tune(config, read_manifest(args.manifest, root=args.root), **given)
     say_scores(metrics, "subject", args.run_dir)
     print(f"best settings: {args.run_dir / 'best.yaml'}; next: sertransfer transfer --config that file ...")
 

@@ -33,7 +33,7 @@ def shortcut_lines(metrics: dict[str, Any], figures: list[str]) -> list[Row]:
 def check_sections(metrics: dict[str, Any]) -> list[Section]:
     """Return the tables of head tuning, calibration and groups that *metrics* has."""
     sections = []
-    if "tuning" in metrics:
+    if "folds" in metrics.get("tuning", {}):
         sections.append(_tuning(metrics["tuning"]))
     if "calibration" in metrics:
         sections.append(_calibration(metrics["calibration"]))
@@ -106,7 +106,7 @@ def check_plots_of(folder: Path, metrics: dict[str, Any]) -> list[Plot]:
             )
             caption = f"Share of positives against score, by {level}s; larger dots hold more."
             drawn.append(draw(folder / "plots" / f"reliability_{level}s.svg", caption, plot))
-    if "tuning" in metrics:
+    if "folds" in metrics.get("tuning", {}):
         trials = read_table(folder / "trials.csv", ["study", "trial", "state", "value"])
         caption = "Value of each complete trial, and the best so far, by study."
         drawn.append(draw(folder / "plots" / "trials.svg", caption, partial(check_plots.plot_trials, trials)))

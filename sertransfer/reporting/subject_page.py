@@ -10,7 +10,7 @@ import pandas as pd
 
 from sertransfer.reporting import plots
 from sertransfer.reporting.check_page import check_plots_of, check_sections, shortcut_lines
-from sertransfer.reporting.layer_page import layer_sections
+from sertransfer.reporting.finetune_page import finetune_sections
 from sertransfer.reporting.page import (
     NO_VALUE,
     Page,
@@ -60,7 +60,7 @@ def subject_page(folder: Path, metrics: dict[str, Any]) -> Page:
         facts=_facts(metrics, encoder, split),
         by_class=("F1", f1),
         sentences=_sentence_table(metrics["sentence"]),
-        sections=layer_sections(metrics) + check_sections(metrics),
+        sections=finetune_sections(metrics) + check_sections(metrics),
         plots=_plots(folder, metrics, classes, subjects, sentences),
         subjects=_subject_rows(subjects),
         note=str(metrics.get("undecided_rule", "")),

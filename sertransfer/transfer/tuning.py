@@ -92,7 +92,7 @@ def tune_head(
     studied: list[Studied] = []
     folds: list[dict[str, Any]] = []
     scored: list[pd.DataFrame] = []
-    with _bar(progress, (len(outer) + 1) * config.trials) as done, _quiet():
+    with _bar(progress, (len(outer) + 1) * config.trials) as done, quiet_optuna():
         for number, held in enumerate(outer, start=1):
             inside = np.setdiff1d(everyone, held)
             found = _study(f"outer-{number}", config, _rows(train, inside), stored, storage, done)
@@ -221,7 +221,7 @@ def _bar(progress: bool, total: int) -> Iterator[Callable[[str, int], None]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     """Keep Optuna's line a trial, and its notes on experimental classes, out of the terminal."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -29,6 +29,9 @@ from sertransfer.transfer.record import PROBE, build_metrics
 from sertransfer.transfer.sentences import embedding_key
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.subjects import Part, take_parts
+
+if TYPE_CHECKING:
+    from sertransfer.transfer.finetune import Search
 
 SENTENCES = ["id", "subject", "split", "label", "score", "duration"]
 """Columns of ``sentences.csv``; one more, ``attention``, where that is learnt."""
@@ -75,6 +78,7 @@ def transfer(
     skip_bad: bool = False,
     progress: bool = True,
     head: Head | None = None,
+    search: Search | None = None,
 ) -> dict[str, Any]:
     """Train on the split ``train``, score ``config.split``, and write the run folder.
 
@@ -89,6 +93,7 @@ def transfer(
         skip_bad: Leave out sentences that can not be embedded, and record them, instead of stopping.
         progress: Whether bars are shown.
         head: What decides instead of the probe of the settings, for head tuning.
+        search: What chooses the settings of mode ``finetune`` first.
 
     Returns:
         The content of ``metrics.json``.
@@ -116,8 +121,9 @@ def transfer(
         settings["finetune"] = config.finetune.protocol()
     else:
         del settings["finetune"]
-    if head is not None:
-        settings = {"transfer": settings, **head.settings}
+    tuned = search if head is None else head
+    if tuned is not None:
+        settings = {"transfer": settings, **tuned.settings}
     inputs = {
         "manifest": hash_value(manifest.table.to_csv(index=False)),
         "encoder": opened.fingerprint(),
@@ -132,22 +138,15 @@ def transfer(
             sets = Embeddings(manifest, open_layer, folder, config.embedding, skip_bad, progress)
             if finetunes:
                 from sertransfer.transfer.finetune import finetune_subjects, remove_resume_files
+                from sertransfer.transfer.finetune_training import Task
 
                 described = _about(encoder, checkpoint, opened, config)
                 del opened  # a second network would only take memory
-                tuned = finetune_subjects(
-                    config,
-                    manifest,
-                    parts,
-                    run,
-                    encoder=encoder,
-                    checkpoint=Path(checkpoint),
-                    features=folder,
-                    skip_bad=skip_bad,
-                    progress=progress,
-                )
-                found = HeadResult(tuned.outcome, config, tuned.record)
-                left_out, cache = tuned.left_out, folder / inputs["embeddings"]
+                task = Task(manifest, parts, encoder, Path(checkpoint), folder, skip_bad, progress)
+                chosen, more = (config, {}) if search is None else search.choose(run, inputs, task)
+                learnt = finetune_subjects(chosen, task, run)
+                found = HeadResult(learnt.outcome, chosen, {**learnt.record, **more})
+                left_out, cache = learnt.left_out, folder / inputs["embeddings"]
                 cache.mkdir(exist_ok=True, mode=0o700)
             else:
                 sets.keep(config.layer, opened)

@@ -17,7 +17,7 @@ from sertransfer.front_end import Cropping, Denoise, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sertransfer.models.pyresnet import PyResNet
 from sertransfer.models.zoo import build_model
-from sertransfer.transfer import finetune, finetune_ser, workflow
+from sertransfer.transfer import finetune_ser, finetune_training, workflow
 from sertransfer.transfer.finetuner import Finetuner
 from sertransfer.transfer.sentence_model import load_sentence_model
 from sertransfer.transfer.settings import FinetuneConfig, ThresholdConfig, TransferConfig
@@ -167,7 +167,7 @@ def test_a_killed_run_ends_with_the_same_weights(
     undisturbed, manifest, checkpoint, tmp_path, monkeypatch, batches
 ):
     whole, metrics = undisturbed
-    monkeypatch.setattr(finetune, "EVERY", 1)
+    monkeypatch.setattr(finetune_training, "EVERY", 1)
     begun, step = [], Finetuner.training_step
 
     def step_or_die(self, batch, batch_idx):

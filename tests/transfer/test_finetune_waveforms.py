@@ -12,7 +12,7 @@ from transfer_fakes import make_interviews
 from sertransfer.audio.reading import read_segment
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
-from sertransfer.transfer import finetune, workflow
+from sertransfer.transfer import finetune, finetune_training, workflow
 from sertransfer.transfer.finetuner import Finetuner
 from sertransfer.transfer.sentence_model import load_sentence_model
 from sertransfer.transfer.settings import TransferConfig
@@ -76,7 +76,7 @@ def test_the_blocks_of_a_recogniser_learn_and_the_run_resumes(asr, manifest, tmp
     assert (model.encoder, model.classes) == ("asr", ("not depressed", "depressed"))
     assert model.provenance["finetune"]["threshold"] == metrics["threshold"]["value"]
 
-    monkeypatch.setattr(finetune, "EVERY", 1)
+    monkeypatch.setattr(finetune_training, "EVERY", 1)
     begun, step = [], Finetuner.training_step
 
     def step_or_die(self, batch, batch_idx):

@@ -5,6 +5,7 @@ import pytest
 
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
+from sertransfer.transfer.finetune_space import FinetuneTuneConfig
 from sertransfer.transfer.search_space import SearchSpace, TuneConfig
 from sertransfer.transfer.settings import EmbeddingConfig, ProbeConfig, ThresholdConfig, TransferConfig
 
@@ -17,8 +18,9 @@ def test_the_shipped_config_states_the_defaults():
 
 
 def test_every_shipped_config_loads():
+    kinds = {"finetune_tune": FinetuneTuneConfig, "tune": TuneConfig}
     for path in CONFIGS.glob("*.yaml"):
-        load_config(TuneConfig if path.stem.endswith("_tune") else TransferConfig, path).check()
+        load_config(kinds.get(path.stem.partition("_")[2], TransferConfig), path).check()
     space = SearchSpace(aggregation=("majority", "mean", "attention"), pooling=("mean", "mean_std"))
     assert load_config(TuneConfig, CONFIGS / "ser_tune.yaml") == TuneConfig(space=space)
 

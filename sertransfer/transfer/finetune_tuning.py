@@ -1,0 +1,207 @@
+"""``sertransfer tune --mode finetune``: compare trainings by their inner loss, then run with the best one.
+
+A trial is a whole training, with the early stopping of any other; its value is the least loss on the training
+subjects that it held out, the same ones in every trial. There are no outer folds: they would multiply the
+trainings. So the inner loss of the choice is that of the best of several, on subjects that it was chosen on,
+and says nothing about new ones; the reported split, scored once, does. A killed study goes on, in the midst
+of a training too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import yaml
+from optuna.trial import FixedTrial, FrozenTrial
+
+from sertransfer.config import config_dict
+from sertransfer.files import hash_value, write_text
+from sertransfer.fitting.breakdown import NonFiniteLoss
+from sertransfer.manifest import Manifest
+from sertransfer.reporting.page import flat
+from sertransfer.run_folder import RunFolder
+from sertransfer.timebase import Framing
+from sertransfer.transfer.finetune import Search, check_finetune
+from sertransfer.transfer.finetune_space import FinetuneTuneConfig, suggest_finetuning
+from sertransfer.transfer.finetune_training import Task, train
+from sertransfer.transfer.settings import TransferConfig
+from sertransfer.transfer.study import best_trial, open_storage, open_study, run_trials
+from sertransfer.transfer.tune import BEST, JOURNAL
+from sertransfer.transfer.tuning import quiet_optuna
+from sertransfer.transfer.workflow import transfer
+
+TRIALS = "trials"
+"""Folder, in the run's, of trainings under way."""
+
+OBJECTIVE = "least cross-entropy on the held-out training subjects, which early stopping looks at too"
+OPTIMISTIC = (
+    "the inner loss of the choice is optimistic: the trial, and its epoch, were chosen on the very subjects "
+    "that it is of; only the reported split, which no trial has seen, says how good the choice is"
+)
+NO_RESULT = ("resamples", "split", "shortcuts", "embedding", "threshold", "aggregation", "top_k", "probe")
+"""Settings of a run that change no training."""
+
+_log = logging.getLogger(__name__)
+
+
+def tune_finetuning(
+    config: FinetuneTuneConfig,
+    manifest: Manifest,
+    *,
+    encoder: str,
+    checkpoint: Path,
+    run_dir: Path,
+    storage: str | Path | None = None,
+    framing: Framing | None = None,
+    embeddings: Path | None = None,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Search on the split ``train``, train with the choice, and score the reported split with it once.
+
+    Args:
+        config: Settings.
+        manifest: Sentences with labels; ``speaker`` is the subject.
+        encoder: Name of the encoder.
+        checkpoint: Its weights.
+        run_dir: Folder of the run; an interrupted one is resumed.
+        storage: Journal file or database URL of the study, ``run_dir/study.journal`` if not given. Several
+            processes with the same one, each with a run folder of its own, share the trials.
+        framing: Framing asked for; another one than the checkpoint's is refused.
+        embeddings: Folder of stored features, ``run_dir/embeddings`` if not given.
+        skip_bad: Leave out sentences that can not be read, and record them, instead of stopping.
+        progress: Whether bars are shown.
+
+    Returns:
+        The content of ``metrics.json``: that of ``transfer``, and ``tuning``.
+
+    Raises:
+        BadInput: As ``transfer`` does; also if the storage can not be opened or holds another study, or the
+            space has what the encoder has not.
+    """
+    config.check()
+    base = config.transfer
+    for layers in config.space.layers:
+        asked = suggest_finetuning(
+            FixedTrial(_first(config, layers)), config.space, base
+        )  # whether the encoder has it at all
+        check_finetune(asked, encoder)
+
+    def choose(run: RunFolder, inputs: dict[str, str], task: Task) -> tuple[TransferConfig, dict[str, Any]]:
+        opened = open_storage(run.path / JOURNAL if storage is None else storage)
+        with quiet_optuna():
+            study = open_study(
+                opened,
+                config.study,
+                _identity(config, inputs),
+                seed=base.seed,
+                random_trials=config.random_trials,
+            )
+            trials = run_trials(
+                study,
+                lambda trial: _value(trial, config, task, run.path / TRIALS),
+                config.trials,
+                lambda count: _log.info("%d of %d trials finished", count, config.trials),
+            )
+        best = best_trial(trials)
+        chosen = suggest_finetuning(FixedTrial(best.params), config.space, base)
+        note = f"# Chosen by 'sertransfer tune --mode finetune' among {len(trials)} trials.\n"
+        write_text(run.path / BEST, note + yaml.safe_dump(config_dict(chosen), sort_keys=False))
+        table = pd.DataFrame(_row(trial, best) for trial in trials)
+        write_text(run.path / "trials.csv", table.to_csv(index=False, lineterminator="\n"))
+        return chosen, {"tuning": _record(trials, best)}
+
+    settings = asdict(config)
+    del settings["transfer"]
+    return transfer(
+        base,
+        manifest,
+        encoder=encoder,
+        checkpoint=checkpoint,
+        run_dir=run_dir,
+        framing=framing,
+        embeddings=embeddings,
+        skip_bad=skip_bad,
+        progress=progress,
+        search=Search(settings, choose),
+    )
+
+
+def _first(config: FinetuneTuneConfig, layers: str) -> dict[str, Any]:
+    """Return a trial's settings with *layers*."""
+    space = config.space
+    return {
+        "lr": space.lr[0],
+        "weight_decay": space.weight_decay[0],
+        "layer_decay": space.layer_decay[0],
+        "depth": space.depth[0],
+        "stages": space.stages[0],
+        "pooling": space.pooling[0],
+        "layers": layers,
+    }
+
+
+def _value(trial: optuna.Trial, config: FinetuneTuneConfig, task: Task, folder: Path) -> float:
+    """Train with a trial's settings; return its inner loss with the sign turned.
+
+    The folder bears the settings' name, so that the trial which replaces a killed one, and has the same
+    settings, takes up its training.
+    """
+    chosen = suggest_finetuning(trial, config.space, config.transfer)
+    home = folder / hash_value(asdict(chosen.finetune))[:16]
+    (home / "checkpoints").mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        stopping = train(chosen, task, home).stopping
+    except NonFiniteLoss as error:  # the rate is too high: a finding, and no reason to end the study
+        _log.warning("trial %d broke down and counts as pruned: %s", trial.number, error)
+        shutil.rmtree(home, ignore_errors=True)
+        raise optuna.TrialPruned from error
+    trial.set_user_attr("inner", {"epoch": int(stopping.best["epoch"]), "epochs": stopping.epoch})
+    shutil.rmtree(home, ignore_errors=True)
+    return -float(stopping.best["loss"])
+
+
+def _identity(config: FinetuneTuneConfig, inputs: dict[str, str]) -> dict[str, Any]:
+    """Return all that decides a trial's value, so that a study is never continued with something else."""
+    settings = asdict(config)
+    for name in ("trials", "study"):
+        del settings[name]
+    for name in NO_RESULT:
+        del settings["transfer"][name]
+    return {**flat(settings), **{f"input {name}": value for name, value in inputs.items()}}
+
+
+def _row(trial: FrozenTrial, best: FrozenTrial) -> dict[str, Any]:
+    return {
+        "study": "finetune",
+        "trial": trial.number,
+        "state": trial.state.name.lower(),
+        "inner_loss": None if trial.value is None else -trial.value,
+        **{name: trial.user_attrs.get("inner", {}).get(name) for name in ("epoch", "epochs")},
+        "best": trial.number == best.number,
+        "settings": json.dumps(trial.params, sort_keys=True),
+    }
+
+
+def _record(trials: list[FrozenTrial], best: FrozenTrial) -> dict[str, Any]:
+    losses = sorted(-trial.value for trial in trials if trial.value is not None)
+    return {
+        "trials": {"complete": len(losses), "pruned": len(trials) - len(losses)},
+        "objective": OBJECTIVE,
+        "note": OPTIMISTIC,
+        "best": dict(sorted(best.params.items())),
+        "inner_loss": {
+            "best": losses[0],
+            "median": float(np.median(losses)),
+            "worst": losses[-1],
+        },
+        "config": BEST,
+    }
