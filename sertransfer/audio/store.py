@@ -19,7 +19,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sertransfer.audio.extraction import extract
+from sertransfer.audio.keys import FORMAT_VERSION, plain, store_key
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.planning import Plan, make_plan
 from sertransfer.audio.resting import Resting, measure_states, resting_manifest, speakers_of, uses_rest
 from sertransfer.errors import BadInput, Fault, bad_input
-from sertransfer.files import hash_file, hash_value, write_json, write_text
+from sertransfer.files import hash_file, write_json, write_text
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
-
-FORMAT_VERSION = 1
-"""Raised whenever features or layout change; part of the key, so that old stores are not taken for new."""
 
 _log = logging.getLogger(__name__)
 
@@ -126,36 +123,6 @@ class FeatureStore:
         )
 
 
-def store_key(manifest: Manifest, front_end: FrontEnd, rest: Manifest | None = None) -> str:
-    """Return the key of the store of *manifest*: a hash of all that its features depend on.
-
-    That is every utterance's id, audio, times and gain, size and time of change of every audio file,
-    the front end, and the format; with resting states also who speaks, and all of this for the resting
-    recordings in *rest* (``None`` = *manifest* itself).
-    """
-    table = manifest.table
-    files = {}
-    for audio in table["audio"].unique():
-        source = manifest.source(audio)
-        try:
-            status = source.path.stat()
-            files[audio] = (source.member, status.st_size, status.st_mtime_ns)
-        except OSError:
-            files[audio] = (source.member, -1, -1)
-    columns = [column for column in ("id", "audio", "start", "end", "gain") if column in table]
-    rows = [[str(value) for value in row] for row in table[columns].itertuples(index=False)]
-    content = [FORMAT_VERSION, front_end.as_dict(), columns, rows, files]
-    if uses_rest(front_end):
-        resting = resting_manifest(manifest, manifest if rest is None else rest)
-        content += [speakers_of(table), speakers_of(resting.table), store_key(resting, _plain(front_end))]
-    return hash_value(content)[:32]
-
-
-def _plain(front_end: FrontEnd) -> FrontEnd:
-    """Return the front end that resting states are measured with."""
-    return replace(front_end, normalise="none")
-
-
 def build_store(
     manifest: Manifest,
     front_end: FrontEnd,
@@ -213,7 +180,7 @@ def measure_resting(
     if not len(recordings):
         return Resting()
     store = build_store(
-        recordings, _plain(front_end), folder, workers=workers, skip_bad=True, progress=progress
+        recordings, plain(front_end), folder, workers=workers, skip_bad=True, progress=progress
     )
     whose = dict(zip(recordings.table["id"], speakers_of(recordings.table), strict=True))
     states = measure_states(store, range(len(store)), [whose[identity] for identity in store.ids])

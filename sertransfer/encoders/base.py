@@ -27,12 +27,14 @@ class Encoder(ABC):
         sample_rate: Rate of the waveforms it takes, in Hz.
         dim: Length of a feature vector.
         framing: Its short-time analysis.
+        by_speaker: Whether its front end must know who speaks: see :meth:`of_speaker`.
     """
 
     name: str
     sample_rate: int
     dim: int
     framing: Framing
+    by_speaker: bool = False
 
     @abstractmethod
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,6 +59,10 @@ class Encoder(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Return a hash of all that decides the features: weights and preprocessing."""
+
+    def of_speaker(self, speaker: tuple[str, str]) -> Encoder:
+        """Return the encoder for the audio of one speaker, given as corpus and name."""
+        return self
 
     def embed(self, waveforms: Sequence[Tensor], pooling: str = "mean") -> Tensor:
         """Return one vector for each waveform, pooled over its frames.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sertransfer.audio.logmel import MelFrontEnd
+from sertransfer.audio.resting import RestingState, Speaker, no_state, uses_rest
 from sertransfer.encoders.base import Encoder, check_waveforms, hash_weights
-from sertransfer.errors import bad_input
+from sertransfer.errors import BadInput, bad_input
+from sertransfer.files import hash_value
 from sertransfer.models.checkpoint import Checkpoint, build_from
 from sertransfer.models.inference import prepare_for_inference
 
@@ -22,6 +26,11 @@ class SerEncoder(Encoder):
 
     Front end and crop are the checkpoint's own. The front end works utterance by utterance, and only
     utterances of the same number of frames share a batch, so there is no padding for a score to depend on.
+    A front end that asks for resting states gets them by :meth:`with_rest`; until then no audio is encoded.
+
+    Attributes:
+        front_end: The checkpoint's.
+        measure: Gives the states of the speakers, nobody's before :meth:`with_rest`.
 
     Args:
         checkpoint: Trained weights with their preprocessing.
@@ -43,7 +52,12 @@ class SerEncoder(Encoder):
                 remedy="import them again with --front-end and --framing (--calibrate-on DIR ranks them)",
             )
         self._cropping = checkpoint.cropping
+        self.front_end = checkpoint.front_end
         self._compute = MelFrontEnd(checkpoint.front_end)
+        self.by_speaker = uses_rest(checkpoint.front_end)
+        self.measure: Callable[[], Mapping[Speaker, RestingState]] = dict
+        self._speaker: Speaker | None = None
+        self._state: RestingState | None = None
         self._model = prepare_for_inference(build_from(checkpoint, where=where)).to(device)
         self._device = torch.device(device)
         self.framing = checkpoint.front_end.framing
@@ -60,6 +74,26 @@ class SerEncoder(Encoder):
             "provenance": checkpoint.provenance,
         }
         self._fingerprint = _fingerprint(checkpoint)
+
+    def with_rest(self, key: str, measure: Callable[[], Mapping[Speaker, RestingState]]) -> SerEncoder:
+        """Return the same encoder for audio of speakers with resting states.
+
+        Args:
+            key: What recognises the resting recordings; part of the fingerprint.
+            measure: Gives the speakers' states; called when the first is needed.
+        """
+        bound = copy.copy(self)
+        bound.measure = measure
+        bound._fingerprint = hash_value([self._fingerprint, key])
+        return bound
+
+    def of_speaker(self, speaker: Speaker) -> SerEncoder:
+        """Return the encoder for the audio of one speaker; without a resting state it refuses all audio."""
+        if not self.by_speaker:
+            return self
+        bound = copy.copy(self)
+        bound._speaker, bound._state = speaker, self.measure().get(speaker)
+        return bound
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch; see :meth:`sertransfer.encoders.base.Encoder.encode`."""
@@ -84,7 +118,9 @@ class SerEncoder(Encoder):
 
     def _spectrogram(self, waveform: Tensor) -> Tensor:
         """Return what the model is to see of one utterance, shape ``(mels, frames)``."""
-        spectrogram = self._compute(waveform)
+        if self._speaker is not None and self._state is None:
+            raise BadInput(no_state(self._speaker))
+        spectrogram = self._compute(waveform, self._state)
         if self._cropping is None or not self._cropping.pad:
             return spectrogram
         wanted = self._cropping.frames(self.framing)

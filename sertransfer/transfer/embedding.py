@@ -210,8 +210,9 @@ def _embed_chunk(
     advance(len(faults))
     lengths = {i: len(found) for i, found in enumerate(waveforms) if not isinstance(found, Fault)}
     vectors: dict[int, NDArray[np.float32]] = {}
-    for batch in _batches(lengths, batch_seconds * encoder.sample_rate):
-        for row, result in zip(batch, _encode(batch, waveforms, encoder, pooling), strict=True):
+    limit = batch_seconds * encoder.sample_rate
+    for batch, bound in _bound_batches(sentences, lengths, encoder, limit):
+        for row, result in zip(batch, _encode(batch, waveforms, bound, pooling), strict=True):
             if isinstance(result, Fault):
                 faults[row] = replace(result, where=sentences[row].place)
             elif not np.isfinite(result).all():
@@ -231,6 +232,23 @@ def _embed_chunk(
         np.stack([vectors[row] for row in kept]) if kept else np.zeros((0, 0), np.float32),
         [(sentences[row].id, faults[row]) for row in sorted(faults)],
     )
+
+
+def _bound_batches(
+    sentences: list[Sentence], lengths: dict[int, int], encoder: Encoder, limit: float
+) -> Iterator[tuple[list[int], Encoder]]:
+    """Yield batches with the encoder for their audio; one that must know who speaks gets no mixed ones."""
+    if not encoder.by_speaker:
+        for batch in _batches(lengths, limit):
+            yield batch, encoder
+        return
+    speakers: dict[tuple[str, str], dict[int, int]] = {}
+    for row, length in lengths.items():
+        speakers.setdefault(sentences[row].speaker, {})[row] = length
+    for speaker, own in speakers.items():
+        bound = encoder.of_speaker(speaker)
+        for batch in _batches(own, limit):
+            yield batch, bound
 
 
 def _batches(lengths: dict[int, int], limit: float) -> Iterator[list[int]]:

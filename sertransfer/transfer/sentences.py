@@ -20,13 +20,14 @@ _UNKNOWN_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Sentence:
-    """Where one sentence's audio is, times in seconds."""
+    """Where one sentence's audio is, times in seconds, and who speaks, as corpus and name."""
 
     id: str
     source: AudioSource
     start: float | None
     end: float | None
     gain: float
+    speaker: tuple[str, str] = ("", "")
 
     @property
     def seconds(self) -> float:
@@ -54,7 +55,8 @@ def content_key(sentences: list[Sentence], encoder: Encoder, pooling: str = "mea
         if sentence.source not in stats:
             stats[sentence.source] = _stat(sentence.source.path)
         name = [sentence.id, sentence.source.path.name, sentence.source.member]
-        rows.append([*name, sentence.start, sentence.end, sentence.gain, stats[sentence.source]])
+        speaker = [sentence.speaker] if encoder.by_speaker else []
+        rows.append([*name, sentence.start, sentence.end, sentence.gain, stats[sentence.source], *speaker])
     return hash_value({"rows": rows, "encoder": encoder.fingerprint(), "pooling": pooling})[:32]
 
 
@@ -70,10 +72,11 @@ def take_sentences(manifest: Manifest) -> list[Sentence]:
     """Return the manifest's sentences, session by session and in time."""
     table = manifest.table.sort_values(["audio", "start", "id"], kind="stable")
     gains = table["gain"].fillna(1.0) if "gain" in table else np.ones(len(table))
-    columns = (table["id"], table["audio"], table["start"], table["end"], gains)
+    speakers = zip(table["corpus"], table["speaker"], strict=True)
+    columns = (table["id"], table["audio"], table["start"], table["end"], gains, speakers)
     return [
-        Sentence(identity, manifest.source(audio), *_times(start, end), float(gain))
-        for identity, audio, start, end, gain in zip(*columns, strict=True)
+        Sentence(identity, manifest.source(audio), *_times(start, end), float(gain), speaker)
+        for identity, audio, start, end, gain, speaker in zip(*columns, strict=True)
     ]
 
 

@@ -15,11 +15,12 @@ import pytest
 import soundfile
 import torch
 
+from sertransfer.audio.keys import store_key
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.planning import make_plan
 from sertransfer.audio.reading import read_segment
 from sertransfer.audio.resting import RestingState, calibration_ids, measure_states, rest_rows
-from sertransfer.audio.store import FeatureStore, build_store, store_key
+from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import BadInput
 from sertransfer.files import hash_value
 from sertransfer.front_end import FrontEnd

@@ -23,10 +23,11 @@ import soundfile
 import torch
 
 from sertransfer.audio import extraction, store
+from sertransfer.audio.keys import store_key
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.planning import make_plan
 from sertransfer.audio.reading import read_segment
-from sertransfer.audio.store import FeatureStore, build_store, store_key
+from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import BadInput, SertransferError
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.manifest import Manifest, make_table, read_manifest, write_manifest
