@@ -12,6 +12,7 @@ usage: recipes/cross_corpus.sh --a NAME --a-root DIR --b NAME --b-root DIR [opti
   --config FILE          default configs/pretrain/paper.yaml
   --absent NAME          error (default) or skip: what a class without test utterances does to UA across
   --run-dir DIR          default exp/cross_A_B_MODEL
+  --a-run DIR            run folder of the training on A, default a in the run folder; a finished one is used as it is
   --skip-bad             leave faulty files out and record them
   --stage N              begin with stage N (1, 2 prepare A, B; 3, 4 train on A, B; 5, 6 A on B, B on A; 7 tables)
   --stop-stage M         end with stage M
@@ -20,7 +21,7 @@ usage: recipes/cross_corpus.sh --a NAME --a-root DIR --b NAME --b-root DIR [opti
 END
 }
 
-a='' a_root='' b='' b_root='' model=resnet152 config='' absent=error run_dir='' skip_bad=()
+a='' a_root='' b='' b_root='' model=resnet152 config='' absent=error run_dir='' a_run='' skip_bad=()
 first_stage=1 stop_stage=7
 while (($#)); do
     case $1 in
@@ -32,6 +33,7 @@ while (($#)); do
     --config) need "$1" "${2-}"; config=$2; shift ;;
     --absent) need "$1" "${2-}"; absent=$2; shift ;;
     --run-dir) need "$1" "${2-}"; run_dir=$2; shift ;;
+    --a-run) need "$1" "${2-}"; a_run=$2; shift ;;
     --skip-bad) skip_bad=(--skip-bad) ;;
     --stage) need "$1" "${2-}"; whole_number "$1" "$2"; first_stage=$2; shift ;;
     --stop-stage) need "$1" "${2-}"; whole_number "$1" "$2"; stop_stage=$2; shift ;;
@@ -49,6 +51,7 @@ config=${config:-$project/configs/pretrain/paper.yaml}
 [[ -f $config ]] || die "--config: found no file '$config'; expected a YAML config; see configs/pretrain"
 run_dir=${run_dir:-exp/cross_${a}_${b}_$model}
 mkdir -p "$run_dir"
+declare -A run_of=([a]=${a_run:-$run_dir/a} [b]=$run_dir/b)
 
 prepare_one() { # prepare_one STAGE SIDE CORPUS ROOT OPTIONS...
     local number=$1 side=$2 corpus=$3 root=$4
@@ -58,13 +61,13 @@ prepare_one() { # prepare_one STAGE SIDE CORPUS ROOT OPTIONS...
 }
 
 train_on() { # train_on STAGE SIDE CORPUS
-    stage "$1" "train on $3" "$(hash_files "$run_dir/$2.csv" "$config")" "$run_dir/$2/metrics.json" \
+    stage "$1" "train on $3" "$(hash_files "$run_dir/$2.csv" "$config")" "${run_of[$2]}/metrics.json" \
         "$sertransfer" pretrain --config "$config" --model "$model" --manifest "$run_dir/$2.csv" \
-        --run-dir "$run_dir/$2" "${skip_bad[@]}" "${overrides[@]}"
+        --run-dir "${run_of[$2]}" "${skip_bad[@]}" "${overrides[@]}"
 }
 
 score_across() { # score_across STAGE FROM TO TEXT
-    local checkpoint=$run_dir/$2/checkpoints/model.safetensors
+    local checkpoint=${run_of[$2]}/checkpoints/model.safetensors
     stage "$1" "$4" "$(hash_files "$checkpoint" "$run_dir/$3.csv")" "$run_dir/$2_on_$3/metrics.json" \
         "$sertransfer" evaluate "$checkpoint" "$run_dir/$3.csv" --absent "$absent" \
         --run-dir "$run_dir/$2_on_$3" "${skip_bad[@]}"
@@ -76,5 +79,5 @@ score_across() { # score_across STAGE FROM TO TEXT
 ((first_stage > 4 || stop_stage < 4)) || train_on 4 b "$b"
 ((first_stage > 5 || stop_stage < 5)) || score_across 5 a b "from $a to $b"
 ((first_stage > 6 || stop_stage < 6)) || score_across 6 b a "from $b to $a"
-runs=("$run_dir/a" "$run_dir/b" "$run_dir/a_on_b" "$run_dir/b_on_a")
+runs=("${run_of[a]}" "${run_of[b]}" "$run_dir/a_on_b" "$run_dir/b_on_a")
 ((first_stage > 7 || stop_stage < 7)) || write_tables "$run_dir" "${runs[@]}"

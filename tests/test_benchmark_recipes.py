@@ -1,5 +1,6 @@
 """The recipes of the benchmark and of Table 4, whole, on small generated corpora."""
 
+import html
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sertransfer.corpora.demo import make_lssed
+from sertransfer.corpora.demo import make_iemocap, make_lssed
 
 PROJECT = Path(__file__).parents[1]
 QUICK = ["--config", PROJECT / "configs/pretrain/demo.yaml", "--", "--epochs", 1, "--batch_size", 16]
@@ -25,27 +26,42 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("benchmark")
     for seed, name in enumerate("ab"):
         make_lssed(place / name, speakers=6, utterances_per_speaker=8, seed=seed)
+    make_iemocap(place / "iemocap", dialogs=1, turns=9)
     return place
 
 
-def test_the_benchmark_goes_from_raw_files_to_tables(place):
+def test_the_benchmark_goes_from_raw_files_to_all_tables_and_figures(place):
     folder = place / "bench"
     words = (
-        "--lssed-root", place / "a", "--models", "pyresnet_tiny", "--run-dir", folder,
-        *QUICK, "--prepare.split", "speaker",
+        "--lssed-root", place / "a", "--iemocap-root", place / "iemocap", "--run-dir", folder,
+        "--models", "pyresnet_tiny fcn_attention_alexnet", "--cross-model", "pyresnet_tiny",
+        *QUICK, "--prepare-a.split", "speaker",
     )  # fmt: skip
     done = recipe("lssed_benchmark.sh", *words)
     assert done.returncode == 0, done.stderr
-    assert "swapped" in done.stdout
-    table = pd.read_csv(folder / "tables.csv")
-    (row,) = table[table["run"] == "pyresnet_tiny"].to_dict("records")
-    assert (row["table"], row["corpus"]) == (5, "lssed, test")
+    table = pd.read_csv(folder / "tables.csv", dtype={"table": str})
+    assert set(table["table"]) == {"1", "2", "3", "4", "5"}
+    (row,) = table[table["run"] == "fcn_attention_alexnet"].to_dict("records")
+    assert (row["table"], row["corpus"], row["paper_wa"]) == ("5", "lssed, test", 0.570)
     assert "generated data" in row["remark"]
-    assert (table["paper_wa"] == 0.624).sum() == 1
-    for name in ("tables.tex", "tables.html", "labels.svg"):
-        assert (folder / name).stat().st_size > 0
-    again = recipe("lssed_benchmark.sh", *words[:6], "--stop-stage", 3, *words[6:])
-    assert again.stdout.count("done before with the same inputs") == 3
+    corpora = table[table["table"] == "1"].set_index("corpus")
+    assert corpora.loc["lssed", "utterances"] == 48
+    assert 35 < corpora.loc["iemocap", "utterances"] < 45
+    assert (table["label"] == "frustrated").sum() == 1  # every label of a corpus is counted
+    across = table[(table["table"] == "4") & (table["who"] == "pyresnet_tiny")]
+    assert list(across["source"] + " to " + across["target"]) == ["lssed to iemocap", "iemocap to lssed"]
+    assert not (folder / "cross/a").exists()  # what was trained on LSSED is not trained again
+    assert done.stdout.count("stage 3: train on lssed") == 1
+    for name in ("tables.tex", "tables.html", "tables.txt"):
+        text = html.unescape((folder / name).read_text())
+        for number in range(1, 6):
+            assert f"the paper's Table {number}" in text, (name, number)
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    assert {"figure_1_lssed.svg", "figure_1_iemocap.svg", "figure_2_fcn_attention_alexnet.svg"} <= figures
+    index = done.stdout[done.stdout.index("What is where") :]
+    assert str(folder / "figures/figure_1_lssed.svg") in index
+    again = recipe("lssed_benchmark.sh", *words[:10], "--stop-stage", 3, *words[10:])
+    assert again.stdout.count("done before with the same inputs") == 4, again.stdout + again.stderr
 
 
 def test_a_model_that_fails_is_named_and_stops_no_table_of_others(place):
