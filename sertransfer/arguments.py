@@ -215,7 +215,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("folder", type=Path, help="a new folder, or one to go on in")
 
-    add("models", commands.run_models, "list the models")
+    add("models", commands.run_models, "list the models, or tell more of those named").add_argument(
+        "names", nargs="*", metavar="NAME"
+    )
     add("corpora", commands.run_corpora, "list the corpora, or the settings of one").add_argument(
         "name", nargs="?"
     )

@@ -248,11 +248,26 @@ def run_demo_recogniser(args: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def run_models(args: argparse.Namespace, overrides: Overrides) -> None:
-    """List the models."""
+    """List the models, or tell more of some."""
+    from sertransfer.models.summary import summarise
     from sertransfer.models.zoo import MODELS
+    from sertransfer.timebase import Framing
 
-    for name, builder in MODELS.items():
+    for name, builder in MODELS.items() if not args.names else ():
         say_entry(name, builder.__doc__)
+    framing = Framing()
+    for summary in [summarise(name) for name in args.names]:
+        say_entry(summary.name, summary.text)
+        seconds = (summary.least - 1) * framing.hop / framing.sample_rate
+        short = f"fills up what is shorter than {summary.least} frames ({seconds:.2f} s at {framing.name})"
+        parts = [
+            f"{summary.parameters:,} parameters with 4 classes",
+            f"{short} or {summary.least} mels" if summary.least > 1 else "takes any length",
+            f"{summary.num_features} features a frame",
+            f"ImageNet weights: {'from a file' if summary.image_weights else 'none'}",
+            "options: " + ", ".join(f"{key} {value}" for key, value in summary.options.items()),
+        ]
+        print("  " + "; ".join(parts))
 
 
 def run_corpora(args: argparse.Namespace, overrides: Overrides) -> None:

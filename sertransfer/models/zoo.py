@@ -126,7 +126,7 @@ def mts5_resnet152(
 
 
 def adv_vgg16(num_classes: int, *, dropout: float = 0.5, epsilon: float = EPSILON) -> Vgg:
-    """VGG16 trained on clean and on adversarial inputs (FGSM), and scored on both."""
+    """VGG16 trained and scored on clean and on adversarial inputs (FGSM), 134.3 M parameters."""
     return _attacked(Vgg(num_classes, 16, dropout=dropout), epsilon)
 
 
@@ -137,7 +137,7 @@ def adv_resnet152(
     dropout: float = 0.0,
     epsilon: float = EPSILON,
 ) -> ResNet:
-    """ResNet152 trained on clean and on adversarial inputs (FGSM), and scored on both."""
+    """ResNet152 trained and scored on clean and on adversarial inputs (FGSM), 58.1 M parameters."""
     return _attacked(ResNet(num_classes, blocks, dropout=dropout), epsilon)
 
 
