@@ -37,6 +37,10 @@ SPLITS = ("train", "dev", "test", "")
 GENERATED_MARKER = "DEMO.txt"
 """File that stands in the root of a corpus that is generated, not recorded."""
 
+WITHOUT_SENTENCES = "subjects_without_sentences"
+"""Note that lists the subjects who have no row, because nothing of theirs can be used, with their ``speaker,
+label, split, gender``. Stage 2 reports them as undecided."""
+
 INTERVIEWER_TURNS = "interviewer_turns"
 """Note that says where an interviewer speaks: ``audio`` to ``"START END"`` in seconds. No utterance of the
 table; one check of stage 2 asks for it."""

@@ -50,6 +50,12 @@ class Subject:
     gender: str
     where: str
 
+    @property
+    def described(self) -> dict[str, str]:
+        """The manifest's columns that say who this is."""
+        known = {"label": self.label, "split": self.split, "gender": self.gender}
+        return {"speaker": f"daic{self.session}", "session": str(self.session), **known}
+
 
 @dataclass
 class Splits:

@@ -25,7 +25,7 @@ from sertransfer.corpora.daic_segments import OVERLAPS, Rules, Utterance
 from sertransfer.corpora.daic_sessions import Session, find_corpus, open_session
 from sertransfer.corpora.daic_splits import SPLIT_FILES, Subject, read_splits
 from sertransfer.errors import Faults, nearest
-from sertransfer.manifest import INTERVIEWER_TURNS, Manifest, make_table
+from sertransfer.manifest import INTERVIEWER_TURNS, WITHOUT_SENTENCES, Manifest, make_table
 from sertransfer.timebase import PRESETS, SAMPLE_RATE, samples_to_seconds
 
 CORPUS = "daic-woz"
@@ -119,6 +119,7 @@ class _Reading:
     channels: dict[str, int] = field(default_factory=dict)
     cut_at_end: list[str] = field(default_factory=list)
     turns: dict[str, list[str]] = field(default_factory=dict)
+    silent: list[dict[str, str]] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -143,12 +144,15 @@ class _Reading:
             return
         session = open_session(subject.session, containers, self.faults)
         if session is None:
+            self.silent.append(subject.described)
             return
         for other in containers:
             if other != session.container:
                 self.leave_out(other.name, f"the session is there twice; read from {session.container.name}")
         interview = self._reader.read(subject.session, session)
-        if interview is not None:
+        if interview is None:
+            self.silent.append(subject.described)
+        else:
             self._take(subject, session, interview)
 
     def _take(self, subject: Subject, session: Session, interview: Interview) -> None:
@@ -208,5 +212,6 @@ class _Reading:
             "channels": self.channels,
             "cut_at_end": self.cut_at_end,
             INTERVIEWER_TURNS: self.turns,
+            WITHOUT_SENTENCES: self.silent,
             "left_out": self.left_out,
         }

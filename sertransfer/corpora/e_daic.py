@@ -33,7 +33,7 @@ from sertransfer.corpora.e_daic_splits import SPLITS, SplitReader, split_file
 from sertransfer.corpora.roots import check_root
 from sertransfer.corpora.video import open_audio_folder
 from sertransfer.errors import Faults
-from sertransfer.manifest import Manifest, make_table
+from sertransfer.manifest import WITHOUT_SENTENCES, Manifest, make_table
 
 CORPUS = "e-daic"
 
@@ -138,6 +138,7 @@ class _Reading:
     left_out: list[dict[str, str]] = field(default_factory=list)
     channels: dict[str, int] = field(default_factory=dict)
     cut_at_end: list[str] = field(default_factory=list)
+    silent: list[dict[str, str]] = field(default_factory=list)
     extracted: bool = False
 
     def __post_init__(self) -> None:
@@ -164,6 +165,7 @@ class _Reading:
         session = self._opener.open(subject.session, containers)
         interview = self._reader.read(subject.session, session) if session is not None else None
         if session is None or interview is None:
+            self.silent.append(subject.described)
             return
         for other in containers:
             if other != session.container:
@@ -225,5 +227,6 @@ class _Reading:
             "channels": self.channels,
             "cut_at_end": self.cut_at_end,
             "left_out": self.left_out,
+            WITHOUT_SENTENCES: self.silent,
         }
         return Manifest(make_table(rows), root, notes)

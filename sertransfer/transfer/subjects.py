@@ -8,7 +8,7 @@ import pandas as pd
 
 from sertransfer.corpora.splits import shared_speakers
 from sertransfer.errors import Faults, bad_input, nearest
-from sertransfer.manifest import Manifest
+from sertransfer.manifest import WITHOUT_SENTENCES, Manifest
 from sertransfer.transfer.settings import TransferConfig
 
 _NAMED = 8
@@ -21,7 +21,8 @@ class Part:
 
     Attributes:
         sentences: Columns ``id, subject, split, label, cluster``, in the manifest's order.
-        subjects: One row a subject in order of appearance, columns ``subject, split, label, cluster``.
+        subjects: One row a subject in order of appearance, columns ``subject, split, label, cluster``;
+            last those of whom the manifest has no sentence.
     """
 
     sentences: pd.DataFrame
@@ -54,7 +55,7 @@ def take_parts(manifest: Manifest, config: TransferConfig) -> tuple[Part, Part]:
     _check_shared(manifest.table, config, faults)
     train = _part(manifest, "train", config, faults)
     reported = _part(manifest, config.split, config, faults)
-    missing = set(config.classes) - set(train.subjects["label"])
+    missing = set(config.classes) - set(train.sentences["label"])
     if not faults and missing:
         faults.add(
             "split 'train'",
@@ -112,7 +113,14 @@ def _part(manifest: Manifest, split: str, config: TransferConfig, faults: Faults
                 remedy="a sentence's label is its subject's: correct the manifest",
             )
     columns = ["subject", "split", "label", "cluster"]
-    return Part(sentences, sentences.drop_duplicates("subject")[columns].reset_index(drop=True))
+    spoken = sentences.drop_duplicates("subject")[columns]
+    silent = [
+        (one["speaker"], split, one["label"], one.get(config.cluster, one["speaker"]))
+        for one in manifest.notes.get(WITHOUT_SENTENCES, [])
+        if one["split"] == split and one["label"] in config.classes
+    ]
+    subjects = pd.concat([spoken, pd.DataFrame(silent, columns=columns)], ignore_index=True)
+    return Part(sentences, subjects)
 
 
 def _check_labels(sentences: pd.DataFrame, split: str, config: TransferConfig, faults: Faults) -> None:

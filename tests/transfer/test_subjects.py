@@ -37,6 +37,25 @@ GOOD = [
 ]
 
 
+def test_subjects_of_whom_there_is_no_sentence_are_reported_and_not_trained_on_alone(tmp_path):
+    silent = [
+        {"speaker": "9", "label": NEGATIVE, "split": "dev", "gender": ""},
+        {"speaker": "8", "label": "", "split": "dev", "gender": ""},  # no label: no figure could count it
+        {"speaker": "7", "label": POSITIVE, "split": "train", "gender": ""},
+    ]
+    made = make_manifest(tmp_path, GOOD)
+    made.notes["subjects_without_sentences"] = silent
+    train, dev = take_parts(made, CONFIG)
+    assert dev.subjects["subject"].tolist() == ["3", "9"]
+    assert dev.subjects["cluster"].tolist() == ["3", "9"]
+    assert dev.sentences["subject"].tolist() == ["3"]
+    assert train.subjects["subject"].tolist() == ["1", "2", "7"]
+    made = make_manifest(tmp_path, [row for row in GOOD if row[0] != "2"])
+    made.notes["subjects_without_sentences"] = silent
+    with pytest.raises(BadInput, match="no subject labelled"):
+        take_parts(made, CONFIG)
+
+
 def faults_of(tmp_path, rows, config=CONFIG):
     with pytest.raises(BadInput) as caught:
         take_parts(make_manifest(tmp_path, rows), config)
