@@ -2,9 +2,6 @@
 
 Everything random is keyed by ``(seed, epoch)`` and drawn in the main process, so that a batch holds the
 same values whatever the number of workers, and an epoch can be taken up at any batch.
-
-An epoch is planned step by step, and a step is divided into the batches that it accumulates, and those
-into the shares of the processes: neither changes which utterances a step takes, nor their windows.
 """
 
 from __future__ import annotations
@@ -21,11 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sertransfer.errors import bad_input
 from sertransfer.files import hash_value
-
-Integers = NDArray[np.int64]
-
-POOL = 8
-"""Batches that are sorted by length together: enough that little is cut, few enough to stay random."""
+from sertransfer.fitting.plans import Integers, Plan, divide_step, even_sizes, plan_epoch
 
 
 class Features(Protocol):
@@ -37,15 +30,6 @@ class Features(Protocol):
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Return frames ``start`` to ``stop`` of an utterance, shape ``(mels, frames)``."""
-
-
-class Plan(NamedTuple):
-    """What one batch is to hold: items, the first frame of each, the frames of all, and its scale."""
-
-    items: Integers
-    starts: Integers
-    frames: int
-    scale: float = 1.0
 
 
 class Batch(NamedTuple):
@@ -109,64 +93,6 @@ class Utterances(Dataset[Batch]):
             torch.from_numpy(plan.items),
             plan.scale,
         )
-
-
-def plan_epoch(
-    frames: Integers, *, batch_size: int, longest: int, pad: bool, seed: int, epoch: int
-) -> list[Plan]:
-    """Plan the batches of one training epoch; each item occurs once.
-
-    The items are spread evenly over ``ceil(items / batch_size)`` batches, so that none is left with a
-    handful. See :class:`~sertransfer.front_end.Cropping` for the two rules of length.
-
-    Args:
-        frames: Frames of each item, shape ``(items,)``.
-        batch_size: Most items of a batch.
-        longest: Frames of the crop.
-        pad: Whether every batch has *longest* frames, shorter items being filled up with zeros.
-        seed: Of the run.
-        epoch: Counted from 0.
-    """
-    generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(frames))
-    place = generator.random(len(frames))
-    kept = np.minimum(frames, longest)
-    sizes = _even_sizes(len(frames), batch_size)
-    bounds = np.concatenate([[0], np.cumsum(sizes)])
-    if not pad:
-        for first in range(0, len(sizes), POOL):
-            pool = slice(bounds[first], bounds[min(first + POOL, len(sizes))])
-            order[pool] = order[pool][np.argsort(kept[order[pool]], kind="stable")]
-    plans = []
-    for number in generator.permutation(len(sizes)):
-        items = order[bounds[number] : bounds[number + 1]]
-        width = longest if pad else int(kept[items].min())
-        spare = np.maximum(frames[items] - width, 0)
-        plans.append(Plan(items, np.floor(place[items] * (spare + 1)).astype(np.int64), width))
-    return plans
-
-
-def _even_sizes(items: int, batch_size: int) -> Integers:
-    count = -(-items // batch_size)
-    sizes = np.full(count, items // count, dtype=np.int64)
-    sizes[: items % count] += 1
-    return sizes
-
-
-def plan_evaluation(frames: Integers, *, batch_size: int, longest: int, pad: bool) -> list[Plan]:
-    """Plan the batches of an evaluation: equal frame counts only, so that neighbours change no score.
-
-    With *pad* each item gives its first *longest* frames, filled up with zeros; without, all its frames.
-    A batch holds no more frames than *batch_size* items of *longest* frames do.
-    """
-    widths = np.full_like(frames, longest) if pad else frames
-    plans = []
-    for width in np.unique(widths).tolist():
-        items = np.flatnonzero(widths == width)
-        most = max(1, min(batch_size, batch_size * longest // max(1, width)))
-        for part in np.array_split(items, -(-len(items) // most)):
-            plans.append(Plan(part, np.zeros(len(part), dtype=np.int64), width))
-    return plans
 
 
 def load_batches(
@@ -239,7 +165,7 @@ class TrainingBatches:
         self._draw = draw
         self._accumulate, self._rank, self._shares = accumulate, rank, shares
         self._weights = np.ones(len(utterances)) if weights is None else weights
-        smallest = int(_even_sizes(len(utterances), batch_size * accumulate).min())
+        smallest = int(even_sizes(len(utterances), batch_size * accumulate).min())
         if smallest < accumulate * shares:
             raise bad_input(
                 "the training part",
@@ -249,7 +175,7 @@ class TrainingBatches:
             )
 
     def __len__(self) -> int:
-        return len(_even_sizes(len(self.utterances), self._batch_size * self._accumulate)) * self._accumulate
+        return len(even_sizes(len(self.utterances), self._batch_size * self._accumulate)) * self._accumulate
 
     def __iter__(self) -> Iterator[Batch]:
         if self.position >= len(self):
@@ -265,22 +191,17 @@ class TrainingBatches:
         )
         if drawn is not None:
             plans = [plan._replace(items=drawn[plan.items]) for plan in plans]
-        rest = [part for plan in plans for part in self._divide(plan)][self.position :]
+        own = [
+            share
+            for plan in plans
+            for share in divide_step(
+                plan, self._weights, accumulate=self._accumulate, rank=self._rank, shares=self._shares
+            )
+        ]
+        rest = own[self.position :]
         for batch in load_batches(self.utterances, rest, workers=self._workers, pin=self._pin):
             self.position += 1
             yield batch
-
-    def _divide(self, step: Plan) -> list[Plan]:
-        """Return this process' shares of the batches of *step*; their sizes differ by one item at most."""
-        parts = self._accumulate * self._shares
-        total = self._weights[step.items].sum()
-        divided = []
-        for number in range(self._accumulate):
-            own = np.arange(len(step.items))[number :: self._accumulate][self._rank :: self._shares]
-            items = step.items[own]
-            scale = float(parts * self._weights[items].sum() / total)
-            divided.append(Plan(items, step.starts[own], step.frames, scale))
-        return divided
 
     def fingerprint(self) -> str:
         """Return the hash of what the batches are made of: names, classes and lengths."""

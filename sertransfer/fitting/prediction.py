@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from sertransfer.fitting.batches import Utterances, load_batches, plan_evaluation
+from sertransfer.fitting.batches import Utterances, load_batches
+from sertransfer.fitting.plans import plan_evaluation
 
 Probabilities = NDArray[np.float64]
 

@@ -171,7 +171,7 @@ def test_torchrun_scores_every_utterance_once(manifest, tmp_path):
 def test_bad_input_is_said_once_and_ends_all(manifest, tmp_path):
     _, path = manifest
     broken = tmp_path / "broken.csv"
-    broken.write_text(path.read_text().replace("3.wav", "no_such.wav"))
+    broken.write_text(path.read_text().replace(",3.wav", ",no_such.wav"))
     broken.with_suffix(".json").write_text(path.with_suffix(".json").read_text())
     statuses, outputs, errors = run_pair(
         *CLI, "pretrain", "--manifest", broken, "--run-dir", tmp_path / "run", *SETTINGS, "--model", "vgg11"

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sertransfer.errors import BadInput
-from sertransfer.fitting.batches import Plan, TrainingBatches, plan_epoch, plan_evaluation
+from sertransfer.fitting.batches import TrainingBatches
+from sertransfer.fitting.plans import Plan, divide_step, plan_epoch, plan_evaluation
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=70)
 
@@ -113,3 +114,52 @@ def test_a_stream_of_other_utterances_is_refused(utterances):
     state = stream(utterances([5, 6, 7])).state_dict()
     with pytest.raises(BadInput, match="start over"):
         stream(utterances([5, 6, 8])).load_state_dict(state)
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(9, 20))
+def test_the_shares_of_a_step_are_the_step_and_weigh_what_their_items_do(accumulate, shares, items):
+    step = Plan(np.random.default_rng(items).permutation(items), np.arange(items), 5)
+    weights = np.random.default_rng(0).random(items) + 0.5
+    parts = [
+        part
+        for rank in range(shares)
+        for part in divide_step(step, weights, accumulate=accumulate, rank=rank, shares=shares)
+    ]
+    sizes = [len(part.items) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    found = [(item, start) for part in parts for item, start in zip(part.items, part.starts, strict=True)]
+    assert sorted(found) == sorted(zip(step.items, step.starts, strict=True))
+    values = np.random.default_rng(1).normal(size=items)
+    scaled = [part.scale * np.average(values[part.items], weights=weights[part.items]) for part in parts]
+    assert np.mean(scaled) == pytest.approx(np.average(values, weights=weights))
+
+
+def test_processes_take_the_windows_that_one_takes(utterances):
+    data = utterances(range(5, 30))
+    streams = [stream(data), stream(data, rank=0, shares=2), stream(data, rank=1, shares=2)]
+    for _ in range(2):
+        for batches in zip(*streams, strict=True):
+            whole, left, right = (
+                dict(zip(batch.items.tolist(), batch.features, strict=True)) for batch in batches
+            )
+            assert not left.keys() & right.keys()
+            assert whole.keys() == left.keys() | right.keys()
+            for item, features in (left | right).items():
+                assert torch.equal(whole[item], features)
+
+
+def test_an_accumulated_step_takes_what_a_larger_batch_takes_and_no_group_is_incomplete(utterances):
+    data = utterances(range(5, 30))
+    small = stream(data, accumulate=3)
+    large = TrainingBatches(data, batch_size=9, longest=12, pad=False, seed=4)
+    assert len(small) == 3 * len(large) == 9
+    parts = [batch.items.tolist() for batch in small]
+    steps = [sorted([*parts[first], *parts[first + 1], *parts[first + 2]]) for first in (0, 3, 6)]
+    assert steps == [sorted(batch.items.tolist()) for batch in large]
+
+
+def test_a_process_without_an_utterance_is_refused(utterances):
+    data = utterances(range(5, 30))
+    stream(data, shares=2)  # batches of 3 and of 2
+    with pytest.raises(BadInput, match="a step of 2 utterances in 1 batches for 3 processes"):
+        stream(data, shares=3)
