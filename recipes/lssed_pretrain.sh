@@ -12,6 +12,7 @@ usage: recipes/lssed_pretrain.sh --lssed-root DIR [options] [-- SETTINGS]
   --framing NAME     65ms (default), 25ms or WINDOW/HOPms
   --run-dir DIR      default exp/lssed_MODEL
   --corpus NAME      default lssed; another corpus in its own layout trains as well
+  --processes N      train in N processes of this machine, a GPU each where there are GPUs; see docs/scaling.md
   --skip-bad         leave faulty files out and record them
   --stage N          begin with stage N (1 prepare, 2 describe, 3 train and score)
   --stop-stage M     end with stage M
@@ -20,7 +21,7 @@ usage: recipes/lssed_pretrain.sh --lssed-root DIR [options] [-- SETTINGS]
 END
 }
 
-root='' model='' config='' framing='' run_dir='' corpus=lssed skip_bad=() first_stage=1 stop_stage=3
+root='' model='' config='' framing='' run_dir='' corpus=lssed skip_bad=() first_stage=1 stop_stage=3 processes=1
 while (($#)); do
     case $1 in
     --lssed-root) need "$1" "${2-}"; root=$2; shift ;;
@@ -29,6 +30,7 @@ while (($#)); do
     --framing) need "$1" "${2-}"; framing=$2; shift ;;
     --run-dir) need "$1" "${2-}"; run_dir=$2; shift ;;
     --corpus) need "$1" "${2-}"; corpus=$2; shift ;;
+    --processes) need "$1" "${2-}"; processes=$2; shift ;;
     --skip-bad) skip_bad=(--skip-bad) ;;
     --stage) need "$1" "${2-}"; whole_number "$1" "$2"; first_stage=$2; shift ;;
     --stop-stage) need "$1" "${2-}"; whole_number "$1" "$2"; stop_stage=$2; shift ;;
@@ -41,6 +43,14 @@ done
 split_overrides "$@"
 [[ -n $root ]] || die "--lssed-root is missing; expected the corpus folder; see --help"
 [[ -d $root ]] || die "--lssed-root: found no folder '$root'; expected the corpus folder; check the path"
+
+[[ $processes =~ ^[1-9][0-9]*$ ]] || die "--processes: found '$processes'; expected 1 or more; see --help"
+pretrain=("$sertransfer")
+if ((processes > 1)); then
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # as torchrun would set it, without its warning
+    torchrun=$(dirname "$(command -v "$sertransfer")")/torchrun
+    pretrain=("$torchrun" --standalone --nproc-per-node "$processes" -m sertransfer.cli)
+fi
 
 model_name=${model:-pyresnet152}
 config=${config:-$project/configs/pretrain/paper.yaml}
@@ -56,5 +66,5 @@ stage 1 "prepare $corpus" "$(hash_tree "$root")" "$manifest" \
 stage 2 "describe" "$(hash_files "${manifest}")" "$run_dir/labels.svg" \
     "$sertransfer" describe "$manifest" --figure "$run_dir/labels.svg"
 stage 3 "train and score" "$(hash_files "$manifest" "$config")" "$run_dir/metrics.json" \
-    "$sertransfer" pretrain --config "$config" --manifest "$manifest" --run-dir "$run_dir" \
+    "${pretrain[@]}" pretrain --config "$config" --manifest "$manifest" --run-dir "$run_dir" \
     "${skip_bad[@]}" "${overrides[@]}"
