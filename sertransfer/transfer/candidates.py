@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sertransfer.encoders.base import Encoder
 from sertransfer.encoders.layers import LayeredEncoder
+from sertransfer.errors import bad_input
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.embedding import embed
 from sertransfer.transfer.embedding_set import EmbeddingSet
@@ -70,10 +71,18 @@ class Embeddings:
         """Return the embeddings of other utterances; those that can not be embedded are left out.
 
         Raises:
-            BadInput: If none can be.
+            BadInput: If none can be; or where the encoder takes a subject's resting state out, which would
+                put the subject's voice into the audio of others.
         """
         speed = asdict(self.speed)
         encoder, pooling = self.encoder(candidate.layer), candidate.pooling
+        if encoder.by_speaker:
+            raise bad_input(
+                "encoder",
+                found="a front end that asks for the resting state of who speaks",
+                expected="one that takes any audio",
+                remedy="take a checkpoint of another normalisation for this check",
+            )
         return embed(
             others, encoder, self.folder, pooling=pooling, **speed, skip_bad=True, progress=self.progress
         )

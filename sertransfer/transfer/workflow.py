@@ -26,6 +26,7 @@ from sertransfer.transfer.judging import judge
 from sertransfer.transfer.probe import write_probe
 from sertransfer.transfer.probing import Outcome, probe_subjects
 from sertransfer.transfer.record import PROBE, build_metrics
+from sertransfer.transfer.resting import measure_now, resting_facts, with_rest, without_rest
 from sertransfer.transfer.sentences import embedding_key
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.subjects import Part, take_parts
@@ -109,12 +110,19 @@ def transfer(
 
         check_finetune(config, encoder)
     parts = take_parts(manifest, config)
+    folder = Path(run_dir) / "embeddings" if embeddings is None else Path(embeddings)
+    whole, speed = manifest, config.embedding
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def open_layer(layer: int | None) -> Encoder:
-        return open_encoder(encoder, Path(checkpoint), framing=framing, layer=layer, device=device)
+        bare = open_encoder(encoder, Path(checkpoint), framing=framing, layer=layer, device=device)
+        return with_rest(bare, whole, folder, workers=speed.workers, skip_bad=skip_bad, progress=progress)
 
     opened = open_layer(config.layer)
+    manifest = without_rest(whole, opened, skip_bad=skip_bad)
+    if len(manifest) < len(whole):
+        parts = take_parts(manifest, config)
+    resting = resting_facts(opened, whole, manifest)
     settings = asdict(config)
     del settings["embedding"]  # changes no result, so that another value may resume a run
     if finetunes:
@@ -129,26 +137,26 @@ def transfer(
         "encoder": opened.fingerprint(),
         "embeddings": embedding_key(manifest, opened, config.pooling),
     }
-    folder = Path(run_dir) / "embeddings" if embeddings is None else Path(embeddings)
     with RunFolder(run_dir).claim(settings, inputs) as run:
         # a run that left faulty sentences out does not count as finished where they may not be
         if run.finished and (skip_bad or not run.read_metrics()["left_out"]["embedding"]):
             _log.info("%s is finished; nothing to do", run.path)
         else:
-            sets = Embeddings(manifest, open_layer, folder, config.embedding, skip_bad, progress)
+            sets = Embeddings(manifest, open_layer, folder, speed, skip_bad, progress)
             if finetunes:
                 from sertransfer.transfer.finetune import finetune_subjects, remove_resume_files
                 from sertransfer.transfer.finetune_training import Task
 
                 described = _about(encoder, checkpoint, opened, config)
                 del opened  # a second network would only take memory
-                task = Task(manifest, parts, encoder, Path(checkpoint), folder, skip_bad, progress)
+                task = Task(whole, parts, encoder, Path(checkpoint), folder, skip_bad, progress)
                 chosen, more = (config, {}) if search is None else search.choose(run, inputs, task)
                 learnt = finetune_subjects(chosen, task, run)
                 found = HeadResult(learnt.outcome, chosen, {**learnt.record, **more})
                 left_out, cache = learnt.left_out, folder / inputs["embeddings"]
                 cache.mkdir(exist_ok=True, mode=0o700)
             else:
+                measure_now(opened)
                 sets.keep(config.layer, opened)
                 if head is None:
                     outcome = probe_subjects(parts, sets.take(candidate_of(config)), config)
@@ -173,7 +181,7 @@ def transfer(
                 progress=progress,
                 listen=partial(sets.listen, candidate=candidate_of(found.config)),
             )
-            run.write_metrics({**metrics, **judged, **found.record})
+            run.write_metrics({**metrics, **judged, **found.record, **resting})
             if finetunes:
                 remove_resume_files(run)
             (run.path / "report.html").unlink(missing_ok=True)
