@@ -22,11 +22,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-import scores
-import splits
+import paired_scores as scores
+import speaker_splits as splits
 from opensmile_features import FEATURE_SETS, functionals
-from probe import SPEEDS, embed
-from svm import Fold, tuned_svm
+from stage_probe import SPEEDS, embed
+from tuned_svm import Fold, tuned_svm
 
 from sertransfer.audio.store import build_store
 from sertransfer.config import load_config
