@@ -29,7 +29,7 @@ from sertransfer.transfer.tuning import tune_head
 
 CONFIG = Path(__file__).parents[1] / "configs/transfer/ser_tune.yaml"
 CLASSES = ("angry", "neutral", "happy", "sad")
-SESSIONS = (16, 4, 1)
+SESSIONS = (10, 4, 1)
 TRIALS, OUTER = 10, 2
 """Trials of a study; there is one study an outer fold, and one for the final choice."""
 
@@ -53,8 +53,15 @@ def tuning_trial(options: Options) -> dict[str, Any]:
     work.mkdir()
     manifest = write_interviews(work)
     loaded = load_config(TuneConfig, CONFIG, {})
-    # one set of embeddings a trial would read: with more to choose from, embedding again costs more
-    config = replace(loaded, trials=TRIALS, outer_folds=OUTER, space=replace(loaded.space, pooling=("mean",)))
+    config = replace(
+        loaded,
+        trials=TRIALS,
+        outer_folds=OUTER,
+        # one set of embeddings: with more to choose from, embedding again costs more
+        space=replace(loaded.space, pooling=("mean",)),
+        # the interval of the outer score is no part of a trial
+        transfer=replace(loaded.transfer, resamples=20, folds=3),
+    )
     train, _ = take_parts(manifest, config.transfer)
     sentences = replace(manifest, table=manifest.table[manifest.table["split"] == "train"])
     encoder = random_encoder()
