@@ -116,8 +116,6 @@ for corpus in lssed iemocap; do
     [[ ! -f $top/all_$corpus.csv ]] || options+=(--describe "$top/all_$corpus.csv")
 done
 write_tables "$top" "${runs[@]}" "${options[@]}"
-rm -rf "$top/figures"
-"$sertransfer" tables "${runs[@]}" "${options[@]}" --figures "$top/figures" -o "$top/tables.txt" >/dev/null
 
 has() { # has PATTERN: the files that match it, or that there is none
     local files

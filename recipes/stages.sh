@@ -85,13 +85,10 @@ split_pair_overrides() { # --prepare-a.NAME and --prepare-b.NAME go to 'prepare'
     done
 }
 
-write_tables() { # write_tables DIR RUN_DIR...: tables.csv, .tex and .html of the runs; the text is printed
+write_tables() { # write_tables DIR WORDS...: tables.txt, .csv, .tex, .html and figures/ of what the words name; the text is printed
     local folder=$1
     shift
-    "$sertransfer" tables "$@" --format csv -o "$folder/tables.csv"
-    "$sertransfer" tables "$@" --format latex -o "$folder/tables.tex"
-    "$sertransfer" tables "$@" --format html -o "$folder/tables.html"
-    "$sertransfer" tables "$@"
+    "$sertransfer" tables "$@" --into "$folder"
 }
 
 stage() { # stage NUMBER NAME INPUTS OUTPUT COMMAND...

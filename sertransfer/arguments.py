@@ -196,7 +196,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MANIFEST",
         help="Tables 1 to 3 of this manifest too; may be given several times",
     )
-    command.add_argument("--figures", type=Path, metavar="DIR", help="draw Figures 1 and 2 into this folder")
+    command.add_argument(
+        "--into", type=Path, metavar="DIR", help="also write tables.txt, .csv, .tex, .html and figures/ there"
+    )
     command.add_argument(
         "--grid",
         action="store_true",

@@ -200,8 +200,8 @@ def run_tables(args: argparse.Namespace, overrides: Overrides) -> None:
     """Set finished runs, and corpora, beside the paper's tables."""
     from sertransfer.corpora.statistics import describe_files
     from sertransfer.reporting.benchmark import tables_of
+    from sertransfer.reporting.bundle import write_bundle
     from sertransfer.reporting.corpus_tables import corpus_tables
-    from sertransfer.reporting.figures import draw_figures
     from sertransfer.reporting.grid import grid_table
     from sertransfer.reporting.result_table import format_tables
     from sertransfer.reporting.runs import read_runs
@@ -211,8 +211,8 @@ def run_tables(args: argparse.Namespace, overrides: Overrides) -> None:
     results = [grid_table(runs)] if args.grid else tables_of(runs)
     tables = [*(corpus_tables(descriptions) if descriptions else []), *results]
     write_or_print(format_tables(tables, args.format), args.output)
-    if args.figures is not None:
-        for path in draw_figures(args.figures, descriptions=descriptions, runs=runs):
+    if args.into is not None:
+        for path in write_bundle(args.into, tables, descriptions=descriptions, runs=runs):
             print(f"wrote {path}")
 
 

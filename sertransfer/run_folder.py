@@ -71,12 +71,15 @@ class RunFolder:
             inputs: What the run was given, as hashes or names (manifest, checkpoint ...).
 
         Raises:
-            BadInput: If another process holds the folder, or it belongs to another config or inputs.
+            BadInput: If another process holds the folder, or it belongs to another config or inputs. A run
+                that stopped at bad input before it had anything to keep owns no folder: its correction may
+                have this one.
         """
         make_folder(self.path, mode=0o700)
         with self._lock(), self._log_file() as log_file:
-            self._check("config.yaml", dict(config), "settings", _read_yaml(self.path / "config.yaml"))
-            self._check("inputs.json", dict(inputs), "inputs", _read_json(self.path / "inputs.json"))
+            if not self._came_to_nothing:
+                self._check("config.yaml", dict(config), "settings", _read_yaml(self.path / "config.yaml"))
+                self._check("inputs.json", dict(inputs), "inputs", _read_json(self.path / "inputs.json"))
             write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
             write_json(self.path / "inputs.json", dict(inputs))
             self.checkpoints.mkdir(exist_ok=True)
@@ -91,6 +94,12 @@ class RunFolder:
                 # to the file alone: whoever catches the exception says it to the user
                 log_file.handle(log.makeRecord(log.name, logging.ERROR, "", 0, str(error), (), None))
                 raise
+
+    @property
+    def _came_to_nothing(self) -> bool:
+        """Whether a run stopped here at bad input, with no checkpoint and no metrics."""
+        stopped = (self.path / "faults.json").is_file() and not self.metrics_path.exists()
+        return stopped and not any(self.checkpoints.glob("*"))
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

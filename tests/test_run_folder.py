@@ -113,3 +113,29 @@ def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(BadInput, match="a file in the way"), RunFolder(tmp_path / "run").claim(CONFIG, {}):
         pass
+
+
+def refuse(folder, config, *, keep=None):
+    with RunFolder(folder).claim(config, {"manifest": "1"}) as run:
+        if keep is not None:
+            (run.path / keep).write_text("x")
+        raise BadInput([Fault("a.csv", "x", "y", "z")])
+
+
+def test_a_run_that_bad_input_stopped_at_its_start_gives_the_folder_to_its_correction(tmp_path):
+    with pytest.raises(BadInput, match=r"a\.csv"):
+        refuse(tmp_path, CONFIG)
+    with RunFolder(tmp_path).claim({**CONFIG, "epochs": 3}, {"manifest": "2"}) as run:
+        assert not (tmp_path / "faults.json").exists()
+        assert "epochs: 3" in (tmp_path / "config.yaml").read_text()
+        assert run.stamp
+    with pytest.raises(BadInput, match="epochs"), RunFolder(tmp_path).claim(CONFIG, {"manifest": "2"}):
+        pass  # that one was not stopped
+
+
+@pytest.mark.parametrize("keep", ["checkpoints/last.ckpt", "metrics.json"])
+def test_what_a_stopped_run_has_to_keep_is_not_taken_over(tmp_path, keep):
+    with pytest.raises(BadInput, match=r"a\.csv"):
+        refuse(tmp_path, CONFIG, keep=keep)
+    with pytest.raises(BadInput, match="epochs = 2"):
+        refuse(tmp_path, {**CONFIG, "epochs": 3})

@@ -245,6 +245,25 @@ def test_the_command_prints_or_writes_every_format(form, pair, tmp_path, capsys)
     assert (tmp_path / "out").read_text() == printed
 
 
+def test_everything_is_written_into_one_folder(make, tmp_path, capsys):
+    confusion = [[5, 5, 0, 0], [0, 10, 0, 0], [0, 5, 5, 0], [0, 10, 0, 0]]
+    block = {**scores(0.5, 0.5), "confusion": confusion}
+    folders = [make(name, **{**stage_1(model="pyresnet152"), "utterance": block}) for name in ("one", "two")]
+    place = tmp_path / "all"
+    assert cli.main(["tables", *map(str, folders), "--into", str(place)]) == 0
+    printed = capsys.readouterr().out
+    assert (place / "tables.txt").read_text() in printed
+    assert "(the paper's Figure 2)" in printed
+    assert r"\caption" in (place / "tables.tex").read_text()
+    assert "<table" in (place / "tables.html").read_text()
+    assert set(pd.read_csv(place / "tables.csv", dtype={"table": str})["table"]) == {"5", "figure_2"}
+    figures = place / "figures"
+    assert {path.name for path in figures.iterdir()} == {"figure_2_one.svg", "figure_2_two.svg"}
+    (figures / "mine.svg").write_text("kept")
+    assert cli.main(["tables", str(folders[0]), "--into", str(place)]) == 0
+    assert {path.name for path in figures.iterdir()} == {"figure_2_one.svg", "mine.svg"}
+
+
 def test_every_folder_without_a_finished_run_is_named(make, tmp_path):
     odd = make("odd", found=1)
     with pytest.raises(BadInput) as caught:
