@@ -12,6 +12,7 @@ import torch
 import torchaudio
 import yaml
 from espnet_fakes import make_config, make_experiment, pack
+from speech_trees import write_e_daic
 from warm_cli import warm_cli
 
 from sertransfer.config import load_config
@@ -159,6 +160,15 @@ def test_each_encoder_with_tuning_of_fine_tuning(place, stage_2, encoder):
     assert (metrics["encoder"], metrics["mode"]) == (encoder, "finetune")
     assert len(pd.read_csv(place / name / "trials.csv")) == 1
     assert yaml.safe_load((place / name / "best.yaml").read_text())["mode"] == "finetune"
+
+
+def test_e_daic_is_prepared_in_place_of_daic_woz(tmp_path, weights, recipe):
+    done = recipe(
+        "daic_transfer.sh", "--encoder", "ser", "--checkpoint", weights["ser"], "--corpus", "e-daic",
+        "--daic-root", write_e_daic(tmp_path / "e"), "--run-dir", tmp_path / "run", "--stop-stage", 1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(pd.read_csv(tmp_path / "run/manifest.csv")["corpus"]) == {"e-daic"}
 
 
 def test_changed_weights_are_seen_inside_a_folder(place, weights, stage_2):
