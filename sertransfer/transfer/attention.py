@@ -29,6 +29,9 @@ from sertransfer.transfer.settings import ProbeConfig
 AXES = 64
 """Principal axes that the head works on where the settings keep all columns."""
 
+_PRECISION = {"ftol": 1e-7, "gtol": 1e-7}
+"""The solver stops where a step gains less of the mean loss, or the gradient is smaller."""
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -106,10 +109,16 @@ def fit_attention(
         np.add.reduceat(weights[order], starts),
         config.hidden,
     )
-    begin = bags.start(seed)
+    begin, total = bags.start(seed), float(weights.sum())
+
+    def mean_objective(values: Floats, c: float) -> tuple[float, Floats]:
+        # of a sentence's weight, so that the solver stops at the same precision of the loss at any C
+        value, gradient = bags.objective(values, c)
+        return value / (c * total), gradient / (c * total)
+
+    limits = {**_PRECISION, "maxiter": config.max_iterations, "maxfun": 2 * config.max_iterations}
     for c in grid:
-        limit = {"maxiter": config.max_iterations, "maxfun": 2 * config.max_iterations}
-        found = minimize(bags.objective, begin, float(c), jac=True, method="L-BFGS-B", options=limit)
+        found = minimize(mean_objective, begin, float(c), jac=True, method="L-BFGS-B", options=limits)
         messages = [] if found.success else [f"attention: {found.message}"]
         yield *bags.fitted(found.x), messages
 
