@@ -40,14 +40,8 @@ def measures() -> dict[str, Measure]:
 
 def _pooled_auroc(scored: Scored, actors: Sequence[str]) -> Statistic:
     """Pairs of a positive and a negative sentence won (ties half), counted once for each pair of actors."""
-    table = scored.sentences
-    sides = [
-        [
-            table.loc[(table["actor"] == actor) & (table["label"] == label), "score"].to_numpy()
-            for actor in actors
-        ]
-        for label in CLASSES[::-1]
-    ]
+    score, label, own = _arrays(scored.sentences, actors)
+    sides = [[score[mine & (label == name)] for mine in own] for name in CLASSES[::-1]]
     wins = np.array([[_wins(above, below) for below in sides[1]] for above in sides[0]])  # (actors, actors)
     positives, negatives = (np.array([len(scores) for scores in side], dtype=float) for side in sides)
 
@@ -71,25 +65,29 @@ def _mean_actor_auroc(scored: Scored, actors: Sequence[str]) -> Statistic:
 
 def _accuracy(level: str, *, by_class: bool) -> Measure:
     def measure(scored: Scored, actors: Sequence[str]) -> Statistic:
-        if level == "session":
-            table, decided = scored.sessions, scored.sessions["prediction"] == CLASSES[1]
-        else:
-            table, decided = scored.sentences, scored.sentences["score"] >= 0.5
-        right = decided == (table["label"] == CLASSES[1])
-        parts = [table["label"] == label for label in CLASSES] if by_class else [table["label"] != ""]
+        table = scored.sessions if level == "session" else scored.sentences
+        score, label, own = _arrays(table, actors)
+        decided = (table["prediction"] == CLASSES[1]).to_numpy() if level == "session" else score >= 0.5
+        right = decided == (label == CLASSES[1])
+        parts = [label == name for name in CLASSES] if by_class else [np.ones(len(label), dtype=bool)]
         tallies = [
-            np.array(
-                [[(right & part & own).sum(), (part & own).sum()] for own in _own(table, actors)], dtype=float
-            )
-            for part in parts
+            np.array([[(right & part & mine).sum(), (part & mine).sum()] for mine in own]) for part in parts
         ]
         return lambda counts: np.mean([_ratio(*(counts @ tally).T) for tally in tallies], axis=0)
 
     return measure
 
 
-def _own(table: pd.DataFrame, actors: Sequence[str]) -> list[pd.Series[bool]]:
-    return [table["actor"] == actor for actor in actors]
+def _arrays(
+    table: pd.DataFrame, actors: Sequence[str]
+) -> tuple[Floats, NDArray[np.str_], list[NDArray[np.bool_]]]:
+    """Return scores, labels, and for each actor which rows are his or hers."""
+    names = table["actor"].to_numpy(np.str_)
+    return (
+        table["score"].to_numpy(float),
+        table["label"].to_numpy(np.str_),
+        [names == actor for actor in actors],
+    )
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
@@ -242,7 +240,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         cells = [_cell(found["sentence_auroc"]), _bounds(found["sentence_auroc"]["ci975"])]
         cells += [_cell(found[column]) for column in ("mean_actor_auroc", "sentence_ua", "session_ua")]
         lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
-    lines += ["", *(f"{name}: {text} the peer" for name, text in results["verdicts"].items())]
+    lines += ["", *(f"{name} against the peer: {text}" for name, text in results["verdicts"].items())]
     return "\n".join(lines)
 
 
