@@ -236,11 +236,12 @@ def peer_features(place: Place) -> Callable[[Manifest], NDArray[np.float64]]:
     def features(manifest: Manifest) -> NDArray[np.float64]:
         sessions = place.data / "interviews" / "sessions"
         rows = manifest.table.sort_values(["audio", "start"])
-        segments = [Segment(sessions / row.audio, row.start, row.end) for row in rows.itertuples()]
+        places = zip(rows["audio"], rows["start"], rows["end"], strict=True)
+        segments = [Segment(sessions / str(audio), float(start), float(end)) for audio, start, end in places]
         cache = place.work / "functionals"
         cache.mkdir(parents=True, exist_ok=True)
         found = functionals(segments, FEATURE_SET, cache=cache).set_axis(rows["id"])
-        return found.loc[manifest.table["id"]].to_numpy(np.float64)
+        return np.asarray(found.loc[manifest.table["id"]], dtype=np.float64)
 
     return features
 

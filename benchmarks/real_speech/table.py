@@ -119,7 +119,7 @@ def constant(scored: Scored) -> Scored:
     """Return what always answering the more frequent class gives."""
     tables = []
     for table in (scored.sentences, scored.sessions):
-        label = table["label"].value_counts().idxmax()
+        label = str(table["label"].value_counts().idxmax())
         tables.append(table.assign(score=float(label == CLASSES[1]), prediction=label))
     return Scored(*tables)
 
@@ -232,16 +232,19 @@ def markdown(results: Mapping[str, Any]) -> str:
     lines = ["| | " + " | ".join(name.replace("_", " ") for name in columns) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     for name, row in results["rows"].items():
-        cells = " | ".join(_cell(row[column]) for column in columns)
-        lines.append(f"| {name.replace('_', ' ')} | {cells} |")
+        lines.append(_line(name, [_cell(row[column]) for column in columns]))
     lines += ["", "| difference | sentence AUROC | 97.5 % | mean actor AUROC | sentence UA | session UA |"]
     lines.append("|---|---|---|---|---|---|")
     for name, found in results["differences"].items():
         cells = [_cell(found["sentence_auroc"]), _bounds(found["sentence_auroc"]["ci975"])]
         cells += [_cell(found[column]) for column in ("mean_actor_auroc", "sentence_ua", "session_ua")]
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+        lines.append(_line(name, cells))
     lines += ["", *(f"{name} against the peer: {text}" for name, text in results["verdicts"].items())]
     return "\n".join(lines)
+
+
+def _line(name: str, cells: Sequence[str]) -> str:
+    return f"| {name.replace('_', ' ')} | {' | '.join(cells)} |"
 
 
 def _cell(entry: Mapping[str, Any]) -> str:
