@@ -12,11 +12,12 @@ usage: recipes/daic_transfer.sh --encoder NAME --checkpoint PATH --daic-root DIR
   --daic-root DIR    folder with <id>_P folders or <id>_P.zip files and the split files
   --corpus NAME      daic-woz (default) or e-daic, whose folder --daic-root then is
   --mode NAME        probe (default): a classifier on frozen sentence embeddings; finetune: train the encoder too
-  --tune N           search for the head's settings with N trials a study, by nested cross-validation over the
-                     training subjects, and score with the choice
+  --tune N           search for the settings with N trials a study on the training subjects, and score with the choice:
+                     of probes by nested cross-validation, of fine-tuning by its inner loss
   --framing NAME     demand this framing of the checkpoint: 65ms, 25ms or WINDOW/HOPms
   --split NAME       split to report: dev (default, as the paper's Table 6) or test, where labels exist
-  --config FILE      default configs/transfer/ENCODER_MODE.yaml, with --tune ENCODER_tune.yaml
+  --config FILE      default configs/transfer/ENCODER_MODE.yaml, with --tune ENCODER_tune.yaml for probes and
+                     ENCODER_finetune_tune.yaml for fine-tuning
   --run-dir DIR      default exp/daic_ENCODER_MODE, with --tune exp/daic_ENCODER_MODE_tune
   --skip-bad         leave faulty rows and sessions out and record them
   --stage N          begin with stage N (1 prepare, 2 describe, 3 embed, train the head and score)
@@ -59,23 +60,13 @@ split_overrides "$@"
 [[ $corpus == daic-woz || $corpus == e-daic ]] || die "--corpus: found '$corpus'; expected daic-woz or e-daic; prepare others with 'sertransfer prepare'"
 [[ -z $trials || $trials =~ ^[1-9][0-9]*$ ]] || die "--tune: found '$trials'; expected a number of trials; 30 is the configs' default"
 
-name=${encoder}_$mode
+name=${encoder}_$mode choice=(--mode "$mode")
 if [[ -n $trials ]]; then
-    command=tune
-    name=${encoder}_tune
-    choice=(--trials "$trials")
-    if [[ $mode != probe ]]; then
-        # a config of its own where there is one; the space of the other one is of probes
-        [[ ! -f $project/configs/transfer/${encoder}_${mode}_tune.yaml ]] || name=${encoder}_${mode}_tune
-        [[ $("$sertransfer" tune --help) == *--mode* ]] ||
-            die "--tune with --mode $mode: found a 'sertransfer tune' that tunes probes alone; expected --mode probe; leave out one of the two"
-        choice+=(--mode "$mode")
-    fi
-    what="embed, search for the head and score"
+    command=tune what="embed, search for the settings and score"
+    name=${name%_probe}_tune
+    choice+=(--trials "$trials")
 else
-    command=transfer
-    choice=(--mode "$mode")
-    what="embed, train the head and score"
+    command=transfer what="embed, train the head and score"
 fi
 config=${config:-$project/configs/transfer/$name.yaml}
 [[ -f $config ]] || die "--encoder $encoder --mode $mode: found no config '$config'; expected one in configs/transfer; check both names"
