@@ -205,7 +205,9 @@ def run_outer(setting: Setting) -> dict[str, Any]:
         "tuned": tuned,
         **scores.summarise(tables, classes, peer=PEER),
         "without_speakers_of_the_choices": scores.summarise(unseen, classes, peer=PEER),
-        "predictions": {name: rows.to_dict("records") for name, rows in tables.items()},
+        "predictions": {
+            name: dict(zip(rows["id"], rows["predicted"], strict=True)) for name, rows in tables.items()
+        },
     }
 
 

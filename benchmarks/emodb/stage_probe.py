@@ -51,7 +51,7 @@ def embed(
     centres, rows = band_centres(store.front_end), []
     with torch.no_grad():
         for identity in ids:
-            features = torch.from_numpy(store.read(store.position(identity)))[None, None]
+            features = torch.from_numpy(store.read(store.position(identity)).astype(np.float32))[None, None]
             if speed != 1:
                 features = stretch(features, centres, rate=speed, factors=np.array([speed]))
             maps.clear()
