@@ -179,7 +179,7 @@ def run_inner(setting: Setting) -> dict[str, Any]:
     rows = table[table["speaker"] != splits.INNER_TEST].reset_index(drop=True)
     inside = replace(setting, manifest=setting.manifest.with_table(rows))
     held = splits.INNER_HELD_OUT
-    folders = [train(inside, held, seed) for seed in range(setting.seeds)]
+    folders = [train(setting, held, seed, drop=(splits.INNER_TEST,)) for seed in range(setting.seeds)]
     peers = {name: peer_features(inside, name) for name in FEATURE_SETS}
     answers, tuned = score_fold(inside, peers, held, folders)
     return {"tuned": tuned, **scores.summarise(answers, setting.config.classes, peer=PEER)}

@@ -102,6 +102,25 @@ def test_a_network_hears_nobody_it_is_scored_on(setting, network):
         run.probe_answers(setting, [network], rows_of(setting, "03"), rows_of(setting, "09"))
 
 
+def test_the_inner_split_leaves_the_test_speaker_of_its_fold_out_of_everything(setting, monkeypatch):
+    seen = {}
+
+    def score_fold(inside, peers, held, folders):
+        seen.update(rows=set(inside.manifest.table["speaker"]), held=held, folder=folders[0].parent.name)
+        return {run.PEER: inside.manifest.table.assign(predicted="sad")}, {}
+
+    def trained(config, manifest, folder, **_):
+        seen["split"] = manifest.table.groupby("split")["speaker"].agg(set).to_dict()
+
+    monkeypatch.setattr(run, "score_fold", score_fold)
+    monkeypatch.setattr(run, "pretrain", trained)
+    monkeypatch.setattr(run, "peer_features", lambda *_: None)
+    run.run_inner(setting)
+    assert "03" not in seen["rows"] | seen["split"]["train"] | seen["split"]["test"]
+    assert seen["split"]["test"] == set(seen["held"]) == set(splits.INNER_HELD_OUT)
+    assert seen["folder"] == "without_03_08_11_14"
+
+
 def test_several_networks_answer_by_their_mean_probability(setting, tmp_path, monkeypatch):
     asked = rows_of(setting, "03").iloc[:2]
     for name, first in (("a", (0.6, 0.9)), ("b", (0.3, 0.3))):
