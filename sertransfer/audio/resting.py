@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -81,7 +81,7 @@ class Resting:
 class Features(Protocol):
     """What is needed of a :class:`sertransfer.audio.store.FeatureStore`."""
 
-    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.floating[Any]]:
         """Return the frames of an utterance, shape ``(mels, frames)``."""
 
 

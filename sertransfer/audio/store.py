@@ -77,7 +77,8 @@ class FeatureStore:
                 raise ValueError("an index that reaches past the features")
         except (OSError, ValueError, KeyError, TypeError, BadInput) as error:
             raise self._broken(f"{type(error).__name__}: {error}") from None
-        self._features = np.memmap(self.path / "features.bin", meta["dtype"], mode="r", shape=shape)
+        mapped = np.memmap(self.path / "features.bin", meta["dtype"], mode="r", shape=shape)
+        self._features: NDArray[np.floating[Any]] = mapped.view(np.ndarray)  # slices of a memmap are slow
         self._positions = {identity: place for place, identity in enumerate(self.ids)}
 
     def __len__(self) -> int:
@@ -94,16 +95,17 @@ class FeatureStore:
         """
         return self._positions[identity]
 
-    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.floating[Any]]:
         """Return frames ``start`` to ``stop`` (exclusive; ``None`` = the last) of an utterance.
 
         Returns:
-            Shape ``(mels, frames)``, in memory of its own.
+            Shape ``(mels, frames)``, in the precision of the file and mapped from it: nothing is read
+            before it is used, and nothing can be written. Frame by frame in memory.
         """
         frames = int(self.frames[index])
         first, last, _ = slice(start, stop).indices(frames)
         offset = int(self._offsets[index])
-        return np.ascontiguousarray(self._features[offset + first : offset + last].T, dtype=np.float32)
+        return self._features[offset + first : offset + last].T
 
     def verify(self) -> None:
         """Read all features and compare their hash with the one that was written.

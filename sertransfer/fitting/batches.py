@@ -28,21 +28,26 @@ class Features(Protocol):
     def frames(self) -> Integers:
         """Frames of each utterance, shape ``(utterances,)``."""
 
-    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        """Return frames ``start`` to ``stop`` of an utterance, shape ``(mels, frames)``."""
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.floating[Any]]:
+        """Return frames ``start`` to ``stop`` of an utterance, shape ``(mels, frames)``, in any precision."""
 
 
 class Batch(NamedTuple):
     """Features ``(batch, 1, mels, frames)``, targets and items ``(batch,)``, and a factor on the mean loss.
 
-    The factor makes unequal parts of a step count as their items do: the mean over the parts of their
-    scaled gradients is the gradient of the mean loss of the step.
+    Features are in the precision of their store, half of the bytes to bring to a device, until
+    :meth:`in_single_precision`. The factor makes unequal parts of a step count as their items do: the
+    mean over the parts of their scaled gradients is the gradient of the mean loss of the step.
     """
 
     features: Tensor
     targets: Tensor
     items: Tensor
     scale: float = 1.0
+
+    def in_single_precision(self) -> Batch:
+        """Return the batch as networks take it."""
+        return self._replace(features=self.features.float().contiguous())
 
 
 @dataclass(frozen=True)
@@ -78,17 +83,16 @@ class Utterances(Dataset[Batch]):
     def __getitem__(self, plan: Plan) -> Batch:
         read, wanted = self.store.read, plan.frames
         parts = [
-            read(position, start, start + wanted)
+            read(position, start, start + wanted).T
             for position, start in zip(self.positions[plan.items].tolist(), plan.starts.tolist(), strict=True)
         ]
-        if all(part.shape[1] == wanted for part in parts):
-            features = np.stack(parts)
-        else:
-            features = np.zeros((len(parts), parts[0].shape[0], wanted), dtype=np.float32)
-            for row, part in enumerate(parts):
-                features[row, :, : part.shape[1]] = part
+        # copied as they lie, frame by frame; other layouts and precision are made where the network is
+        features = np.empty((len(parts), wanted, parts[0].shape[1]), dtype=parts[0].dtype)
+        for row, part in enumerate(parts):
+            features[row, : len(part)] = part
+            features[row, len(part) :] = 0
         return Batch(
-            torch.from_numpy(features)[:, None],
+            torch.from_numpy(features).transpose(1, 2)[:, None],
             torch.from_numpy(self.targets[plan.items]),
             torch.from_numpy(plan.items),
             plan.scale,

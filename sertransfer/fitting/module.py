@@ -58,6 +58,10 @@ class SeededModule(LightningModule, ABC):
     def rate(self, epoch: int) -> float:
         """Return the learning rate of *epoch*, counted from 0."""
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Make single precision of the batch, on the device."""
+        return batch.in_single_precision()
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the random state that belongs to this batch."""
         rank = [] if self.processes.first else [self.processes.rank]

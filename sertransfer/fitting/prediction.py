@@ -58,7 +58,7 @@ def predict_probabilities(
                 batches, "scoring", total=len(plans), console=Console(stderr=True), disable=not progress
             ):
                 features = batch.features.to(device, non_blocking=True)
-                features = features.contiguous(memory_format=torch.channels_last)
+                features = features.float().contiguous(memory_format=torch.channels_last)
                 if perturb is not None:
                     features = perturb(network, features, batch.targets.to(device))
                 scores = network(features)

@@ -80,10 +80,10 @@ class FrameStore:
         return self._positions[identity]
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> Floats:
-        """Return frames ``start`` to ``stop`` of an utterance, shape ``(width, frames)``."""
+        """Return frames ``start`` to ``stop`` of an utterance, shape ``(width, frames)``, read-only."""
         first, last, _ = slice(start, stop).indices(int(self.frames[index]))
         offset = int(self._offsets[index])
-        return np.ascontiguousarray(self._values[offset + first : offset + last].T)
+        return self._values[offset + first : offset + last].T
 
     def check(self) -> None:
         """Raise `BadInput` with what kept utterances from having values."""

@@ -86,8 +86,8 @@ def test_the_store_holds_what_the_front_end_computes(
         index = built.position(identity)
         assert built.frames[index] == features.shape[1]
         stored = built.read(index)
-        assert stored.dtype == np.float32
-        np.testing.assert_array_equal(stored, features.astype(dtype).astype(np.float32))
+        assert stored.dtype == dtype
+        np.testing.assert_array_equal(stored, features.astype(dtype))
     np.testing.assert_array_equal(built.read(0, 3, 7), built.read(0)[:, 3:7])
     np.testing.assert_array_equal(built.read(1, 10), built.read(1)[:, 10:])
     built.verify()

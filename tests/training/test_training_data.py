@@ -163,3 +163,17 @@ def test_a_process_without_an_utterance_is_refused(utterances):
     stream(data, shares=2)  # batches of 3 and of 2
     with pytest.raises(BadInput, match="a step of 2 utterances in 1 batches for 3 processes"):
         stream(data, shares=3)
+
+
+def test_batches_keep_the_precision_of_the_store_until_the_network(utterances):
+    data = utterances([6, 6, 4])
+    data.store.features = [feature.astype(np.float16) for feature in data.store.features]
+    batch = data[Plan(np.array([0, 2]), np.array([1, 0]), 5)]
+    assert batch.features.dtype == torch.float16
+    ready = batch.in_single_precision()
+    assert ready.features.dtype == torch.float32
+    assert ready.features.is_contiguous()
+    np.testing.assert_array_equal(ready.features[0, 0], data.store.features[0][:, 1:6])
+    np.testing.assert_array_equal(ready.features[1, 0, :, :4], data.store.features[2])
+    assert not ready.features[1, 0, :, 4].any()
+    assert ready.items is batch.items
