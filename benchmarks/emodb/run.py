@@ -50,6 +50,7 @@ class Setting:
     work: Path
     config: PretrainConfig
     seeds: int
+    name: str = "network.yaml"
 
 
 def network_folder(setting: Setting, held: Collection[str], drop: Collection[str], seed: int) -> Path:
@@ -200,7 +201,7 @@ def run_outer(setting: Setting) -> dict[str, Any]:
     classes = setting.config.classes
     unseen = {name: rows[~rows["speaker"].isin(splits.INNER_HELD_OUT)] for name, rows in tables.items()}
     return {
-        "config": "network.yaml",
+        "config": setting.name,
         "networks_a_fold": setting.seeds,
         "tuned": tuned,
         **scores.summarise(tables, classes, peer=PEER),
@@ -224,7 +225,8 @@ def main() -> int:
     torch.set_flush_denormal(True)
     try:
         config = load_config(PretrainConfig, args.config)
-        setting = Setting(splits.read_corpus(args.emodb.resolve()), args.work.resolve(), config, args.seeds)
+        corpus = splits.read_corpus(args.emodb.resolve())
+        setting = Setting(corpus, args.work.resolve(), config, args.seeds, args.config.name)
         if args.only == "inner":
             print(scores.report(run_inner(setting)))
             return 0
