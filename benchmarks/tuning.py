@@ -29,7 +29,7 @@ from sertransfer.transfer.tuning import tune_head
 
 CONFIG = Path(__file__).parents[1] / "configs/transfer/ser_tune.yaml"
 CLASSES = ("angry", "neutral", "happy", "sad")
-SESSIONS = (10, 4, 1)
+SESSIONS = (40, 4, 1)
 TRIALS, OUTER = 10, 2
 """Trials of a study; there is one study an outer fold, and one for the final choice."""
 

@@ -21,29 +21,10 @@ usage: recipes/cross_corpus.sh --a NAME --a-root DIR --b NAME --b-root DIR [opti
 END
 }
 
-a='' a_root='' b='' b_root='' model=resnet152 config='' absent=error run_dir='' a_run='' skip_bad=()
+a='' a_root='' b='' b_root='' model=resnet152 config='' absent=error run_dir='' a_run=''
 first_stage=1 stop_stage=7
-while (($#)); do
-    case $1 in
-    --a) need "$1" "${2-}"; a=$2; shift ;;
-    --a-root) need "$1" "${2-}"; a_root=$2; shift ;;
-    --b) need "$1" "${2-}"; b=$2; shift ;;
-    --b-root) need "$1" "${2-}"; b_root=$2; shift ;;
-    --model) need "$1" "${2-}"; model=$2; shift ;;
-    --config) need "$1" "${2-}"; config=$2; shift ;;
-    --absent) need "$1" "${2-}"; absent=$2; shift ;;
-    --run-dir) need "$1" "${2-}"; run_dir=$2; shift ;;
-    --a-run) need "$1" "${2-}"; a_run=$2; shift ;;
-    --skip-bad) skip_bad=(--skip-bad) ;;
-    --stage) need "$1" "${2-}"; whole_number "$1" "$2"; first_stage=$2; shift ;;
-    --stop-stage) need "$1" "${2-}"; whole_number "$1" "$2"; stop_stage=$2; shift ;;
-    -h | --help) usage; exit 0 ;;
-    --) shift; break ;;
-    *) die "found '$1'; expected an option of --help, or settings after --" ;;
-    esac
-    shift
-done
-split_pair_overrides "$@"
+read_options '--a=a --a-root=a_root --b=b --b-root=b_root --model=model --config=config --absent=absent --a-run=a_run' "$@"
+split_pair_overrides "${settings[@]}"
 [[ -n $a && -n $b ]] || die "--a or --b is missing; expected two corpora; 'sertransfer corpora' lists them"
 [[ -d $a_root ]] || die "--a-root: found no folder '$a_root'; expected the corpus folder; check the path"
 [[ -d $b_root ]] || die "--b-root: found no folder '$b_root'; expected the corpus folder; check the path"

@@ -27,30 +27,12 @@ usage: recipes/daic_transfer.sh --encoder NAME --checkpoint PATH --daic-root DIR
 END
 }
 
-root='' corpus=daic-woz encoder='' checkpoint='' mode=probe trials='' framing='' split='' config='' run_dir='' skip_bad=()
+root='' corpus=daic-woz encoder='' checkpoint='' mode=probe trials='' framing='' split='' config='' run_dir=''
 first_stage=1 stop_stage=3
-while (($#)); do
-    case $1 in
-    --daic-root) need "$1" "${2-}"; root=$2; shift ;;
-    --encoder) need "$1" "${2-}"; encoder=$2; shift ;;
-    --checkpoint) need "$1" "${2-}"; checkpoint=$2; shift ;;
-    --corpus) need "$1" "${2-}"; corpus=$2; shift ;;
-    --mode) need "$1" "${2-}"; mode=$2; shift ;;
-    --tune) need "$1" "${2-}"; trials=$2; shift ;;
-    --framing) need "$1" "${2-}"; framing=$2; shift ;;
-    --split) need "$1" "${2-}"; split=$2; shift ;;
-    --config) need "$1" "${2-}"; config=$2; shift ;;
-    --run-dir) need "$1" "${2-}"; run_dir=$2; shift ;;
-    --skip-bad) skip_bad=(--skip-bad) ;;
-    --stage) need "$1" "${2-}"; whole_number "$1" "$2"; first_stage=$2; shift ;;
-    --stop-stage) need "$1" "${2-}"; whole_number "$1" "$2"; stop_stage=$2; shift ;;
-    -h | --help) usage; exit 0 ;;
-    --) shift; break ;;
-    *) die "found '$1'; expected an option of --help, or settings after --" ;;
-    esac
-    shift
-done
-split_overrides "$@"
+options='--daic-root=root --encoder=encoder --checkpoint=checkpoint --corpus=corpus --mode=mode --tune=trials
+    --framing=framing --split=split --config=config'
+read_options "$options" "$@"
+split_overrides "${settings[@]}"
 [[ -n $root ]] || die "--daic-root is missing; expected the corpus folder; see --help"
 [[ -d $root ]] || die "--daic-root: found no folder '$root'; expected the corpus folder; check the path"
 [[ -n $encoder ]] || die "--encoder is missing; expected a name; 'sertransfer encoders' lists them"

@@ -31,30 +31,11 @@ END
 }
 
 root='' daic='' framings='65ms 25ms' modes='probe finetune' asr='' ssl='' model=pyresnet152 config='' configs=''
-split='' run_dir=exp/framing_ablation skip_bad=() first_stage=1 stop_stage=5
-while (($#)); do
-    case $1 in
-    --lssed-root) need "$1" "${2-}"; root=$2; shift ;;
-    --daic-root) need "$1" "${2-}"; daic=$2; shift ;;
-    --framings) need "$1" "${2-}"; framings=$2; shift ;;
-    --modes) need "$1" "${2-}"; modes=$2; shift ;;
-    --asr) need "$1" "${2-}"; asr=$2; shift ;;
-    --ssl) need "$1" "${2-}"; ssl=$2; shift ;;
-    --model) need "$1" "${2-}"; model=$2; shift ;;
-    --pretrain-config) need "$1" "${2-}"; config=$2; shift ;;
-    --transfer-configs) need "$1" "${2-}"; configs=$2; shift ;;
-    --split) need "$1" "${2-}"; split=$2; shift ;;
-    --run-dir) need "$1" "${2-}"; run_dir=$2; shift ;;
-    --skip-bad) skip_bad=(--skip-bad) ;;
-    --stage) need "$1" "${2-}"; whole_number "$1" "$2"; first_stage=$2; shift ;;
-    --stop-stage) need "$1" "${2-}"; whole_number "$1" "$2"; stop_stage=$2; shift ;;
-    -h | --help) usage; exit 0 ;;
-    --) shift; break ;;
-    *) die "found '$1'; expected an option of --help, or settings after --" ;;
-    esac
-    shift
-done
-split_pair_overrides "$@"
+split='' run_dir=exp/framing_ablation first_stage=1 stop_stage=5
+options='--lssed-root=root --daic-root=daic --framings=framings --modes=modes --asr=asr --ssl=ssl --model=model
+    --pretrain-config=config --transfer-configs=configs --split=split'
+read_options "$options" "$@"
+split_pair_overrides "${settings[@]}"
 pretrain_options=() transfer_options=() to_pretrain=false
 for word in "${overrides[@]}"; do
     case $word in

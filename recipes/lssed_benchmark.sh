@@ -25,26 +25,10 @@ A model that fails does not stop the others; it is named at the end, and the exi
 END
 }
 
-root='' iemocap='' models='' cross_model=resnet152 config='' run_dir=exp/lssed_benchmark skip_bad=()
+root='' iemocap='' models='' cross_model=resnet152 config='' run_dir=exp/lssed_benchmark
 first_stage=1 stop_stage=5
-while (($#)); do
-    case $1 in
-    --lssed-root) need "$1" "${2-}"; root=$2; shift ;;
-    --iemocap-root) need "$1" "${2-}"; iemocap=$2; shift ;;
-    --models) need "$1" "${2-}"; models=$2; shift ;;
-    --cross-model) need "$1" "${2-}"; cross_model=$2; shift ;;
-    --config) need "$1" "${2-}"; config=$2; shift ;;
-    --run-dir) need "$1" "${2-}"; run_dir=$2; shift ;;
-    --skip-bad) skip_bad=(--skip-bad) ;;
-    --stage) need "$1" "${2-}"; whole_number "$1" "$2"; first_stage=$2; shift ;;
-    --stop-stage) need "$1" "${2-}"; whole_number "$1" "$2"; stop_stage=$2; shift ;;
-    -h | --help) usage; exit 0 ;;
-    --) shift; break ;;
-    *) die "found '$1'; expected an option of --help, or settings after --" ;;
-    esac
-    shift
-done
-split_pair_overrides "$@"
+read_options '--lssed-root=root --iemocap-root=iemocap --models=models --cross-model=cross_model --config=config' "$@"
+split_pair_overrides "${settings[@]}"
 [[ -n $root ]] || die "--lssed-root is missing; expected the corpus folder; see --help"
 [[ -d $root ]] || die "--lssed-root: found no folder '$root'; expected the corpus folder; check the path"
 [[ -z $iemocap || -d $iemocap ]] || die "--iemocap-root: found no folder '$iemocap'; expected the corpus folder; check the path"
@@ -100,7 +84,7 @@ if [[ -n $iemocap ]] && ((first_stage <= 4 && stop_stage >= 4)); then
     [[ ! -d $top/cross/a ]] || home=$top/cross/a
     result=0
     "$recipes/cross_corpus.sh" --a lssed --a-root "$root" --b iemocap --b-root "$iemocap" --stop-stage 6 \
-        --model "$cross_model" --config "$config" --run-dir "$top/cross" --a-run "$home" "${skip_bad[@]}" -- "$@" || result=$?
+        --model "$cross_model" --config "$config" --run-dir "$top/cross" --a-run "$home" "${skip_bad[@]}" -- "${settings[@]}" || result=$?
     ((result != 130)) || exit 130
     ((result == 0)) || { failed+=("Table 4"); status=$result; }
 fi

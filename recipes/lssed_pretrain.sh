@@ -21,26 +21,9 @@ usage: recipes/lssed_pretrain.sh --lssed-root DIR [options] [-- SETTINGS]
 END
 }
 
-root='' model='' config='' framing='' run_dir='' corpus=lssed skip_bad=() first_stage=1 stop_stage=3 processes=1
-while (($#)); do
-    case $1 in
-    --lssed-root) need "$1" "${2-}"; root=$2; shift ;;
-    --model) need "$1" "${2-}"; model=$2; shift ;;
-    --config) need "$1" "${2-}"; config=$2; shift ;;
-    --framing) need "$1" "${2-}"; framing=$2; shift ;;
-    --run-dir) need "$1" "${2-}"; run_dir=$2; shift ;;
-    --corpus) need "$1" "${2-}"; corpus=$2; shift ;;
-    --processes) need "$1" "${2-}"; processes=$2; shift ;;
-    --skip-bad) skip_bad=(--skip-bad) ;;
-    --stage) need "$1" "${2-}"; whole_number "$1" "$2"; first_stage=$2; shift ;;
-    --stop-stage) need "$1" "${2-}"; whole_number "$1" "$2"; stop_stage=$2; shift ;;
-    -h | --help) usage; exit 0 ;;
-    --) shift; break ;;
-    *) die "found '$1'; expected an option of --help, or settings after --" ;;
-    esac
-    shift
-done
-split_overrides "$@"
+root='' model='' config='' framing='' run_dir='' corpus=lssed first_stage=1 stop_stage=3 processes=1
+read_options '--lssed-root=root --model=model --config=config --framing=framing --corpus=corpus --processes=processes' "$@"
+split_overrides "${settings[@]}"
 [[ -n $root ]] || die "--lssed-root is missing; expected the corpus folder; see --help"
 [[ -d $root ]] || die "--lssed-root: found no folder '$root'; expected the corpus folder; check the path"
 

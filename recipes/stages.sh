@@ -14,8 +14,25 @@ die() { # die MESSAGE: bad input
     exit 2
 }
 
-need() { # need OPTION VALUE: refuse an option without its value
-    [[ -n ${2-} && $2 != --* ]] || die "$1: found no value; expected one; see --help"
+read_options() { # read_options '--NAME=VARIABLE ...' WORDS...: set the variables; what stands after -- becomes 'settings'
+    local known=" ${1//$'\n'/ } --run-dir=run_dir --stage=first_stage --stop-stage=stop_stage " variable
+    shift
+    skip_bad=()
+    settings=()
+    while (($#)); do
+        case $1 in
+        -h | --help) usage; exit 0 ;;
+        --skip-bad) skip_bad=(--skip-bad); shift; continue ;;
+        --) settings=("${@:2}"); break ;;
+        esac
+        [[ $known == *" $1="* ]] || die "found '$1'; expected an option of --help, or settings after --"
+        [[ -n ${2-} && $2 != --* ]] || die "$1: found no value; expected one; see --help"
+        variable=${known#*" $1="}
+        printf -v "${variable%% *}" %s "$2"
+        shift 2
+    done
+    whole_number --stage "$first_stage"
+    whole_number --stop-stage "$stop_stage"
 }
 
 whole_number() { # whole_number OPTION VALUE

@@ -52,12 +52,14 @@ def load_config(
     merged: dict[str, Any] = {}
     valid = _keys(kind)
     for where, leaves in sources:
+        known = {key: value for key, value in leaves.items() if key in valid}
+        sound = _complaint(kind, known) is None  # one check of all is nearly as quick as one of each
         for key, value in leaves.items():
             if key not in valid:
                 faults.add(
                     where, found=f"setting '{key}'", expected="a known setting", remedy=nearest(key, valid)
                 )
-            elif (complaint := _complaint(kind, {key: value})) is not None:
+            elif not sound and (complaint := _complaint(kind, {key: value})) is not None:
                 faults.add(where, found=f"{key} = {value!r}", expected=complaint, remedy="correct the value")
             else:
                 merged[key] = value
@@ -157,7 +159,7 @@ def _keys(kind: Any, prefix: str = "") -> dict[str, Any]:
     return keys
 
 
-@functools.cache  # building one takes a tenth of a second, and every setting is checked by itself
+@functools.cache  # building one takes a tenth of a second
 def _parser(kind: type) -> Any:
     from jsonargparse import ArgumentParser  # slow to import, and needed only where settings are read
 
@@ -166,10 +168,10 @@ def _parser(kind: type) -> Any:
     return parser
 
 
-def _complaint(kind: type, leaf: dict[str, Any]) -> str | None:
-    """Return what jsonargparse says against one setting, or ``None``."""
+def _complaint(kind: type, leaves: dict[str, Any]) -> str | None:
+    """Return what jsonargparse says against settings, or ``None``; of several, it names the first alone."""
     try:
-        _parser(kind).parse_object({"settings": _nest(leaf)})
+        _parser(kind).parse_object({"settings": _nest(leaves)})
     except Exception as error:  # jsonargparse raises what its parsers raise: argparse, type and value errors
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return _said_plainly(lines[-1]) if lines else type(error).__name__

@@ -1,13 +1,12 @@
 """The recipes of the benchmark and of Table 4, whole, on small generated corpora."""
 
 import html
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from warm_cli import warm_cli
 
 from sertransfer.corpora.demo import make_iemocap, make_lssed
 
@@ -15,10 +14,15 @@ PROJECT = Path(__file__).parents[1]
 QUICK = ["--config", PROJECT / "configs/pretrain/demo.yaml", "--", "--epochs", 1, "--batch_size", 16]
 
 
-def recipe(name, *words):
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = [PROJECT / "recipes" / name, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    with warm_cli(tmp_path_factory.mktemp("bin")) as environment:
+
+        def run(name, *words):
+            command = [PROJECT / "recipes" / name, *map(str, words)]
+            return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def place(tmp_path_factory):
     return place
 
 
-def test_the_benchmark_goes_from_raw_files_to_all_tables_and_figures(place):
+def test_the_benchmark_goes_from_raw_files_to_all_tables_and_figures(place, recipe):
     folder = place / "bench"
     words = (
         "--lssed-root", place / "a", "--iemocap-root", place / "iemocap", "--run-dir", folder,
@@ -64,7 +68,7 @@ def test_the_benchmark_goes_from_raw_files_to_all_tables_and_figures(place):
     assert again.stdout.count("done before with the same inputs") == 4, again.stdout + again.stderr
 
 
-def test_a_model_that_fails_is_named_and_stops_no_table_of_others(place):
+def test_a_model_that_fails_is_named_and_stops_no_table_of_others(place, recipe):
     words = ("--lssed-root", place / "a", "--models", "pyresnet_tiny", "--run-dir", place / "failing")
     done = recipe("lssed_benchmark.sh", *words, *QUICK, "--optimiser.lr", "-1", "--prepare.split", "speaker")
     assert done.returncode == 2
@@ -73,7 +77,7 @@ def test_a_model_that_fails_is_named_and_stops_no_table_of_others(place):
     assert "found no finished run" in done.stderr
 
 
-def test_each_corpus_is_scored_by_the_recogniser_of_the_other(place):
+def test_each_corpus_is_scored_by_the_recogniser_of_the_other(place, recipe):
     words = (
         "--a", "lssed", "--a-root", place / "a", "--b", "lssed", "--b-root", place / "b",
         "--model", "pyresnet_tiny", "--run-dir", place / "cross",
@@ -109,14 +113,14 @@ def test_each_corpus_is_scored_by_the_recogniser_of_the_other(place):
         ("cross_corpus.sh", ["--c", "lssed"], "found '--c'"),
     ],
 )
-def test_bad_options_are_refused(name, words, expected):
+def test_bad_options_are_refused(recipe, name, words, expected):
     done = recipe(name, *words)
     assert done.returncode == 2
     assert expected in done.stderr
 
 
 @pytest.mark.parametrize("name", ["lssed_benchmark.sh", "cross_corpus.sh"])
-def test_help(name):
+def test_help(recipe, name):
     done = recipe(name, "--help")
     assert done.returncode == 0
     assert "--stop-stage" in done.stdout
