@@ -118,6 +118,6 @@ def test_the_front_end_rows_compare_like_with_like(modules: tuple[Any, Any], tmp
     path, kind = front_end.recording(measure.Options(None, tmp_path))
     assert "no speech" in kind
     front_end.STARTS = [3, 100]
-    ours = torch.stack(front_end.ours(path, front_end.FrontEnd())()).flatten()
+    ours = torch.stack(front_end.our_chain(path, front_end.FrontEnd())()).flatten()
     plain = torch.stack(front_end.plain_torch(path)()).flatten()
     assert float(torch.corrcoef(torch.stack([ours, plain]))[0, 1]) > 0.95
