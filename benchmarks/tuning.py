@@ -30,8 +30,8 @@ from sertransfer.transfer.tuning import tune_head
 CONFIG = Path(__file__).parents[1] / "configs/transfer/ser_tune.yaml"
 CLASSES = ("angry", "neutral", "happy", "sad")
 SESSIONS = (40, 4, 1)
-TRIALS, OUTER = 10, 2
-"""Trials of a study; there is one study an outer fold, and one for the final choice."""
+TRIALS, OUTER = 30, 2
+"""Trials of a study, as ser_tune.yaml has them; there is one study an outer fold, and one for the final choice."""
 
 
 def write_interviews(folder: Path) -> Manifest:
@@ -75,7 +75,7 @@ def tuning_trial(options: Options) -> dict[str, Any]:
         tune_head(config, train, stored, open_storage(work / f"study{turn}.journal"), progress=False)
 
     turns = Turns([], [])
-    for turn in range(1, 4):  # new folders each time, so that nothing is found done
+    for turn in (1, 2):  # new folders each time, so that nothing is found done
         turns.ours.append(seconds(partial(search, turn)) / (TRIALS * (OUTER + 1)))
         turns.peer.append(seconds(partial(embed_again, turn)))
     return timed_row(
