@@ -31,7 +31,7 @@ CONFIG = Path(__file__).parents[1] / "configs/transfer/ser_tune.yaml"
 CLASSES = ("angry", "neutral", "happy", "sad")
 SESSIONS = (40, 4, 1)
 TRIALS, OUTER = 30, 2
-"""Trials of a study, as ser_tune.yaml has them; there is one study an outer fold, and one for the final choice."""
+"""Trials of a study, as in ser_tune.yaml; one study an outer fold, and one for the final choice."""
 
 
 def write_interviews(folder: Path) -> Manifest:
