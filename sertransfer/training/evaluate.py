@@ -13,6 +13,7 @@ from sertransfer.audio.resting import calibration_ids
 from sertransfer.audio.store import build_store
 from sertransfer.errors import Faults, bad_input
 from sertransfer.files import hash_file
+from sertransfer.fitting.prediction import predict_probabilities
 from sertransfer.fitting.trainer import choose_device
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.manifest import Manifest
@@ -31,7 +32,7 @@ from sertransfer.training.parts import (
     take_utterances,
 )
 from sertransfer.training.scoring import (
-    predict,
+    attack,
     score_attack,
     score_metrics,
     score_table,
@@ -104,7 +105,7 @@ def evaluate(
             network = build_from(carried, where=checkpoint).to(choose_device())
 
             def scores(epsilon: float | None = None) -> pd.DataFrame:
-                probabilities = predict(
+                probabilities = predict_probabilities(
                     network,
                     utterances,
                     longest=cropping.frames(front_end.framing),
@@ -112,7 +113,7 @@ def evaluate(
                     batch_size=batch_size,
                     workers=workers,
                     progress=progress,
-                    epsilon=epsilon,
+                    perturb=attack(epsilon),
                 )
                 return score_table(part.table, probabilities, carried.classes)
 

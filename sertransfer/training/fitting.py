@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sertransfer.errors import bad_input
 from sertransfer.fitting.batches import TrainingBatches, Utterances
 from sertransfer.fitting.epoch_log import EpochLog
-from sertransfer.fitting.prediction import Probabilities
+from sertransfer.fitting.prediction import Probabilities, predict_probabilities
 from sertransfer.fitting.processes import Processes, current
 from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision, choose_device, fit
 from sertransfer.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
@@ -24,7 +24,7 @@ from sertransfer.models.zoo import build_model
 from sertransfer.run_folder import RunFolder
 from sertransfer.training.averaging import WeightMean
 from sertransfer.training.classifier import Classifier, balanced_weights
-from sertransfer.training.scoring import predict
+from sertransfer.training.scoring import attack
 from sertransfer.training.selection import InnerSelection, inner_split
 from sertransfer.training.settings import PretrainConfig
 
@@ -118,7 +118,7 @@ def predict_with(
     epsilon: float | None = None,
 ) -> Probabilities:
     """Return the class probabilities of *utterances* by the evaluation rule of the settings."""
-    return predict(
+    return predict_probabilities(
         network,
         utterances,
         longest=config.cropping.frames(config.front_end.framing),
@@ -126,7 +126,7 @@ def predict_with(
         batch_size=config.batch_size,
         workers=config.workers,
         progress=progress,
-        epsilon=epsilon,
+        perturb=attack(epsilon),
     )
 
 

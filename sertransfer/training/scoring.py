@@ -13,8 +13,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from sertransfer.files import write_text
-from sertransfer.fitting.batches import Utterances
-from sertransfer.fitting.prediction import Perturb, Probabilities, predict_probabilities
+from sertransfer.fitting.prediction import Perturb, Probabilities
 from sertransfer.metrics import (
     accuracy_intervals,
     confusion_matrix,
@@ -29,40 +28,12 @@ from sertransfer.training.parts import UNKNOWN_SPEAKERS
 _log = logging.getLogger(__name__)
 
 
-def predict(
-    network: nn.Module,
-    utterances: Utterances,
-    *,
-    longest: int,
-    pad: bool,
-    batch_size: int,
-    workers: int = 0,
-    progress: bool = False,
-    epsilon: float | None = None,
-) -> Probabilities:
-    """Return the class probabilities of each utterance, shape ``(items, classes)``, in single precision.
-
-    See :func:`sertransfer.fitting.prediction.predict_probabilities`, which takes the same arguments, but for:
-
-    Args:
-        epsilon: Step of an adversarial attack on every utterance before it is scored; ``None`` = no attack.
-    """
-    perturb: Perturb | None = None
-    if epsilon is not None:
-        perturb = partial(_attack, epsilon)
-    return predict_probabilities(
-        network,
-        utterances,
-        longest=longest,
-        pad=pad,
-        batch_size=batch_size,
-        workers=workers,
-        progress=progress,
-        perturb=perturb,
-    )
+def attack(epsilon: float | None) -> Perturb | None:
+    """Return the adversarial step of size *epsilon* on what is scored; ``None``, no attack, for ``None``."""
+    return None if epsilon is None else partial(_step, epsilon)
 
 
-def _attack(epsilon: float, network: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
+def _step(epsilon: float, network: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
     return fgsm(network, features, targets, epsilon)
 
 

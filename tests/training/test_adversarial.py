@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sertransfer.errors import BadInput
+from sertransfer.fitting.prediction import predict_probabilities
 from sertransfer.models import zoo
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.models.zoo import build_model
@@ -18,7 +19,7 @@ from sertransfer.training.classifier import Classifier
 from sertransfer.training.evaluate import evaluate
 from sertransfer.training.fitting import build_network
 from sertransfer.training.pretrain import pretrain
-from sertransfer.training.scoring import predict
+from sertransfer.training.scoring import attack
 from sertransfer.training.settings import Optimiser
 
 
@@ -104,8 +105,8 @@ def test_scores_under_attack_are_worse(learnt, utterances):
         feature.resize((32, 24), refcheck=False)
         feature[:] = spectrogram[0]
     rules = {"longest": 24, "pad": False, "batch_size": 16}
-    clean = predict(network, data, **rules)
-    attacked = predict(network, data, **rules, epsilon=0.3)
+    clean = predict_probabilities(network, data, **rules)
+    attacked = predict_probabilities(network, data, **rules, perturb=attack(0.3))
     truth = np.arange(64), targets.numpy()
     assert attacked[truth].mean() < clean[truth].mean() - 0.05
     expected = network(fgsm(network, x, targets, 0.3)).double().softmax(1).detach().numpy()

@@ -4,7 +4,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from sertransfer.training.scoring import predict, score_metrics, score_table
+from sertransfer.fitting.prediction import predict_probabilities
+from sertransfer.training.scoring import score_metrics, score_table
 
 CLASSES = ("angry", "neutral", "happy", "sad")
 
@@ -25,9 +26,9 @@ def hits(labels, right):
 @pytest.mark.parametrize("pad", [False, True])
 def test_an_utterance_scores_alone_as_in_company(utterances, probe, pad):
     data = utterances([4, 9, 9, 30, 4, 17, 9])
-    together = predict(probe, data, longest=12, pad=pad, batch_size=3)
+    together = predict_probabilities(probe, data, longest=12, pad=pad, batch_size=3)
     alone = [
-        predict(probe, data.subset(np.array([item])), longest=12, pad=pad, batch_size=3)[0]
+        predict_probabilities(probe, data.subset(np.array([item])), longest=12, pad=pad, batch_size=3)[0]
         for item in range(7)
     ]
     np.testing.assert_allclose(together, alone, atol=1e-6)
@@ -38,7 +39,7 @@ def test_an_utterance_scores_alone_as_in_company(utterances, probe, pad):
 def test_scores_are_those_of_the_network_in_evaluation_mode(utterances, probe):
     data = utterances([9, 4])
     probe.train()
-    scores = predict(probe, data, longest=99, pad=False, batch_size=4, progress=True)
+    scores = predict_probabilities(probe, data, longest=99, pad=False, batch_size=4, progress=True)
     assert probe.training
     probe.eval()
     for item in range(2):
