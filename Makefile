@@ -62,7 +62,7 @@ docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
 # Needs uv. The lock holds names, versions and hashes for both Pythons, and no address.
-COMPILE = uv pip compile --universal --fork-strategy fewest --generate-hashes --no-emit-index-url \
+COMPILE = uv pip compile --no-strip-extras --universal --fork-strategy fewest --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --quiet --python-version 3.11
 lock:
 	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
