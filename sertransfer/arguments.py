@@ -206,6 +206,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     table_output(command)
 
+    command = add(
+        "share", commands.run_share, "copy a finished run for others, with pseudonyms for its subjects"
+    )
+    command.add_argument("run_dir", type=Path, help="folder of a finished run of either stage")
+    command.add_argument("-o", "--output", type=Path, required=True, help="new folder to write")
+    command.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="key of the pseudonyms, for several runs (default: the run's own)",
+    )
+
     command = add("demo", commands.run_demo, "generate the demo corpora, which are no real speech")
     command.add_argument("folder", type=Path)
     command.add_argument("--seed", type=int, default=0)

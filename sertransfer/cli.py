@@ -22,7 +22,18 @@ from sertransfer.fitting.launch import FailedElsewhere, Launch, read_launch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 2 for bad input, 1 for a failure of ours."""
+    """Run one command and return its exit status: 0, 2 for bad input, 1 for a failure of ours.
+
+    What is written meanwhile, by libraries too (databases, event files), is its owner's alone.
+    """
+    before = os.umask(0o077)
+    try:
+        return _main(argv)
+    finally:
+        os.umask(before)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         launch = read_launch(os.environ)
     except FailedElsewhere as error:

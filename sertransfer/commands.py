@@ -216,6 +216,15 @@ def run_tables(args: argparse.Namespace, overrides: Overrides) -> None:
             print(f"wrote {path}")
 
 
+def run_share(args: argparse.Namespace, overrides: Overrides) -> None:
+    """Copy a run for others, with pseudonyms."""
+    from sertransfer.reporting.share import share
+
+    for path in share(args.run_dir, args.output, key=args.key):
+        print(f"wrote {path}")
+    print("pseudonyms are no anonymity: see docs/privacy.md before this leaves the machine")
+
+
 def write_or_print(text: str, path: Path | None) -> None:
     """Write *text* to *path*, or print it where there is none."""
     from sertransfer.files import write_text

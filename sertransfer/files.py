@@ -1,4 +1,8 @@
-"""Files written whole or not at all, and the hashes that recognise their content."""
+"""Files written whole or not at all, for their owner alone, and the hashes that recognise their content.
+
+What is derived from clinical recordings is clinical data, so no file is born readable by others, whatever the
+umask. A file that is written again keeps the mode it had: who opened it to a group meant it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +18,12 @@ from typing import Any
 
 from sertransfer.errors import bad_input
 
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+"""Modes of what is new."""
 
-def make_folder(path: Path, *, mode: int = 0o777) -> None:
-    """Make the folder *path*, and those above it, unless it is there.
+
+def make_folder(path: Path, *, mode: int = PRIVATE_FOLDER) -> None:
+    """Make the folder *path*, readable by its owner alone, and those above it, unless it is there.
 
     Raises:
         BadInput: If a file is in the way, or the place may not be written to.
@@ -33,7 +41,8 @@ def make_folder(path: Path, *, mode: int = 0o777) -> None:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside *path*; on success it is synced and renamed to *path*.
 
-    On an exception the temporary file is removed and *path* is left as it was.
+    The temporary file is there already, empty and readable by its owner alone; *path* gets that mode, or
+    keeps its own. On an exception the temporary file is removed and *path* is left as it was.
 
     Raises:
         BadInput: If *path* is a folder, or the folder that is to hold it can not be made.
@@ -43,9 +52,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     if target.is_dir():
         raise bad_input(target, found="a folder", expected="a file to write", remedy="name a file in it")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else PRIVATE_FILE
     try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
         yield temporary
         with temporary.open("rb") as written:
+            os.fchmod(written.fileno(), mode)
             os.fsync(written.fileno())
         temporary.replace(target)
     finally:

@@ -75,14 +75,14 @@ class RunFolder:
                 that stopped at bad input before it had anything to keep owns no folder: its correction may
                 have this one.
         """
-        make_folder(self.path, mode=0o700)
+        make_folder(self.path)
         with self._lock(), self._log_file() as log_file:
             if not self._came_to_nothing:
                 self._check("config.yaml", dict(config), "settings", _read_yaml(self.path / "config.yaml"))
                 self._check("inputs.json", dict(inputs), "inputs", _read_json(self.path / "inputs.json"))
             write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
             write_json(self.path / "inputs.json", dict(inputs))
-            self.checkpoints.mkdir(exist_ok=True)
+            make_folder(self.checkpoints)
             self.stamp = hash_value({"config": dict(config), "inputs": dict(inputs)})
             faults = self.path / "faults.json"
             faults.unlink(missing_ok=True)

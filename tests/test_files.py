@@ -1,5 +1,7 @@
 import hashlib
 import json
+import os
+import stat
 
 import pytest
 
@@ -48,3 +50,33 @@ def test_a_place_that_can_not_be_written_is_refused(tmp_path):
         with pytest.raises(BadInput, match="a file in the way"):
             write_text(place, "x")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture
+def open_umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_what_is_new_is_its_owners_alone(tmp_path, open_umask):
+    write_text(tmp_path / "a" / "b.txt", "x")
+    assert (mode(tmp_path / "a"), mode(tmp_path / "a/b.txt")) == (0o700, 0o600)
+
+
+def test_at_no_moment_can_others_read_it(tmp_path, open_umask):
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        assert mode(temporary) == 0o600
+        temporary.write_text("x")
+        assert mode(temporary) == 0o600
+
+
+def test_a_file_that_was_opened_to_others_stays_open(tmp_path, open_umask):
+    write_text(tmp_path / "a.txt", "x")
+    (tmp_path / "a.txt").chmod(0o640)
+    write_text(tmp_path / "a.txt", "y")
+    assert mode(tmp_path / "a.txt") == 0o640

@@ -32,7 +32,7 @@ from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.planning import Plan, make_plan
 from sertransfer.audio.resting import Resting, measure_states, resting_manifest, speakers_of, uses_rest
 from sertransfer.errors import BadInput, Fault, bad_input
-from sertransfer.files import hash_file, write_json, write_text
+from sertransfer.files import PRIVATE_FOLDER, hash_file, make_folder, write_json, write_text
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
 
@@ -197,7 +197,7 @@ def _build(
     if empty:
         _log.warning("%d of %d mel filters are empty at this framing", empty, plan.front_end.mels)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
+    temporary.mkdir(mode=PRIVATE_FOLDER)
     try:
         result = extract(plan, temporary / "features.bin", workers=workers, progress=progress)
         faults = list(dict.fromkeys([*resting.faults, *result.faults]))
@@ -240,7 +240,7 @@ def _lock(target: Path, *, wait: bool) -> Iterator[bool]:
         Whether it was got (without *wait*, it is not while another process holds it).
     """
     locks = target.parent / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
+    make_folder(locks)
     with (locks / target.name).open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

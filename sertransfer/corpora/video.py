@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sertransfer.audio.reading import inspect
 from sertransfer.errors import BadInput, Fault, Faults
-from sertransfer.files import atomic_path, write_json
+from sertransfer.files import PRIVATE_FOLDER, atomic_path, write_json
 from sertransfer.manifest import AudioSource
 from sertransfer.timebase import SAMPLE_RATE
 
@@ -102,7 +102,7 @@ def open_audio_folder(audio_folder: str, corpus: str, corpus_root: Path, faults:
         )
         return False
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         known = json.loads((own / RECORD).read_text(encoding="utf-8")) if (own / RECORD).exists() else record
         if known == record:
             write_json(own / RECORD, record)

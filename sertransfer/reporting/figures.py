@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer.corpora.statistics import Description
+from sertransfer.files import make_folder
 from sertransfer.reporting.paper import paper_figure
 from sertransfer.reporting.plots import plot_confusion, plot_label_shares
 from sertransfer.reporting.result_table import Column, ResultTable
@@ -75,7 +76,7 @@ def draw_figures(
             classes = [str(name) for name in run.scores["classes"]]
             confusion = partial(plot_confusion, run.scores["confusion"], classes, title=title)
             plots.append((f"figure_2_{run.name}", confusion))
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     seen: Counter[str] = Counter()
     written = []
     for name, draw in plots:

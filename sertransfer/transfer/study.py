@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from sertransfer.errors import Faults, bad_input
-from sertransfer.files import hash_value
+from sertransfer.files import PRIVATE_FILE, hash_value, make_folder
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 STALE_AFTER = timedelta(hours=1)
@@ -45,7 +45,8 @@ def open_storage(where: str | Path) -> BaseStorage:
     if "://" not in text:
         path = Path(text).absolute()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
+            path.touch(mode=PRIVATE_FILE)
             return JournalStorage(JournalFileBackend(str(path)))
         except (OSError, ValueError, KeyError) as error:
             raise bad_input(

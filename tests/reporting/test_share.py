@@ -1,0 +1,164 @@
+"""A shared copy names nobody, and still reads as a run."""
+
+import json
+import re
+import stat
+
+import pandas as pd
+import pytest
+
+from sertransfer.cli import main
+from sertransfer.errors import BadInput
+from sertransfer.reporting.pseudonyms import KEY_FILE, LIST_FILE, Pseudonyms, read_key
+from sertransfer.reporting.share import share
+
+KEY = bytes(range(32))
+PEOPLE = ("daic302", "daic417", "daic9")
+
+
+def test_a_pseudonym_depends_on_key_and_subject_alone():
+    names = Pseudonyms(KEY, PEOPLE)
+    assert names.of("daic302") == Pseudonyms(KEY, ["x", "daic302"]).of("daic302")
+    assert len({names.of(name) for name in PEOPLE}) == 3
+    assert Pseudonyms(bytes(32), PEOPLE).of("daic302") != names.of("daic302")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("shift-302", "shift-{302}"),
+        ("daic302, daic417: no rows", "{302}, {417}: no rows"),
+        ("/data/clinic/302_P/302_AUDIO.wav: silent", "{302}_AUDIO.wav: silent"),
+        ("9 to 11 of 3021", "9 to 11 of 3021"),  # a short number may be a count, and a longer one is another
+        ("p = 0.302, 302.5 ms", "p = 0.302, 302.5 ms"),
+    ],
+)
+def test_subjects_are_found_inside_texts(text, expected):
+    names = Pseudonyms(KEY, PEOPLE)
+    filled = re.sub(r"\{(\d+)\}", lambda match: names.of(f"daic{match[1]}"), expected)
+    assert names.in_text(text) == filled
+
+
+def test_short_identities_are_found_by_their_keys_and_classes_stay():
+    names = Pseudonyms(KEY, ["11", "sad"])
+    values = {"speakers": ["11"], "note": "11 of 12", "classes": ["sad"]}
+    found = names.in_values(values, people=("speakers",), keep=("sad",))
+    assert found == {"speakers": [names.of("11")], "note": "11 of 12", "classes": ["sad"]}
+
+
+def test_a_key_is_made_once_for_its_owner_and_a_bad_one_refused(tmp_path):
+    key = read_key(tmp_path / "key")
+    assert read_key(tmp_path / "key") == key
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    (tmp_path / "bad").write_text("secret")
+    with pytest.raises(BadInput, match="found no key"):
+        read_key(tmp_path / "bad")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Write the files of a small finished run of stage 2."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    rows = [(f"daic{number}", "dev", label, score) for number, label, score in SCORES]
+    subjects = pd.DataFrame(rows, columns=["subject", "split", "label", "score"])
+    subjects = subjects.assign(
+        prediction=["sick" if s > 0.5 else "well" for _, _, s in SCORES],
+        sentences=2,
+        cluster=subjects["subject"],
+    )
+    subjects.to_csv(folder / "subjects.csv", index=False)
+    sentences = pd.concat(
+        [subjects.assign(id=subjects["subject"] + f"-{k}", duration=1.5 + k) for k in (1, 2)]
+    )
+    sentences[["id", "subject", "split", "label", "score", "duration"]].to_csv(
+        folder / "sentences.csv", index=False
+    )
+    figures = {
+        "n": 4,
+        "wa": 1.0,
+        "ua": 1.0,
+        "auroc": 1.0,
+        "macro_f1": 1.0,
+        "sensitivity": 1.0,
+        "specificity": 1.0,
+    }
+    metrics = {
+        "subject": {
+            **figures,
+            "f1": {"well": 1.0, "sick": 1.0},
+            "confusion": [[2, 0], [0, 2]],
+            "classes": ["well", "sick"],
+        },
+        "sentence": {"n": 8, "wa": 1.0, "ua": 1.0, "auroc": 1.0},
+        "majority": {"wa": 0.5, "ua": 0.5},
+        "split": "dev",
+        "encoder": "ser",
+        "mode": "probe",
+        "threshold": {"rule": "fixed", "value": 0.5},
+        "errata": [{"name": "label-409", "session": "409", "what": "session 409 is sick"}],
+        "left_out": {
+            "embedding": [{"item": "daic302-9", "reason": "/data/clinic/302_P/302_AUDIO.wav: silent"}]
+        },
+        "encoder_details": {
+            "checkpoint": "/home/jane/ser/model.safetensors",
+            "provenance": {"speakers": ["7"]},
+        },
+        "stamp": "0",
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "config.yaml").write_text("store: /home/jane/features\nmode: probe\n")
+    (folder / "log.txt").write_text("daic302")
+    (folder / "manifest.csv").write_text("id\ndaic302-1\n")
+    return folder
+
+
+SCORES = [(302, "well", 0.125), (417, "well", 0.25), (500, "sick", 0.75), (601, "sick", 0.875)]
+
+
+def test_a_copy_names_nobody(run, tmp_path, capsys):
+    assert main(["share", str(run), "-o", str(tmp_path / "copy")]) == 0
+    assert "no anonymity" in capsys.readouterr().out
+    files = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+    assert {"report.html", "metrics.json", "subjects.csv", "sentences.csv"} <= {path.name for path in files}
+    assert not {"log.txt", "manifest.csv", KEY_FILE, LIST_FILE} & {path.name for path in files}
+    for path in files:
+        text = path.read_text()
+        for secret in ("daic", "409", "jane", "clinic", "302_"):
+            found = re.search(rf"(?<![\w.]){secret}", text)
+            # plots are full of numbers; nobody is named in them by a bare one
+            assert found is None or (secret == "409" and path.suffix in (".svg", ".html")), (path, secret)
+    assert "duration" not in (tmp_path / "copy/sentences.csv").read_text().splitlines()[0]
+
+
+def test_scores_stay_with_their_subject(run, tmp_path):
+    share(run, tmp_path / "copy")
+    who = pd.read_csv(run / LIST_FILE).set_index("subject")["pseudonym"]
+    copied = pd.read_csv(tmp_path / "copy/subjects.csv").set_index("subject")
+    for number, label, score in SCORES:
+        row = copied.loc[who[f"daic{number}"]]
+        assert (row["label"], row["score"]) == (label, score)
+    sentences = pd.read_csv(tmp_path / "copy/sentences.csv")
+    assert (sentences["id"].str.rpartition("-")[0] == sentences["subject"]).all()
+    assert sentences["id"].is_unique
+    metrics = json.loads((tmp_path / "copy/metrics.json").read_text())
+    assert metrics["subject"]["classes"] == ["well", "sick"]
+    assert len(metrics["left_out"]["embedding"]) == 1
+
+
+def test_runs_of_one_key_name_a_subject_alike(run, tmp_path):
+    for name in ("a", "b"):
+        share(run, tmp_path / name, key=tmp_path / "key")
+    share(run, tmp_path / "c")
+    tables = {name: (tmp_path / name / "subjects.csv").read_text() for name in "abc"}
+    assert tables["a"] == tables["b"] != tables["c"]
+
+
+def test_a_copy_may_be_written_over_and_nothing_else(run, tmp_path):
+    share(run, tmp_path / "copy")
+    share(run, tmp_path / "copy")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").write_text("")
+    for target in (tmp_path / "other", run, tmp_path):
+        assert main(["share", str(run), "-o", str(target)]) == 2
+    assert main(["share", str(tmp_path / "nowhere"), "-o", str(tmp_path / "new")]) == 2
