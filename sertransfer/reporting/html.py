@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from sertransfer.errors import bad_input
 from sertransfer.files import write_text
 from sertransfer.reporting.page import entries, flat, left_out_lines
+from sertransfer.reporting.rendering import render
 from sertransfer.reporting.run_files import read_json, read_yaml
 from sertransfer.reporting.subject_page import subject_page
 from sertransfer.reporting.utterance_page import utterance_page
@@ -47,21 +46,16 @@ def write_report(run_dir: str | Path) -> Path:
             expected="the metrics that this version writes",
             remedy="run the command that made this folder again",
         ) from error
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template(TEMPLATE).render(
-        page=page,
+    text = render(
+        TEMPLATE,
+        title=page.title,
         generated=bool(metrics.get("generated")),
+        version=str(metrics.get("sertransfer", "")),
+        page=page,
         errata=entries(metrics.get("errata")),
         assumptions=entries(metrics.get("assumptions")),
         left_out=left_out_lines(metrics.get("left_out") or {}),
         settings=flat(read_yaml(folder / "config.yaml")),
-        version=str(metrics.get("sertransfer", "")),
     )
     target = folder / "report.html"
     write_text(target, text)

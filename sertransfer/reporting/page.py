@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from sertransfer.reporting import plots
+from sertransfer.reporting.inline_svg import inline_svg
 
 _SHOWN = 20
 """How many items of a list are printed; the rest is counted."""
@@ -20,11 +20,12 @@ NO_VALUE = "–"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table of scores: a name, the cells, and what is to be known about it."""
+    """One line of a table of scores: a name, the cells, and what is to be known about it, *tag* first."""
 
     name: str
     cells: list[str]
     remark: str = ""
+    tag: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Table:
     columns: list[str]
     rows: list[Row]
     leads: bool = True
+    corner: str = "row"
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,23 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """The table behind a figure: cells as text, the first of a row being its name."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    caption: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Plot:
-    """A figure, inline, with the text for who can not see it."""
+    """A figure, inline, with the text for who can not see it, and its numbers."""
 
     svg: Markup
     caption: str
+    numbers: Numbers | None = None
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,13 +102,17 @@ class Page:
     note: str = ""
 
 
-def draw(path: Path, caption: str, plot: Callable[[Path], None]) -> Plot:
+def draw(
+    path: Path,
+    caption: str,
+    plot: Callable[[Path], None],
+    *,
+    numbers: Numbers | None = None,
+    wide: bool = False,
+) -> Plot:
     """Plot to *path*, an SVG, and return it for the page, in the page's own text colour."""
     plot(path)
-    text = path.read_text(encoding="utf-8")
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    return Plot(Markup(text.replace(plots.INK, "currentColor")), caption)
+    return Plot(inline_svg(path, ink=plots.INK, prefix=path.stem), caption, numbers, wide)
 
 
 def number(value: Any) -> str:

@@ -1,0 +1,86 @@
+"""A figure of matplotlib's inside an HTML page: in the page's colours, its names its own, without styles.
+
+A page's policy (see :mod:`sertransfer.reporting.rendering`) forbids style attributes, so that styles become
+attributes of the drawing; and the figures of a page share one space of names, so that each gets a prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+_SVG = "{http://www.w3.org/2000/svg}"
+_HREF = "{http://www.w3.org/1999/xlink}href"
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_KEPT = ("viewBox",)
+_COORDINATES = ("d", "x", "y", "width", "height")
+
+
+def inline_svg(path: Path, *, ink: str, prefix: str) -> Markup:
+    """Return the figure in *path*, which matplotlib wrote, to be put into a page.
+
+    Args:
+        path: SVG.
+        ink: Colour of text and lines, exchanged for the page's own.
+        prefix: Begins the names inside the figure; another one for each figure of a page.
+    """
+    drawing = ElementTree.parse(path).getroot()
+    for parent in drawing.iter():
+        for child in list(parent):
+            if child.tag == f"{_SVG}style" or not str(child.tag).startswith(_SVG) or _is_metadata(child):
+                parent.remove(child)
+    names = _referenced(drawing, re.sub(r"\W", "_", prefix))
+    for element in drawing.iter():
+        element.tag = element.tag.removeprefix(_SVG)
+        element.text = element.tail = None
+        attributes = dict(element.attrib)
+        element.attrib.clear()
+        element.attrib |= _attributes(attributes, names, ink)
+    kept = {name: value for name, value in drawing.attrib.items() if name in _KEPT}
+    drawing.attrib.clear()
+    drawing.attrib |= {
+        **kept,
+        "stroke-linejoin": "round",
+        "stroke-linecap": "butt",
+        "aria-hidden": "true",
+        "focusable": "false",
+    }
+    return Markup(ElementTree.tostring(drawing, encoding="unicode"))  # the tree's own escaping
+
+
+def _is_metadata(element: ElementTree.Element) -> bool:
+    return element.tag == f"{_SVG}metadata"
+
+
+def _referenced(drawing: ElementTree.Element, prefix: str) -> dict[str, str]:
+    """Return a new name for each that the figure refers to, in the order of the references."""
+    found: dict[str, str] = {}
+    for element in drawing.iter():
+        for value in element.attrib.values():
+            for name in _REFERENCE.findall(value):
+                found.setdefault(name, f"{prefix}-{len(found)}")
+        if (target := element.get(_HREF, "")).startswith("#"):
+            found.setdefault(target[1:], f"{prefix}-{len(found)}")
+    return found
+
+
+def _attributes(old: dict[str, str], names: dict[str, str], ink: str) -> dict[str, str]:
+    new: dict[str, str] = {}
+    for key, value in old.items():
+        if key == "id":
+            if value in names:
+                new["id"] = names[value]
+        elif key == _HREF:
+            new["href"] = f"#{names[value[1:]]}" if value.startswith("#") else value
+        elif key == "style":
+            pairs = (pair.partition(":") for pair in value.split(";") if pair.strip())
+            new |= {name.strip(): text.strip().replace(ink, "currentColor") for name, _, text in pairs}
+        elif key in _COORDINATES:
+            new[key] = " ".join(_LONG_NUMBER.sub(lambda found: f"{float(found[0]):.2f}", value).split())
+        else:
+            new[key] = _REFERENCE.sub(lambda found: f"url(#{names[found[1]]})", value)
+    return new
