@@ -2,6 +2,7 @@
 
 Nothing heavier than argparse is imported here; each command imports what it calls. A setting of a
 config is given as ``--group.key value``; what argparse does not know is taken for such a setting.
+Standard output holds the result and where it is; progress, warnings and errors go to standard error.
 Started as one of several processes (torchrun, srun), only the first runs the command and speaks.
 """
 
@@ -79,14 +80,20 @@ def _parse(argv: Sequence[str] | None, launch: Launch | None) -> tuple[argparse.
 def _run(args: argparse.Namespace, rest: list[str]) -> None:
     """Run the command that was parsed."""
     if rest and not args.takes_settings:
-        options = [option for option in vars(args) if option not in ("run", "takes_settings")]
+        options = [option for option in vars(args) if option not in ("run", "command", "takes_settings")]
         raise bad_input(
             "command line",
             found=f"'{rest[0]}'",
             expected="an option of this command",
             remedy=nearest(rest[0].lstrip("-").replace("-", "_"), options),
         )
-    args.run(args, parse_overrides(rest))
+    overrides = parse_overrides(rest)
+    if not args.json:
+        print(args.run(args, overrides).said(briefly=args.quiet), end="")
+        return
+    with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
+        result = args.run(args, overrides)
+    print(result.as_json(args.command), end="")
 
 
 def _fail(text: str, status: int, *, verbose: bool) -> int:

@@ -10,7 +10,9 @@ import pytest
 import soundfile
 
 import sertransfer
-from sertransfer import arguments, cli, commands
+from sertransfer import arguments, cli
+from sertransfer.commands import stage1, stage2
+from sertransfer.commands.result import Result, scores_text
 from sertransfer.errors import BadInput
 
 
@@ -133,7 +135,7 @@ def test_our_own_failure_is_status_1_and_hides_the_traceback(capsys, monkeypatch
     def fail(*_):
         raise RuntimeError("some\nthing")
 
-    monkeypatch.setattr(commands, "say_entry", fail)
+    monkeypatch.setattr(stage1, "entry", fail)
     status, _, err = run(capsys, "models")
     assert status == 1
     assert err == "sertransfer: error: RuntimeError: some thing; a failure of sertransfer, -v shows where\n"
@@ -145,7 +147,7 @@ def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "say_entry", interrupt)
+    monkeypatch.setattr(stage1, "entry", interrupt)
     status, _, err = run(capsys, "models")
     assert status == 130
     assert "resumes" in err
@@ -174,7 +176,7 @@ def test_front_ends_of_import(tmp_path):
 
     def chosen(*words):
         args, rest = arguments.build_parser().parse_known_args(["import-checkpoint", "f", "-o", "o", *words])
-        return commands.chosen_front_end(args, arguments.parse_overrides(rest))
+        return stage1.chosen_front_end(args, arguments.parse_overrides(rest))
 
     assert chosen() is None
     assert chosen("--front-end", "power").log == "none"
@@ -182,14 +184,13 @@ def test_front_ends_of_import(tmp_path):
     assert chosen("--front-end", "db", "--framing", "25ms").framing.hop == 160
 
 
-def test_scores_are_said_with_their_baseline_and_origin(capsys):
+def test_scores_are_said_with_their_baseline_and_origin():
     metrics = {
         "subject": {"n": 35, "wa": 0.714, "wa_ci95": [0.537, 0.854], "ua": None, "ua_ci95": None},
         "majority": {"wa": 0.657, "ua": 0.5},
         "generated": True,
     }
-    commands.say_scores(metrics, "subject", Path("run"))
-    out = capsys.readouterr().out
+    out = scores_text(metrics, "subject")
     assert "generated data" in out
     assert "WA 0.714 [0.537, 0.854]  majority class 0.657" in out
     assert "UA undefined [no interval]" in out
@@ -200,3 +201,50 @@ def test_the_public_names():
     assert all(getattr(sertransfer, name) for name in sertransfer.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sertransfer.nothing
+
+
+def test_json_is_all_of_standard_output(capsys, tmp_path, emodb, monkeypatch):
+    manifest = tmp_path / "m.csv"
+    status, out, _ = run(capsys, "prepare", "emodb", emodb, "-o", manifest, "--json")
+    assert status == 0
+    said = json.loads(out)
+    assert said["command"] == "prepare"
+    assert said["result"]["utterances"] == 6
+    assert sum(said["result"]["labels"].values()) == 6
+    assert said["files"]["manifest"] == str(manifest)
+    assert said["next"] == [f"sertransfer describe {manifest}"]
+    said = json.loads(run(capsys, "describe", manifest, "--json")[1])
+    assert said["result"]["corpora"][0]["table1"][0]["utterances"] == 6
+    for command, name in (("models", "pyresnet152"), ("corpora", "lssed"), ("encoders", "ser")):
+        listed = json.loads(run(capsys, command, "--json")[1])["result"][command]
+        assert len(listed[name].split()) > 2
+
+    def chatty(*_):
+        print("a library speaks")
+        return Result({"value": np.float64(0.5)})
+
+    monkeypatch.setattr(stage2, "run_encoders", chatty)
+    status, out, err = run(capsys, "encoders", "--json")
+    assert json.loads(out)["result"] == {"value": 0.5}
+    assert "a library speaks" in err
+
+
+def test_with_json_a_fault_leaves_standard_output_empty(capsys, tmp_path):
+    status, out, err = run(capsys, "describe", tmp_path / "none.csv", "--json")
+    assert (status, out) == (2, "")
+    assert "none.csv" in err
+
+
+def test_a_result_says_where_everything_is_and_what_comes_next():
+    result = Result({}, "7 subjects\n", {"report": Path("run/report.html")}, ("sertransfer tables run",))
+    assert result.said() == "7 subjects\nreport: run/report.html\nnext: sertransfer tables run\n"
+    assert result.said(briefly=True) == "7 subjects\nreport: run/report.html\n"
+    assert Result({}).said() == ""
+
+
+def test_a_command_to_run_next_survives_a_shell():
+    import shlex
+
+    from sertransfer.commands.result import command_line
+
+    assert shlex.split(command_line("tables", Path("my run"))) == ["sertransfer", "tables", "my run"]

@@ -48,6 +48,10 @@ class ResultTable:
         cells = [[_cell(row, column.key) for column in self.columns] for row in self.rows]
         return pd.DataFrame(cells, columns=[column.heading for column in self.columns])
 
+    def plain_rows(self) -> list[dict[str, Any]]:
+        """Return the rows as plain values, for JSON; a NaN, which differs from itself, is ``None``."""
+        return [{key: None if value != value else value for key, value in row.items()} for row in self.rows]
+
     def values(self) -> pd.DataFrame:
         """Return the values by key, bounds of intervals in columns of their own."""
         keys: list[str] = []

@@ -1,0 +1,79 @@
+"""What a command leaves to be said: for a person, or as JSON."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a command.
+
+    Attributes:
+        values: Plain values, for JSON.
+        text: The same for a person.
+        files: What was written, by what it is.
+        following: Command lines that may be run next.
+    """
+
+    values: Mapping[str, Any]
+    text: str = ""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    following: tuple[str, ...] = ()
+
+    def said(self, *, briefly: bool = False) -> str:
+        """Return the text, where everything is and, unless *briefly*, what to run next."""
+        text = self.text if self.text.endswith("\n") or not self.text else f"{self.text}\n"
+        lines = [f"{what}: {path}" for what, path in self.files.items()]
+        if not briefly:
+            lines += [f"next: {line}" for line in self.following]
+        return text + "".join(f"{line}\n" for line in lines)
+
+    def as_json(self, command: str) -> str:
+        """Return one JSON object: ``command``, ``result``, ``files`` and ``next``."""
+        whole = {
+            "command": command,
+            "result": self.values,
+            "files": {what: str(path) for what, path in self.files.items()},
+            "next": list(self.following),
+        }
+        return json.dumps(whole, indent=2, allow_nan=False, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of NumPy as Python's, and what else JSON does not know as text."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def command_line(*words: object) -> str:
+    """Return a command line of ``sertransfer`` that a shell takes; words in capitals stand for something."""
+    return shlex.join(["sertransfer", *map(str, words)])
+
+
+def entry(name: str, text: str | None) -> str:
+    """Return one line of a list: the name first, then the first line of what explains it."""
+    return f"{name:<24} {first_line(text)}".rstrip()
+
+
+def first_line(text: str | None) -> str:
+    """Return the first line of a docstring, nothing for none."""
+    return next(iter((text or "").strip().splitlines()), "")
+
+
+def scores_text(metrics: Mapping[str, Any], level: str) -> str:
+    """Return WA and UA of *level* with their intervals and the majority row."""
+    scores, majority = metrics[level], metrics["majority"]
+    note = " on generated data, which says nothing about people" if metrics.get("generated") else ""
+    lines = [f"{scores['n']} {level}s{note}"]
+    for name in ("wa", "ua"):
+        interval = scores.get(f"{name}_ci95")
+        bounds = f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "[no interval]"
+        value = "undefined" if scores[name] is None else f"{scores[name]:.3f}"
+        baseline = "" if majority[name] is None else f"  majority class {majority[name]:.3f}"
+        lines.append(f"  {name.upper()} {value} {bounds}{baseline}")
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""Commands about finished runs: compare, summarise seeds, set beside the paper's tables, copy for others."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sertransfer.commands.options import Commands, Overrides, place, table_output
+from sertransfer.commands.result import Result
+
+
+def add_to(commands: Commands) -> None:
+    """Add the commands."""
+    command = commands.add("compare", run_compare, "compare two stage-2 runs by McNemar and paired bootstrap")
+    command.add_argument("run_a", type=Path)
+    command.add_argument("run_b", type=Path)
+    command.add_argument("--resamples", type=int, default=2000)
+    command.add_argument("--seed", type=int, default=0)
+
+    command = commands.add("seeds", run_seeds, "mean, deviation and every value over runs of several seeds")
+    command.add_argument("runs", type=Path, nargs="+")
+
+    command = commands.add("tables", run_tables, "set finished runs beside the paper's Tables 4, 5 and 6")
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIR", help="folders of finished runs")
+    command.add_argument(
+        "--describe",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="MANIFEST",
+        help="Tables 1 to 3 of this manifest too; may be given several times",
+    )
+    command.add_argument(
+        "--into", type=Path, metavar="DIR", help="also write tables.txt, .csv, .tex, .html and figures/ there"
+    )
+    command.add_argument(
+        "--grid",
+        action="store_true",
+        help="runs of stage 2 by encoder, framing and mode, instead of Table 6",
+    )
+    table_output(command)
+
+    command = commands.add(
+        "share", run_share, "copy a finished run for others, with pseudonyms for its subjects"
+    )
+    command.add_argument("run_dir", type=Path, help="folder of a finished run of either stage")
+    command.add_argument("-o", "--output", type=Path, required=True, help="new folder to write")
+    command.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="key of the pseudonyms, for several runs (default: the run's own)",
+    )
+
+
+def run_compare(args: argparse.Namespace, overrides: Overrides) -> Result:
+    """Compare two runs of stage 2."""
+    from sertransfer.transfer.compare import compare, comparison_text
+
+    found = compare(args.run_a, args.run_b, resamples=args.resamples, seed=args.seed)
+    return Result(found, comparison_text(found))
+
+
+def run_seeds(args: argparse.Namespace, overrides: Overrides) -> Result:
+    """Summarise runs that differ in their seed."""
+    from sertransfer.transfer.seeds import seed_summary, seeds_text
+
+    found = seed_summary(args.runs)
+    return Result(found, seeds_text(found))
+
+
+def run_tables(args: argparse.Namespace, overrides: Overrides) -> Result:
+    """Set finished runs, and corpora, beside the paper's tables."""
+    from sertransfer.corpora.statistics import describe_files
+    from sertransfer.reporting.benchmark import tables_of
+    from sertransfer.reporting.bundle import write_bundle
+    from sertransfer.reporting.corpus_tables import corpus_tables
+    from sertransfer.reporting.grid import grid_table
+    from sertransfer.reporting.result_table import format_tables
+    from sertransfer.reporting.runs import read_runs
+
+    runs = read_runs(args.runs)
+    descriptions = describe_files(args.describe)
+    results = [grid_table(runs)] if args.grid else tables_of(runs)
+    tables = [*(corpus_tables(descriptions) if descriptions else []), *results]
+    text, files = place(format_tables(tables, args.format), args.output)
+    if args.into is not None:
+        written = write_bundle(args.into, tables, descriptions=descriptions, runs=runs)
+        files |= {f"{path.relative_to(args.into)}": path for path in written}
+    values = [
+        {"number": one.number, "title": one.title, "rows": one.plain_rows(), "notes": one.notes}
+        for one in tables
+    ]
+    return Result({"tables": values}, text, files)
+
+
+def run_share(args: argparse.Namespace, overrides: Overrides) -> Result:
+    """Copy a run for others, with pseudonyms."""
+    from sertransfer.reporting.share import share
+
+    written = {
+        str(path.relative_to(args.output)): path for path in share(args.run_dir, args.output, key=args.key)
+    }
+    text = "pseudonyms are no anonymity: see docs/privacy.md before this leaves the machine"
+    return Result({"run": str(args.run_dir), "copied": sorted(written)}, text, written)
