@@ -6,7 +6,7 @@ EMODB ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test nightly lint postgres bench bench-scale docs lock clean
+.PHONY: setup demo test nightly lint postgres bench bench-scale bench-gpu docs lock clean
 
 setup: $(VENV)/.installed
 
@@ -53,6 +53,10 @@ bench: $(VENV)/.bench
 bench-scale: $(VENV)/.bench
 	$(BIN)/python benchmarks/scale/daic.py
 	$(BIN)/python benchmarks/scale/growth.py
+
+# One NVIDIA GPU, under ten minutes, unattended.
+bench-gpu: $(VENV)/.bench
+	$(BIN)/python benchmarks/gpu/run.py
 
 $(VENV)/.docs: $(VENV)/.installed docs/requirements.lock
 	$(BIN)/python -m pip install --quiet --require-hashes -r docs/requirements.lock

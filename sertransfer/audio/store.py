@@ -87,6 +87,16 @@ class FeatureStore:
     def __reduce__(self) -> tuple[type[FeatureStore], tuple[Path]]:
         return FeatureStore, (self.path,)
 
+    @property
+    def array(self) -> NDArray[np.floating[Any]]:
+        """The frames of all utterances, mapped from the file, shape ``(frames, mels)``; not to be written."""
+        return self._features
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Place of each utterance's first frame in :attr:`array`, shape ``(utterances,)``."""
+        return self._offsets
+
     def position(self, identity: str) -> int:
         """Return the place of the utterance *identity* in the store.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,14 @@ class Features(Protocol):
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.floating[Any]]:
         """Return frames ``start`` to ``stop`` of an utterance, shape ``(mels, frames)``, in any precision."""
+
+
+@runtime_checkable
+class DeviceFeatures(Features, Protocol):
+    """What is needed of a :class:`sertransfer.fitting.resident.ResidentFeatures`."""
+
+    def cut(self, positions: Integers, starts: Integers, wanted: int) -> Tensor:
+        """Return a window of each utterance, shape ``(batch, mels, wanted)``, on the device."""
 
 
 class Batch(NamedTuple):
@@ -81,6 +89,9 @@ class Utterances(Dataset[Batch]):
         )
 
     def __getitem__(self, plan: Plan) -> Batch:
+        if isinstance(self.store, DeviceFeatures):
+            cut = self.store.cut(self.positions[plan.items], plan.starts, plan.frames)
+            return self._batch(plan, cut)
         read, wanted = self.store.read, plan.frames
         parts = [
             read(position, start, start + wanted).T
@@ -91,18 +102,22 @@ class Utterances(Dataset[Batch]):
         for row, part in enumerate(parts):
             features[row, : len(part)] = part
             features[row, len(part) :] = 0
-        return Batch(
-            torch.from_numpy(features).transpose(1, 2)[:, None],
-            torch.from_numpy(self.targets[plan.items]),
-            torch.from_numpy(plan.items),
-            plan.scale,
-        )
+        return self._batch(plan, torch.from_numpy(features).transpose(1, 2))
+
+    def _batch(self, plan: Plan, features: Tensor) -> Batch:
+        targets = torch.from_numpy(self.targets[plan.items])
+        return Batch(features[:, None], targets, torch.from_numpy(plan.items), plan.scale)
 
 
 def load_batches(
     utterances: Utterances, plans: Sequence[Plan], *, workers: int, pin: bool
 ) -> DataLoader[Batch]:
-    """Return a loader that reads *plans* in order, ahead of their use where *workers* allows."""
+    """Return a loader that reads *plans* in order, ahead of their use where *workers* allows.
+
+    Features on a device are cut there by this process: neither workers nor pinned memory would help.
+    """
+    if isinstance(utterances.store, DeviceFeatures):
+        workers, pin = 0, False
     return DataLoader(
         utterances,
         batch_size=None,

@@ -72,7 +72,7 @@ class ResumePoint(Callback):
         self.batches = batches
         self.every = every
         self.processes = processes
-        self._items: list[int] = []
+        self._items = torch.empty(0, dtype=torch.int64)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the batches stand."""
@@ -96,7 +96,7 @@ class ResumePoint(Callback):
         """Save if the step is due; never between the batches of one step, nor twice at an epoch's end."""
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         last = batch_idx + 1 >= trainer.num_training_batches
-        self._items = batch.items.tolist()
+        self._items = batch.items  # named only if a weight breaks: until then a GPU is not asked for them
         if self.every and stepped and not last and trainer.global_step % self.every == 0:
             self._save(trainer, pl_module)
 
@@ -112,7 +112,7 @@ class ResumePoint(Callback):
         name = self.processes.share(lambda: _first_broken(pl_module))
         if name is not None:
             step, ids = trainer.global_step, self.batches.utterances.ids
-            items = [item for share in self.processes.gather(self._items) for item in share]
+            items = [item for share in self.processes.gather(self._items.tolist()) for item in share]
             what = f"'{name}' is not finite after step {step}, in epoch {trainer.current_epoch + 1}"
             point = str(self.path) if self.path.exists() else "none yet"
             setting = pl_module.rate_setting if isinstance(pl_module, SeededModule) else "the rate"

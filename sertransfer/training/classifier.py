@@ -44,6 +44,10 @@ class Classifier(SeededModule):
     ) -> None:
         super().__init__(network, seed=config.seed, ids=ids, resume_point=resume_point)
         self.config = config
+        # of the function, not of the module: a second module would double the names in the state
+        self._forward: Callable[[Tensor], Tensor] = (
+            torch.compile(network.forward) if config.compile else network.__call__
+        )
         settings = config.regularisation
         # mixed targets are shares of classes: torch then divides by the items instead of by their weights,
         # which is the same over an epoch, since balanced weights have mean 1 over the training part
@@ -66,7 +70,7 @@ class Classifier(SeededModule):
         epsilon = adversarial_epsilon(self.network)
         if epsilon is not None:
             return adversarial_step(self.network, features, targets, epsilon, loss=self.loss)
-        scores = self.network(features)
+        scores = self._forward(features)
         return scores, self.loss(scores, targets)
 
     def rate(self, epoch: int) -> float:
@@ -81,6 +85,7 @@ class Classifier(SeededModule):
             lr=settings.lr,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=next(self.network.parameters()).is_cuda,  # one kernel for all weights
         )
         schedule = make_schedule(optimiser, self.config)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

@@ -17,6 +17,7 @@ from sertransfer.fitting.batches import TrainingBatches, Utterances
 from sertransfer.fitting.epoch_log import EpochLog
 from sertransfer.fitting.prediction import Probabilities, predict_probabilities
 from sertransfer.fitting.processes import Processes, current
+from sertransfer.fitting.resident import keep_on_device
 from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision, choose_device, fit
 from sertransfer.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from sertransfer.models.image_weights import load_image_weights
@@ -153,6 +154,8 @@ def _fit(
 ) -> tuple[InnerSelection | None, WeightMean | None, dict[str, Any]]:
     """Train, and return what chose the epoch, the mean of the weights, and how the epoch was chosen."""
     chosen: dict[str, Any] = {"rule": config.selection.rule, "epoch": config.epochs}
+    if config.store_on_device:
+        train = keep_on_device(train, choose_device())
     learnt, selection = train, None
     if config.selection.rule == "inner":
         kept, held = inner_split(train.targets, speakers, share=config.selection.share, seed=config.seed)

@@ -13,7 +13,7 @@ CLASSES = ("angry", "neutral", "happy", "sad")
 """The paper's four-class task, in the order of the authors' own checkpoints."""
 
 _WARPS = ("tempo", "pitch")
-_FREE = ("workers", "store", "checkpoint_every")
+_FREE = ("workers", "store", "store_on_device", "checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,9 @@ class PretrainConfig:
         batch_size: Utterances a batch, over all processes together; a step takes ``accumulate`` batches.
         precision: ``32-true``, or mixed as Lightning names it.
         channels_last: Memory layout of the convolutions; a matter of speed.
+        compile: Whether the training step's network is compiled (``torch.compile``): faster on a GPU after
+            a minute or two of compiling, with other rounding. Scores are always computed uncompiled, and
+            adversarial models train so.
         sync_batch_norm: Whether several processes, each with a GPU, normalise by the statistics of their
             whole batch, as one process would; otherwise each by those of its share. Nothing to one process.
         class_weights: ``balanced`` weights the loss of each class by the inverse of its frequency.
@@ -138,6 +141,8 @@ class PretrainConfig:
             for the features of a large corpus, none to read ahead.
         checkpoint_every: Steps between resume points inside an epoch (0 = at epoch ends only).
         store: Folder of the feature stores; empty = ``features`` beside the run folder.
+        store_on_device: Whether the features are kept in the memory of a GPU where they take no more than a
+            quarter of it; does not change the result.
     """
 
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -150,6 +155,7 @@ class PretrainConfig:
     accumulate: int = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     channels_last: bool = True
+    compile: bool = False
     sync_batch_norm: bool = False
     class_weights: Literal["none", "balanced"] = "none"
     selection: Selection = field(default_factory=Selection)
@@ -161,6 +167,7 @@ class PretrainConfig:
     workers: int = 0
     checkpoint_every: int = 200
     store: str = ""
+    store_on_device: bool = True
 
     def protocol(self) -> dict[str, Any]:
         """Return what decides the result, as plain values: a run may be resumed with other ``workers``.
@@ -168,7 +175,12 @@ class PretrainConfig:
         What later versions brought is named only where it is used, so that runs that were begun before can
         go on.
         """
-        unused = {"schedule": Schedule(), "regularisation": Regularisation(), "sync_batch_norm": False}
+        unused = {
+            "schedule": Schedule(),
+            "regularisation": Regularisation(),
+            "sync_batch_norm": False,
+            "compile": False,
+        }
         left_out = {*_FREE, *(name for name in unused if getattr(self, name) == unused[name])}
         values = {name: value for name, value in config_dict(self).items() if name not in left_out}
         for name in _WARPS:

@@ -15,6 +15,7 @@ from torch import nn
 
 from sertransfer.fitting.batches import TrainingBatches, Utterances
 from sertransfer.fitting.epoch_log import EpochLog
+from sertransfer.fitting.resident import keep_on_device
 from sertransfer.fitting.trainer import BEST, RESUME_POINT, choose_device, fit
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.deciding import check_enough
@@ -108,7 +109,7 @@ def train(config: TransferConfig, task: Task, folder: Path) -> Trained:
     part = learner.parts[0]
     check_enough(*learner.parts)
     score = Scorer(learner.longest, learner.pad, config)
-    sentences = as_utterances(part, learner.store, config.positive)
+    sentences = keep_on_device(as_utterances(part, learner.store, config.positive), choose_device())
     kept, held = split_inner(part, config)
     stopping = _fit(learner, sentences, (kept, held), config, folder, score, progress=task.progress)
     return Trained(learner, score, sentences, held, stopping)

@@ -1,0 +1,109 @@
+"""Features on a device are those of the file, whatever is asked for; here the device is the CPU."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from sertransfer.audio.store import build_store
+from sertransfer.fitting import resident
+from sertransfer.fitting.batches import Utterances, load_batches
+from sertransfer.fitting.plans import Plan
+from sertransfer.fitting.resident import ResidentFeatures, keep_on_device
+from sertransfer.models.checkpoint import read_checkpoint
+from sertransfer.training.pretrain import pretrain
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def room(monkeypatch):
+    def make(size):
+        monkeypatch.setattr(resident, "_room", lambda device: size)
+
+    return make
+
+
+@pytest.fixture
+def stored(tones, config, tmp_path):
+    store = build_store(tones(tmp_path / "tones"), config.front_end, tmp_path / "store", progress=False)
+    items = np.arange(len(store), dtype=np.int64)
+    return Utterances(store, items, items % 4, store.ids)
+
+
+@pytest.mark.parametrize("wanted", [1, 7, 400])
+def test_windows_are_those_of_the_file(stored, wanted, monkeypatch):
+    monkeypatch.setattr(resident, "_BLOCK", 5)
+    held = Utterances(ResidentFeatures(stored.store, CPU), stored.positions, stored.targets, stored.ids)
+    items = np.array([3, 0, 11, 3])
+    starts = np.array([0, 2, 5, 1])
+    plan = Plan(items, starts, wanted, 0.5)
+    ours, theirs = held[plan], stored[plan]
+    assert ours.features.dtype == theirs.features.dtype == torch.float16
+    torch.testing.assert_close(ours.features, theirs.features, rtol=0, atol=0)
+    assert ours.targets.tolist() == theirs.targets.tolist()
+    assert ours.items.tolist() == items.tolist()
+    assert ours.scale == 0.5
+    assert bool((ours.features != 0).any())
+
+
+def test_a_loader_of_features_on_a_device_starts_no_workers(stored):
+    held = Utterances(ResidentFeatures(stored.store, CPU), stored.positions, stored.targets, stored.ids)
+    plans = [Plan(np.array([1, 2]), np.array([0, 0]), 6)]
+    loader = load_batches(held, plans, workers=3, pin=True)
+    assert loader.num_workers == 0
+    assert not loader.pin_memory
+    assert [batch.items.tolist() for batch in loader] == [[1, 2]]
+
+
+def test_what_does_not_fit_stays_where_it_is(stored, room):
+    size = stored.store.array.nbytes
+    room(size - 1)
+    assert keep_on_device(stored, CPU) is stored
+    room(size)
+    assert isinstance(keep_on_device(stored, CPU).store, ResidentFeatures)
+
+
+def test_the_cpu_maps_the_file(stored):
+    assert keep_on_device(stored, CPU) is stored
+
+
+def test_features_in_memory_are_left_alone(utterances, room):
+    room(1 << 40)
+    data = utterances([5, 6])
+    assert keep_on_device(data, CPU) is data
+
+
+def weights(folder):
+    return read_checkpoint(folder / "checkpoints/model.safetensors").state
+
+
+def test_training_on_them_ends_with_the_very_weights(tones, config, tmp_path, room, no_report):
+    manifest = tones(tmp_path / "tones")
+    config = replace(config, selection=replace(config.selection, rule="inner", share=0.3))
+    room(1 << 40)
+    pretrain(replace(config, store_on_device=False), manifest, tmp_path / "file", progress=False)
+    pretrain(config, manifest, tmp_path / "device", progress=False)
+    ours, theirs = weights(tmp_path / "device"), weights(tmp_path / "file")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_compiled_step_trains_the_same_network(tones, config, tmp_path, monkeypatch, no_report):
+    compiled, quickly = [], partial(torch.compile, backend="aot_eager")
+
+    def compile_quickly(function):
+        compiled.append(function)
+        return quickly(function)
+
+    manifest = tones(tmp_path / "tones")
+    plain = replace(config, epochs=1)
+    pretrain(plain, manifest, tmp_path / "plain", progress=False)
+    monkeypatch.setattr("sertransfer.training.classifier.torch.compile", compile_quickly)
+    pretrain(replace(plain, compile=True), manifest, tmp_path / "compiled", progress=False)
+    assert len(compiled) == 1
+    ours, theirs = weights(tmp_path / "compiled"), weights(tmp_path / "plain")
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-4)
