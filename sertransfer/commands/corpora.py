@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sertransfer.commands.options import Commands, Overrides, place, skip_bad, table_output
 from sertransfer.commands.result import Result, command_line, entry
 from sertransfer.errors import bad_input, choose
+
+if TYPE_CHECKING:
+    from sertransfer.manifest import Manifest
 
 
 def add_to(commands: Commands) -> None:
@@ -22,7 +26,16 @@ def add_to(commands: Commands) -> None:
     command.add_argument("root", type=Path, help="folder of the corpus (only read)")
     command.add_argument("-o", "--output", type=Path, required=True, help="manifest.csv to write")
     command.add_argument("--config", type=Path, help="YAML with settings of the corpus")
+    command.add_argument(
+        "--shard", metavar="I/N", help="look at this share of the recordings alone, for 'sertransfer merge'"
+    )
     skip_bad(command)
+
+    command = commands.add("merge", run_merge, "merge the shards of a corpus to the manifest of a single run")
+    command.add_argument(
+        "shards", type=Path, nargs="+", metavar="SHARD", help="what 'prepare --shard I/N' wrote, all N"
+    )
+    command.add_argument("-o", "--output", type=Path, required=True, help="manifest.csv to write")
 
     command = commands.add(
         "describe",
@@ -48,16 +61,47 @@ def add_to(commands: Commands) -> None:
 def run_prepare(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Read a corpus and write its manifest."""
     from sertransfer.config import load_config
-    from sertransfer.corpora.prepare import prepare, summary
+    from sertransfer.corpora.prepare import prepare
     from sertransfer.corpora.registry import CORPORA
-    from sertransfer.manifest import notes_path
 
     corpus = CORPORA[choose("corpus", args.corpus, CORPORA)]
     options = load_config(corpus.options, args.config, overrides)
-    manifest = prepare(args.corpus, args.root, options, args.output, skip_bad=args.skip_bad)
+    if args.shard is not None:
+        return _prepare_shard(args, options)
+    return _prepared(
+        prepare(args.corpus, args.root, options, args.output, skip_bad=args.skip_bad), args.output
+    )
+
+
+def _prepare_shard(args: argparse.Namespace, options: Any) -> Result:
+    from sertransfer.corpora.shards import prepare_shard
+    from sertransfer.manifest import notes_path
+    from sertransfer.sharding import parse_shard
+
+    shard = parse_shard(args.shard)
+    made = prepare_shard(args.corpus, args.root, options, args.output, shard, skip_bad=args.skip_bad)
+    return Result(
+        {"corpus": args.corpus, "shard": str(shard), "recordings": made.recordings},
+        f"{args.corpus}, shard {shard}: {made.recordings} recordings looked at",
+        {"shard": args.output, "notes": notes_path(args.output)},
+        (command_line("merge", args.output, "ALL_OTHER_SHARDS", "-o", "manifest.csv"),),
+    )
+
+
+def run_merge(args: argparse.Namespace, overrides: Overrides) -> Result:
+    """Merge the shards of a corpus."""
+    from sertransfer.corpora.shards import merge_shards
+
+    return _prepared(merge_shards(args.shards, args.output), args.output)
+
+
+def _prepared(manifest: Manifest, output: Path) -> Result:
+    from sertransfer.corpora.prepare import summary
+    from sertransfer.manifest import notes_path
+
     table = manifest.table
     values = {
-        "corpus": args.corpus,
+        "corpus": manifest.notes["corpus"],
         "utterances": len(table),
         "speakers": int(table["speaker"].nunique()),
         "recordings": int(table["audio"].nunique()),
@@ -68,8 +112,8 @@ def run_prepare(args: argparse.Namespace, overrides: Overrides) -> Result:
     return Result(
         values,
         summary(manifest),
-        {"manifest": args.output, "notes": notes_path(args.output)},
-        (command_line("describe", args.output),),
+        {"manifest": output, "notes": notes_path(output)},
+        (command_line("describe", output),),
     )
 
 

@@ -24,6 +24,7 @@ from sertransfer.corpora.daic_interview import Interview, InterviewReader
 from sertransfer.corpora.daic_segments import OVERLAPS, Rules, Utterance
 from sertransfer.corpora.daic_sessions import Session, find_corpus, open_session
 from sertransfer.corpora.daic_splits import SPLIT_FILES, Subject, read_splits
+from sertransfer.corpora.looking import looking
 from sertransfer.errors import Faults, nearest
 from sertransfer.manifest import INTERVIEWER_TURNS, WITHOUT_SENTENCES, Manifest, make_table
 from sertransfer.timebase import PRESETS, SAMPLE_RATE, samples_to_seconds
@@ -132,7 +133,9 @@ class _Reading:
         self.left_out.append({"item": item, "reason": reason})
 
     def add(self, subject: Subject, containers: list[Path]) -> None:
-        """Read one session and add its utterances, or its faults."""
+        """Read one session and add its utterances, or its faults; one of another shard is passed over."""
+        if not looking().holds(str(subject.session)):
+            return
         if not containers:
             self.faults.add(
                 subject.where,

@@ -30,6 +30,7 @@ from sertransfer.corpora.daic_splits import Subject
 from sertransfer.corpora.daic_woz import FRAME
 from sertransfer.corpora.e_daic_sessions import EDaicSession, SessionOpener, find_sessions
 from sertransfer.corpora.e_daic_splits import SPLITS, SplitReader, split_file
+from sertransfer.corpora.looking import looking
 from sertransfer.corpora.roots import check_root
 from sertransfer.corpora.video import open_audio_folder
 from sertransfer.errors import Faults
@@ -152,7 +153,9 @@ class _Reading:
         self.left_out.append({"item": item, "reason": reason})
 
     def add(self, subject: Subject, containers: list[Path]) -> None:
-        """Read one session and add its utterances, or its faults."""
+        """Read one session and add its utterances, or its faults; one of another shard is passed over."""
+        if not looking().holds(str(subject.session)):
+            return
         if not containers:
             self.faults.add(
                 subject.where,

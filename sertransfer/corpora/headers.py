@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from sertransfer.audio.reading import AudioInfo, inspect
+from sertransfer.audio.reading import AudioInfo
+from sertransfer.corpora.looking import UNSEEN, looking
 from sertransfer.errors import BadInput, Fault, Faults
 from sertransfer.manifest import AudioSource
 from sertransfer.timebase import SAMPLE_RATE
@@ -24,20 +25,22 @@ SAMPLE = 1 / 16_000
 
 
 def inspect_all(sources: Mapping[str, AudioSource]) -> tuple[dict[str, AudioInfo], dict[str, list[Fault]]]:
-    """Read every header.
+    """Read every header (of a shard: those of its share; the others are taken for endless).
 
     Returns:
         What was read, and the faults of the files that could not be, both by the key in *sources*.
     """
 
-    def one(source: AudioSource) -> AudioInfo | list[Fault]:
+    recordings = looking()  # asked here: threads do not inherit it
+
+    def one(key: str, source: AudioSource) -> AudioInfo | list[Fault]:
         try:
-            return inspect(source)
+            return recordings.inspect(source) if recordings.holds(key) else UNSEEN
         except BadInput as error:
             return list(error.faults)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        results = list(pool.map(one, sources.values()))
+        results = list(pool.map(one, sources, sources.values()))
     good = {
         key: result for key, result in zip(sources, results, strict=True) if isinstance(result, AudioInfo)
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,15 @@ def faults_path(output: str | Path) -> Path:
     return Path(output).with_suffix(".faults.json")
 
 
-def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bool = False) -> Manifest:
+def prepare(
+    corpus: str,
+    root: Path,
+    options: Any,
+    output: Path,
+    *,
+    skip_bad: bool = False,
+    read: Callable[[Path, Any, Faults], Manifest] | None = None,
+) -> Manifest:
     """Read a corpus and write its manifest and notes.
 
     Args:
@@ -30,6 +40,7 @@ def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bo
         options: The corpus's ``Options``; ``None`` for the defaults.
         output: The CSV to write; the notes go beside it.
         skip_bad: Leave out single items that are bad, with a record, instead of stopping.
+        read: Reads the corpus instead of its own reader.
 
     Returns:
         The manifest; its notes hold ``left_out`` (every row left out by rule or by *skip_bad*) and
@@ -41,23 +52,15 @@ def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bo
     entry = find_corpus(corpus)
     root, output = Path(root), Path(output)
     options = entry.options() if options is None else options
-    _check_output(output)
+    check_output(output)
     faults = Faults(skip_bad=skip_bad)
-    report = faults_path(output)
-    try:
-        manifest = entry.read(root, options, faults)
+    with reporting(faults, output):
+        manifest = (entry.read if read is None else read)(root, options, faults)
         faults.raise_if_any()
         if len(manifest) == 0:
             raise bad_input(
                 root, found="no utterance to keep", expected="at least one", remedy="check the options"
             )
-    except BadInput as error:
-        collected = [fault for fault in faults if fault not in faults.skipped]
-        every = list(dict.fromkeys([*collected, *error.faults]))
-        write_json(report, [fault.as_dict() for fault in every])
-        refusal = BadInput(every)
-        refusal.report = report
-        raise refusal from None
     left_out = [*manifest.notes.get("left_out", []), *map(_left_out, faults.skipped)]
     notes = {
         **manifest.notes,
@@ -69,15 +72,34 @@ def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bo
     }
     manifest = Manifest(manifest.table, manifest.root, notes)
     write_manifest(manifest, output)
-    report.unlink(missing_ok=True)
     return manifest
+
+
+@contextmanager
+def reporting(faults: Faults, output: Path) -> Iterator[None]:
+    """Turn a refusal into one with all that *faults* collected, written to :func:`faults_path`.
+
+    Raises:
+        BadInput: With every fault, where the block raises it.
+    """
+    report = faults_path(output)
+    try:
+        yield
+    except BadInput as error:
+        collected = [fault for fault in faults if fault not in faults.skipped]
+        every = list(dict.fromkeys([*collected, *error.faults]))
+        write_json(report, [fault.as_dict() for fault in every])
+        refusal = BadInput(every)
+        refusal.report = report
+        raise refusal from None
+    report.unlink(missing_ok=True)
 
 
 def _left_out(fault: Fault) -> dict[str, str]:
     return {"item": fault.where, "reason": f"bad: found {fault.found}; expected {fault.expected}"}
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
     """Refuse an output that is no CSV, or that would overwrite what this package did not write."""
     if output.suffix != ".csv":
         raise bad_input(
