@@ -1,12 +1,11 @@
 """The recipes of the benchmark and of Table 4, whole, on small generated corpora."""
 
 import html
-import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from warm_cli import warm_cli
+from warm_cli import warm_recipes
 
 from sertransfer.corpora.demo import make_iemocap, make_lssed
 
@@ -16,12 +15,7 @@ QUICK = ["--config", PROJECT / "configs/pretrain/demo.yaml", "--", "--epochs", 1
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    with warm_cli(tmp_path_factory.mktemp("bin")) as environment:
-
-        def run(name, *words):
-            command = [PROJECT / "recipes" / name, *map(str, words)]
-            return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-
+    with warm_recipes(tmp_path_factory.mktemp("bin")) as run:
         yield run
 
 

@@ -13,7 +13,7 @@ import torchaudio
 import yaml
 from espnet_fakes import make_config, make_experiment, pack
 from speech_trees import write_e_daic
-from warm_cli import warm_cli
+from warm_cli import warm_recipes
 
 from sertransfer.config import load_config
 from sertransfer.corpora.demo import make_daic_woz, make_lssed
@@ -80,12 +80,7 @@ def weights(place):
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    with warm_cli(tmp_path_factory.mktemp("bin")) as environment:
-
-        def run(name, *words):
-            command = [PROJECT / "recipes" / name, *map(str, words)]
-            return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-
+    with warm_recipes(tmp_path_factory.mktemp("bin")) as run:
         yield run
 
 

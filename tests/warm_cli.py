@@ -78,6 +78,21 @@ def _run(line: socket.socket, main: Callable[[list[str]], int]) -> None:
         os._exit(status)
 
 
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@contextlib.contextmanager
+def warm_recipes(folder: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Yield what runs a recipe, by its name and words, with the fast ``sertransfer``."""
+    with warm_cli(folder) as environment:
+
+        def run(name: str, *words: object) -> subprocess.CompletedProcess[str]:
+            command = [PROJECT / "recipes" / name, *map(str, words)]
+            return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+        yield run
+
+
 @contextlib.contextmanager
 def warm_cli(folder: Path) -> Iterator[dict[str, str]]:
     """Yield an environment in which recipes find the fast ``sertransfer``, kept in *folder*."""

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from sertransfer.corpora.daic_errata import ErrataLog
 from sertransfer.corpora.daic_interview import Interview, InterviewReader
-from sertransfer.corpora.daic_segments import OVERLAPS, Rules, Utterance
+from sertransfer.corpora.daic_reading import SessionsRead
+from sertransfer.corpora.daic_segments import OVERLAPS, Rules
 from sertransfer.corpora.daic_sessions import Session, find_corpus, open_session
-from sertransfer.corpora.daic_splits import SPLIT_FILES, Subject, read_splits
-from sertransfer.corpora.looking import looking
+from sertransfer.corpora.daic_splits import SPLIT_FILES, read_splits
 from sertransfer.errors import Faults, nearest
 from sertransfer.manifest import INTERVIEWER_TURNS, WITHOUT_SENTENCES, Manifest, make_table
 from sertransfer.timebase import PRESETS, SAMPLE_RATE, samples_to_seconds
@@ -74,12 +74,16 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
         faults: Receives every fault of every session; what is left out for one is skippable.
     """
     root = Path(root)
-    reading = _Reading(root, options, faults, ErrataLog(options.without_errata, faults))
+    errata = ErrataLog(options.without_errata, faults)
+    rules = Rules(options.overlaps, options.merge, options.merge_gap, options.minimum)
+    level = options.level_dbfs if options.level_normalise else None
+    reader = InterviewReader(rules, options.keep_nonverbal, level, errata, faults)
+    reading = _Reading(root, reader, options.keep_text)
     _check(options, faults)
     layout = None if len(faults) else find_corpus(root, faults)
     if layout is not None:
         splits = read_splits(
-            layout.splits, root, female_code=options.female_code, errata=reading.errata, faults=faults
+            layout.splits, root, female_code=options.female_code, errata=errata, faults=faults
         )
         reading.splits = splits.files
         order = {split: index for index, split in enumerate(SPLIT_FILES)}
@@ -87,7 +91,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
             reading.add(subject, layout.sessions.get(subject.session, []))
         for session in sorted(layout.sessions.keys() - splits.named):
             reading.leave_out(f"{session}_P", "no split file names this session")
-    return Manifest(make_table(reading.rows), root, reading.notes())
+    return Manifest(make_table(reading.rows), root, reading.notes(options))
 
 
 def _check(options: Options, faults: Faults) -> None:
@@ -107,107 +111,40 @@ def _check(options: Options, faults: Faults) -> None:
 
 
 @dataclass
-class _Reading:
+class _Reading(SessionsRead):
     """What has been read so far."""
 
-    root: Path
-    options: Options
-    faults: Faults
-    errata: ErrataLog
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    corpus = CORPUS
+    prefix = "daic"
+    distributed = "zip"
+
     archives: dict[str, dict[str, str]] = field(default_factory=dict)
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    channels: dict[str, int] = field(default_factory=dict)
-    cut_at_end: list[str] = field(default_factory=list)
     turns: dict[str, list[str]] = field(default_factory=dict)
-    silent: list[dict[str, str]] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        options = self.options
-        rules = Rules(options.overlaps, options.merge, options.merge_gap, options.minimum)
-        level = options.level_dbfs if options.level_normalise else None
-        self._reader = InterviewReader(rules, options.keep_nonverbal, level, self.errata, self.faults)
+    def open_session(self, number: int, containers: list[Path]) -> Session | None:
+        """Open a session's folder, or its archive in place."""
+        return open_session(number, containers, self.reader.faults)
 
-    def leave_out(self, item: str, reason: str) -> None:
-        self.left_out.append({"item": item, "reason": reason})
-
-    def add(self, subject: Subject, containers: list[Path]) -> None:
-        """Read one session and add its utterances, or its faults; one of another shard is passed over."""
-        if not looking().holds(str(subject.session)):
-            return
-        if not containers:
-            self.faults.add(
-                subject.where,
-                found=f"session {subject.session}, of which there is no folder or archive",
-                expected=f"{subject.session}_P or {subject.session}_P.zip in {self.root}",
-                remedy="download the session, or leave it out",
-                skippable=True,
-            )
-            return
-        session = open_session(subject.session, containers, self.faults)
-        if session is None:
-            self.silent.append(subject.described)
-            return
-        for other in containers:
-            if other != session.container:
-                self.leave_out(other.name, f"the session is there twice; read from {session.container.name}")
-        interview = self._reader.read(subject.session, session)
-        if interview is None:
-            self.silent.append(subject.described)
-        else:
-            self._take(subject, session, interview)
-
-    def _take(self, subject: Subject, session: Session, interview: Interview) -> None:
-        for erratum, rows in interview.errata:
-            self.errata.record(erratum, rows)
-        name = f"{session.name}/{PurePosixPath(session.transcript or '').name}"
-        for line, reason in sorted(interview.left_out):
-            self.leave_out(f"{name}, row {line}", reason)
-        self.cut_at_end += [f"{name}, row {line}" for line in interview.cut_at_end]
+    def note_audio(self, session: Session, interview: Interview) -> str:
+        """Note the archive that the audio is a member of, and when the interviewer speaks."""
+        audio = session.audio_value
         if session.archived:
-            entry = {"archive": session.container.name, "member": str(session.audio)}
-            self.archives[session.audio_value] = entry
-        if interview.channels != 1:
-            self.channels[session.name] = interview.channels
+            self.archives[audio] = {"archive": session.container.name, "member": str(session.audio)}
         if interview.turns:
-            self.turns[session.audio_value] = [f"{start} {end}" for start, end in interview.turns]
-        self.rows += [self._row(subject, session, item, interview.gain) for item in interview.utterances]
+            self.turns[audio] = [f"{start} {end}" for start, end in interview.turns]
+        return audio
 
-    def _row(
-        self, subject: Subject, session: Session, utterance: Utterance, gain: float | None
-    ) -> dict[str, Any]:
-        part = f"-{utterance.part}" if utterance.part > 1 else ""
-        row: dict[str, Any] = {
-            "id": f"daic{subject.session}-{utterance.line:04d}{part}",
-            "audio": session.audio_value,
-            "start": utterance.start,
-            "end": utterance.end,
-            "speaker": f"daic{subject.session}",
-            "label": subject.label,
-            "split": subject.split,
-            "gender": subject.gender,
-            "corpus": CORPUS,
-            "session": str(subject.session),
-            "phq8_score": subject.score,
-            "overlap": utterance.overlap,
-        }
-        if gain is not None:
-            row["gain"] = gain
-        if self.options.keep_text:
-            row["text"] = utterance.text
-        return row
-
-    def notes(self) -> dict[str, Any]:
+    def notes(self, options: Options) -> dict[str, Any]:
         """Return the manifest's notes."""
-        female = self.options.female_code
+        female, errata = options.female_code, self.reader.errata
         return {
             "corpus": CORPUS,
-            "options": asdict(self.options),
+            "options": asdict(options),
             "split_files": self.splits,
             "archives": self.archives,
-            "errata": self.errata.applied(),
-            "errata_off": self.errata.switched_off(),
+            "errata": errata.applied(),
+            "errata_off": errata.switched_off(),
             "assumptions": [
                 f"Gender {female} is female and {1 - female} is male (sources disagree)",
                 "a session is a subject, and E-DAIC's session of the same number is the same subject",

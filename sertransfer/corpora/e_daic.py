@@ -20,17 +20,16 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 from sertransfer.corpora.daic_errata import ErrataLog, Erratum
 from sertransfer.corpora.daic_interview import Interview, InterviewReader
+from sertransfer.corpora.daic_reading import SessionsRead
 from sertransfer.corpora.daic_segments import Rules
-from sertransfer.corpora.daic_splits import Subject
+from sertransfer.corpora.daic_sessions import Session
 from sertransfer.corpora.daic_woz import FRAME
-from sertransfer.corpora.e_daic_sessions import EDaicSession, SessionOpener, find_sessions
+from sertransfer.corpora.e_daic_sessions import SessionOpener, find_sessions
 from sertransfer.corpora.e_daic_splits import SPLITS, SplitReader, split_file
-from sertransfer.corpora.looking import looking
 from sertransfer.corpora.roots import check_root
 from sertransfer.corpora.video import open_audio_folder
 from sertransfer.errors import Faults
@@ -77,6 +76,10 @@ class _Errata(ErrataLog):
             return Erratum(kind, session, "no transcript of E-DAIC has interviewer rows")
         return None if kind == "shift" else super().find(kind, session)
 
+    def record(self, erratum: Erratum, rows: int) -> None:
+        if erratum.kind != "no-interviewer":  # the corpus is so, nothing was corrected
+            super().record(erratum, rows)
+
 
 def read(root: Path, options: Options, faults: Faults) -> Manifest:
     """Read the corpus at *root*; with faults, the manifest holds what could be read all the same.
@@ -97,12 +100,15 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     folder = None
     if options.audio_folder and open_audio_folder(options.audio_folder, CORPUS, root, faults):
         folder = Path(options.audio_folder)
-    reading = _Reading(root, folder, options, errata, faults)
+    rules = Rules("keep", options.merge, options.merge_gap, options.minimum)
+    level = options.level_dbfs if options.level_normalise else None
+    reader = InterviewReader(rules, options.keep_nonverbal, level, errata, faults)
+    reading = _Reading(root / "data", reader, options.keep_text, audio_folder=folder)
     for subject in subjects if sessions else []:
         reading.add(subject, sessions.get(subject.session, []))
     for number in sorted(sessions.keys() - named):
         reading.leave_out(f"{number}_P", "no split file names this session")
-    return reading.manifest()
+    return reading.manifest(root, options)
 
 
 def _is_root(folder: Path) -> bool:
@@ -126,102 +132,42 @@ def _check(options: Options, faults: Faults) -> Options:
 
 
 @dataclass
-class _Reading:
-    """What has been read so far."""
+class _Reading(SessionsRead):
+    """What has been read so far; ``audio`` of a row is its session, until all of them have been opened."""
 
-    root: Path
-    audio_folder: Path | None
-    options: Options
-    errata: ErrataLog
-    faults: Faults
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    corpus = CORPUS
+    prefix = "edaic"
+    distributed = "tar.gz"
+
+    audio_folder: Path | None = None
     wavs: dict[str, Path] = field(default_factory=dict)
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    channels: dict[str, int] = field(default_factory=dict)
-    cut_at_end: list[str] = field(default_factory=list)
-    silent: list[dict[str, str]] = field(default_factory=list)
     extracted: bool = False
 
-    def __post_init__(self) -> None:
-        options = self.options
-        rules = Rules("keep", options.merge, options.merge_gap, options.minimum)
-        level = options.level_dbfs if options.level_normalise else None
-        self._reader = InterviewReader(rules, options.keep_nonverbal, level, self.errata, self.faults)
-        self._opener = SessionOpener(self.audio_folder, self.faults)
+    def open_session(self, number: int, containers: list[Path]) -> Session | None:
+        """Open a session's folder, or extract the audio of its archive."""
+        return SessionOpener(self.audio_folder, self.reader.faults).open(number, containers)
 
-    def leave_out(self, item: str, reason: str) -> None:
-        self.left_out.append({"item": item, "reason": reason})
-
-    def add(self, subject: Subject, containers: list[Path]) -> None:
-        """Read one session and add its utterances, or its faults; one of another shard is passed over."""
-        if not looking().holds(str(subject.session)):
-            return
-        if not containers:
-            self.faults.add(
-                subject.where,
-                found=f"session {subject.session}, of which there is no folder or archive",
-                expected=f"{subject.session}_P or {subject.session}_P.tar.gz in {self.root / 'data'}",
-                remedy="download the session, or leave it out",
-                skippable=True,
-            )
-            return
-        session = self._opener.open(subject.session, containers)
-        interview = self._reader.read(subject.session, session) if session is not None else None
-        if session is None or interview is None:
-            self.silent.append(subject.described)
-            return
-        for other in containers:
-            if other != session.container:
-                self.leave_out(other.name, f"the session is there twice; read from {session.container.name}")
-        self._take(subject, session, interview)
-
-    def _take(self, subject: Subject, session: EDaicSession, interview: Interview) -> None:
-        for erratum, rows in interview.errata:
-            if erratum.kind != "no-interviewer":
-                self.errata.record(erratum, rows)
-        name = f"{session.name}/{PurePosixPath(session.transcript or '').name}"
-        for line, reason in sorted(interview.left_out):
-            self.leave_out(f"{name}, row {line}", reason)
-        self.cut_at_end += [f"{name}, row {line}" for line in interview.cut_at_end]
-        if interview.channels != 1:
-            self.channels[session.name] = interview.channels
+    def note_audio(self, session: Session, interview: Interview) -> str:
+        """Note where the audio lies; what that is relative to depends on all sessions."""
         self.extracted |= session.archived
-        self.wavs[str(subject.session)] = session.audio_source.path
-        for utterance in interview.utterances:
-            part = f"-{utterance.part}" if utterance.part > 1 else ""
-            row: dict[str, Any] = {
-                "id": f"edaic{subject.session}-{utterance.line:04d}{part}",
-                "start": utterance.start,
-                "end": utterance.end,
-                "speaker": f"daic{subject.session}",
-                "label": subject.label,
-                "split": subject.split,
-                "gender": subject.gender,
-                "corpus": CORPUS,
-                "session": str(subject.session),
-                "phq8_score": subject.score,
-                "overlap": utterance.overlap,
-            }
-            if interview.gain is not None:
-                row["gain"] = interview.gain
-            if self.options.keep_text:
-                row["text"] = utterance.text
-            self.rows.append(row)
+        self.wavs[session.name] = session.audio_source.path
+        return session.name
 
-    def manifest(self) -> Manifest:
-        root = self.audio_folder if self.extracted and self.audio_folder is not None else self.root
+    def manifest(self, corpus_root: Path, options: Options) -> Manifest:
+        """Return the rows with their audio, relative to the corpus or to the folder of what was extracted."""
+        root = self.audio_folder if self.extracted and self.audio_folder is not None else corpus_root
         places = {
             session: Path(os.path.relpath(wav.resolve(), root.resolve())).as_posix()
             for session, wav in self.wavs.items()
         }
-        rows = [{**row, "audio": places[row["session"]]} for row in self.rows]
-        female = self.options.female_code
+        rows = [{**row, "audio": places[row["audio"]]} for row in self.rows]
+        female, errata = options.female_code, self.reader.errata
         notes = {
             "corpus": CORPUS,
-            "options": asdict(self.options),
-            "split_files": [split_file(self.root, split).name for split in SPLITS],
-            "errata": self.errata.applied(),
-            "errata_off": self.errata.switched_off(),
+            "options": asdict(options),
+            "split_files": [split_file(corpus_root, split).name for split in SPLITS],
+            "errata": errata.applied(),
+            "errata_off": errata.switched_off(),
             "assumptions": [
                 f"where Gender is a code, {female} is female and {1 - female} is male (sources disagree)",
                 "a session is a subject, and DAIC-WOZ's session of the same number is the same subject",

@@ -149,14 +149,6 @@ class AsrEncoder(LayeredEncoder):
             "layer": self.layer,
         }
 
-    def describe(self) -> dict[str, Any]:
-        """Return architecture, front end, what of the model was used, and the versions of ESPnet."""
-        return {**self._record, "dim": self.dim, "fingerprint": self._fingerprint}
-
-    def fingerprint(self) -> str:
-        """Return a hash of the weights in use, the settings that decide the features, and the layer."""
-        return self._fingerprint
-
 
 def rebuild(
     blueprint: dict[str, Any], weights: dict[str, Tensor], where: object, *, device: str

@@ -33,6 +33,8 @@ class LayeredEncoder(Encoder):
     shortest: int
     network: nn.Module
     _device: torch.device
+    _record: dict[str, Any]
+    _fingerprint: str
 
     @abstractmethod
     def _output(self, waveforms: Tensor) -> Tensor:
@@ -89,6 +91,14 @@ class LayeredEncoder(Encoder):
     @abstractmethod
     def blueprint(self) -> dict[str, Any]:
         """Return plain values from which the opener's ``rebuild`` makes this encoder, given its weights."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return architecture, layer and what else decides the features, with the fingerprint."""
+        return {**self._record, "dim": self.dim, "fingerprint": self._fingerprint}
+
+    def fingerprint(self) -> str:
+        """Return a hash of the weights in use, the settings that decide the features, and the layer."""
+        return self._fingerprint
 
     def check_layer(self, layer: int | None) -> None:
         """Raise :class:`BadInput` if there is no such block."""

@@ -236,14 +236,6 @@ class SslEncoder(LayeredEncoder):
             "layer": self.layer,
         }
 
-    def describe(self) -> dict[str, Any]:
-        """Return family, architecture and layer."""
-        return {**self._record, "dim": self.dim, "fingerprint": self._fingerprint}
-
-    def fingerprint(self) -> str:
-        """Return a hash of the weights, the architecture and the layer."""
-        return self._fingerprint
-
 
 def rebuild(
     blueprint: dict[str, Any], weights: dict[str, Tensor], where: object, *, device: str

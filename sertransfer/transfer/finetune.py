@@ -20,7 +20,8 @@ from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision
 from sertransfer.run_folder import RunFolder
 from sertransfer.transfer.deciding import Scored, decide_subjects, decisions, with_clusters
 from sertransfer.transfer.finetune_data import as_utterances
-from sertransfer.transfer.finetune_training import LEARNERS, Task
+from sertransfer.transfer.finetune_learner import Task
+from sertransfer.transfer.finetune_training import LEARNERS
 from sertransfer.transfer.finetune_training import train as train_network
 from sertransfer.transfer.scoring import bare_figures
 from sertransfer.transfer.selection import choose_threshold

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from sertransfer.fitting.batches import Features
+from sertransfer.manifest import Manifest
 from sertransfer.transfer.depth import Depth
 from sertransfer.transfer.subjects import Part
 
@@ -26,6 +27,29 @@ class SentenceStore(Features, Protocol):
 
     def position(self, identity: str) -> int:
         """Return the place of a sentence."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run fine-tunes, and on what.
+
+    Attributes:
+        manifest: Sentences.
+        parts: Training and reported part.
+        encoder: Name of the encoder.
+        checkpoint: Its weights.
+        features: Parent of the stores of features or waveforms.
+        skip_bad: Leave out sentences that can not be read, and record them.
+        progress: Whether bars are shown.
+    """
+
+    manifest: Manifest
+    parts: tuple[Part, Part]
+    encoder: str
+    checkpoint: Path
+    features: Path
+    skip_bad: bool
+    progress: bool
 
 
 @dataclass(frozen=True)

@@ -12,38 +12,26 @@ from torch import Tensor
 from sertransfer.encoders.head import UtteranceHead
 from sertransfer.errors import bad_input
 from sertransfer.fitting.trainer import choose_device
-from sertransfer.manifest import Manifest
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
 from sertransfer.transfer.depth import Depth, Stage, replace_classifier
 from sertransfer.transfer.finetune_data import take_features
-from sertransfer.transfer.finetune_learner import Learner, Write
+from sertransfer.transfer.finetune_learner import Learner, Task, Write
 from sertransfer.transfer.sentence_model import PooledSpectrogramNetwork, write_sentence_model
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.subjects import Part
 
 
-def ser_learner(
-    config: TransferConfig,
-    manifest: Manifest,
-    parts: tuple[Part, Part],
-    *,
-    encoder: str,
-    checkpoint: Path,
-    features: Path,
-    skip_bad: bool,
-    progress: bool,
-) -> Learner:
+def ser_learner(config: TransferConfig, task: Task) -> Learner:
     """Return the network of *checkpoint* with a new classifier, and the spectrograms of all sentences.
 
     Raises:
         BadInput: If audio, depth or pooling is at fault.
     """
-    read = read_checkpoint(checkpoint)
+    read = read_checkpoint(task.checkpoint)
     front_end, cropping = read.front_end, read.cropping
     if front_end is None:
         raise TypeError("an opened SER encoder has a front end")
-    model = build_from(read, where=checkpoint)
+    model = build_from(read, where=task.checkpoint)
     network: torch.nn.Module = model
     pooled = config.finetune.pooling != "mean"
     with torch.random.fork_rng():
@@ -57,13 +45,13 @@ def ser_learner(
             write = _with_head(read, head, config)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
     store, train, reported = take_features(
-        manifest,
-        parts,
+        task.manifest,
+        task.parts,
         front_end,
-        features,
+        task.features,
         workers=config.embedding.workers,
-        skip_bad=skip_bad,
-        progress=progress,
+        skip_bad=task.skip_bad,
+        progress=task.progress,
     )
     return Learner(
         network=network.to(choose_device()),

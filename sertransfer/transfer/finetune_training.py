@@ -17,22 +17,20 @@ from sertransfer.fitting.batches import TrainingBatches, Utterances
 from sertransfer.fitting.epoch_log import EpochLog
 from sertransfer.fitting.resident import keep_on_device
 from sertransfer.fitting.trainer import BEST, RESUME_POINT, choose_device, fit
-from sertransfer.manifest import Manifest
 from sertransfer.transfer.deciding import check_enough
 from sertransfer.transfer.finetune_data import BalancedDraw, Integers, as_utterances, split_inner
-from sertransfer.transfer.finetune_learner import Learner
+from sertransfer.transfer.finetune_learner import Learner, Task
 from sertransfer.transfer.finetune_ser import ser_learner
 from sertransfer.transfer.finetune_waveforms import waveform_learner
 from sertransfer.transfer.finetuner import Finetuner, Scorer
 from sertransfer.transfer.probe import sentence_weights
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.stopping import EarlyStopping
-from sertransfer.transfer.subjects import Part
 
 EVERY = 50
 """Steps between resume points."""
 
-LEARNERS: dict[str, Callable[..., Learner]] = {
+LEARNERS: dict[str, Callable[[TransferConfig, Task], Learner]] = {
     "ser": ser_learner,
     "asr": waveform_learner,
     "ssl": waveform_learner,
@@ -40,29 +38,6 @@ LEARNERS: dict[str, Callable[..., Learner]] = {
 """What fine-tuning works on, by the encoder's name."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a run fine-tunes, and on what.
-
-    Attributes:
-        manifest: Sentences.
-        parts: Training and reported part.
-        encoder: Name of the encoder.
-        checkpoint: Its weights.
-        features: Parent of the stores of features or waveforms.
-        skip_bad: Leave out sentences that can not be read, and record them.
-        progress: Whether bars are shown.
-    """
-
-    manifest: Manifest
-    parts: tuple[Part, Part]
-    encoder: str
-    checkpoint: Path
-    features: Path
-    skip_bad: bool
-    progress: bool
 
 
 @dataclass(frozen=True)
@@ -96,16 +71,7 @@ def train(config: TransferConfig, task: Task, folder: Path) -> Trained:
         BadInput: If audio, depth or the resume point is at fault, or too few subjects are left.
         NonFiniteLoss: If training breaks down.
     """
-    learner = LEARNERS[task.encoder](
-        config,
-        task.manifest,
-        task.parts,
-        encoder=task.encoder,
-        checkpoint=task.checkpoint,
-        features=task.features,
-        skip_bad=task.skip_bad,
-        progress=task.progress,
-    )
+    learner = LEARNERS[task.encoder](config, task)
     part = learner.parts[0]
     check_enough(*learner.parts)
     score = Scorer(learner.longest, learner.pad, config)

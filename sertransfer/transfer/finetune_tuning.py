@@ -14,7 +14,7 @@ import logging
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import optuna
@@ -28,10 +28,11 @@ from sertransfer.fitting.breakdown import NonFiniteLoss
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.page import flat
 from sertransfer.run_folder import RunFolder
-from sertransfer.timebase import Framing
 from sertransfer.transfer.finetune import Search, check_finetune
+from sertransfer.transfer.finetune_learner import Task
 from sertransfer.transfer.finetune_space import FinetuneTuneConfig, suggest_finetuning
-from sertransfer.transfer.finetune_training import Task, train
+from sertransfer.transfer.finetune_training import train
+from sertransfer.transfer.run_options import RunOptions
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.study import best_trial, open_storage, open_study, run_trials
 from sertransfer.transfer.tune import BEST, JOURNAL
@@ -56,29 +57,18 @@ def tune_finetuning(
     config: FinetuneTuneConfig,
     manifest: Manifest,
     *,
-    encoder: str,
-    checkpoint: Path,
-    run_dir: Path,
     storage: str | Path | None = None,
-    framing: Framing | None = None,
-    embeddings: Path | None = None,
-    skip_bad: bool = False,
-    progress: bool = True,
+    **run_options: Unpack[RunOptions],
 ) -> dict[str, Any]:
     """Search on the split ``train``, train with the choice, and score the reported split with it once.
 
     Args:
         config: Settings.
         manifest: Sentences with labels; ``speaker`` is the subject.
-        encoder: Name of the encoder.
-        checkpoint: Its weights.
-        run_dir: Folder of the run; an interrupted one is resumed.
         storage: Journal file or database URL of the study, ``run_dir/study.journal`` if not given. Several
             processes with the same one, each with a run folder of its own, share the trials.
-        framing: Framing asked for; another one than the checkpoint's is refused.
-        embeddings: Folder of stored features, ``run_dir/embeddings`` if not given.
-        skip_bad: Leave out sentences that can not be read, and record them, instead of stopping.
-        progress: Whether bars are shown.
+        run_options: Encoder, checkpoint and folder of the run, and what else ``transfer`` takes: see
+            :class:`RunOptions`. An interrupted run is resumed.
 
     Returns:
         The content of ``metrics.json``: that of ``transfer``, and ``tuning``.
@@ -93,7 +83,7 @@ def tune_finetuning(
         asked = suggest_finetuning(
             FixedTrial(_first(config, layers)), config.space, base
         )  # whether the encoder has it at all
-        check_finetune(asked, encoder)
+        check_finetune(asked, run_options["encoder"])
 
     def choose(run: RunFolder, inputs: dict[str, str], task: Task) -> tuple[TransferConfig, dict[str, Any]]:
         opened = open_storage(run.path / JOURNAL if storage is None else storage)
@@ -124,13 +114,7 @@ def tune_finetuning(
     return transfer(
         base,
         manifest,
-        encoder=encoder,
-        checkpoint=checkpoint,
-        run_dir=run_dir,
-        framing=framing,
-        embeddings=embeddings,
-        skip_bad=skip_bad,
-        progress=progress,
+        **run_options,
         search=Search(settings, choose),
     )
 

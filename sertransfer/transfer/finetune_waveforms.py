@@ -23,15 +23,13 @@ from sertransfer.encoders.head import UtteranceHead
 from sertransfer.encoders.layers import LayeredEncoder
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.fitting.trainer import choose_device
-from sertransfer.manifest import Manifest
 from sertransfer.timebase import seconds_to_samples
 from sertransfer.transfer.deciding import usable_part
 from sertransfer.transfer.depth import Depth, Stage
-from sertransfer.transfer.finetune_learner import Learner, Write
+from sertransfer.transfer.finetune_learner import Learner, Task, Write
 from sertransfer.transfer.frame_store import FrameStore
 from sertransfer.transfer.sentence_model import StoredNetwork, WaveformNetwork, write_sentence_model
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.subjects import Part
 from sertransfer.transfer.waveforms import GIGABYTE, frames_of, take_frozen, take_waveforms
 
 FRONT_END = (
@@ -41,26 +39,16 @@ FRONT_END = (
 _log = logging.getLogger(__name__)
 
 
-def waveform_learner(
-    config: TransferConfig,
-    manifest: Manifest,
-    parts: tuple[Part, Part],
-    *,
-    encoder: str,
-    checkpoint: Path,
-    features: Path,
-    skip_bad: bool,
-    progress: bool,
-) -> Learner:
+def waveform_learner(config: TransferConfig, task: Task) -> Learner:
     """Return the encoder with a head, and the waveforms of all sentences or what the frozen encoder gives.
 
     Raises:
         BadInput: If audio, depth, layers or the checkpoint is at fault.
     """
     settings = config.finetune
-    opened = open_encoder(encoder, checkpoint, layer=config.layer, device=str(choose_device()))
+    opened = open_encoder(task.encoder, task.checkpoint, layer=config.layer, device=str(choose_device()))
     if not isinstance(opened, LayeredEncoder):
-        raise TypeError(f"encoder '{encoder}' takes no waveforms to train on")
+        raise TypeError(f"encoder '{task.encoder}' takes no waveforms to train on")
     mix = settings.layers == "mix"
     if mix:
         opened.check_layer(opened.layers or 1)
@@ -75,28 +63,28 @@ def waveform_learner(
     stages = [Stage(name, modules) for name, modules in opened.stages(mix=mix)]
     whole = WaveformNetwork(opened, head).to(choose_device())
     depth = Depth([*stages, Stage("head", [head])], settings, whole)
-    wanted = pd.concat([part.sentences["id"] for part in parts])
-    table = manifest.table[manifest.table["id"].isin(wanted)].reset_index(drop=True)
+    wanted = pd.concat([part.sentences["id"] for part in task.parts])
+    table = task.manifest.table[task.manifest.table["id"].isin(wanted)].reset_index(drop=True)
     store = take_waveforms(
-        manifest.with_table(table),
+        task.manifest.with_table(table),
         opened,
-        features,
+        task.features,
         workers=config.embedding.workers,
-        skip_bad=skip_bad,
-        progress=progress,
+        skip_bad=task.skip_bad,
+        progress=task.progress,
     )
     window = seconds_to_samples(settings.window, opened.sample_rate)
     network: nn.Module = whole
     longest, kept = max(window, opened.shortest), "encoder run in every epoch"
     if settings.depth == "head":
-        frozen = _take_frozen(store, opened, longest, config, features, skip_bad, progress)
+        frozen = _take_frozen(store, opened, longest, config, task)
         if frozen is not None:
             kept = "frames of the frozen encoder, computed once"
             if settings.pooling == "mean":
                 kept = "block means of the frozen encoder, computed once"
             store, network = frozen, StoredNetwork(head, opened.dim)
             longest = frames_of(opened, longest)
-    usable = (usable_part(parts[0], store.seconds), usable_part(parts[1], store.seconds))
+    usable = (usable_part(task.parts[0], store.seconds), usable_part(task.parts[1], store.seconds))
     return Learner(
         network=network,
         depth=depth,
@@ -119,9 +107,7 @@ def _take_frozen(
     encoder: LayeredEncoder,
     window: int,
     config: TransferConfig,
-    folder: Path,
-    skip_bad: bool,
-    progress: bool,
+    task: Task,
 ) -> FrameStore | None:
     """Return what the frozen encoder gives for each sentence; ``None`` if that is too much to keep."""
     settings = config.finetune
@@ -140,12 +126,12 @@ def _take_frozen(
     return take_frozen(
         waveforms,
         encoder,
-        folder,
+        task.features,
         mix=mix,
         whole=whole,
         batch_size=settings.batch_size,
-        skip_bad=skip_bad,
-        progress=progress,
+        skip_bad=task.skip_bad,
+        progress=task.progress,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import yaml
 
@@ -11,9 +11,9 @@ from sertransfer.config import config_dict
 from sertransfer.files import write_text
 from sertransfer.manifest import Manifest
 from sertransfer.run_folder import RunFolder
-from sertransfer.timebase import Framing
 from sertransfer.transfer.candidates import Embeddings, candidate_of
 from sertransfer.transfer.probing import probe_subjects
+from sertransfer.transfer.run_options import RunOptions
 from sertransfer.transfer.search_space import TuneConfig
 from sertransfer.transfer.study import open_storage
 from sertransfer.transfer.subjects import Part
@@ -31,14 +31,8 @@ def tune(
     config: TuneConfig,
     manifest: Manifest,
     *,
-    encoder: str,
-    checkpoint: Path,
-    run_dir: Path,
     storage: str | Path | None = None,
-    framing: Framing | None = None,
-    embeddings: Path | None = None,
-    skip_bad: bool = False,
-    progress: bool = True,
+    **run_options: Unpack[RunOptions],
 ) -> dict[str, Any]:
     """Tune the head on the split ``train``, refit the choice, and score the reported split with it once.
 
@@ -48,14 +42,9 @@ def tune(
     Args:
         config: Settings.
         manifest: Sentences with labels; ``speaker`` is the subject.
-        encoder: Name of the encoder.
-        checkpoint: Its weights.
-        run_dir: Folder of the run; an interrupted one is resumed.
         storage: Journal file or database URL of the studies, ``run_dir/study.journal`` if not given.
-        framing: Framing asked for; another one than the checkpoint's is refused.
-        embeddings: Folder of stored embeddings, ``run_dir/embeddings`` if not given.
-        skip_bad: Leave out sentences that can not be embedded, and record them, instead of stopping.
-        progress: Whether bars are shown.
+        run_options: Encoder, checkpoint and folder of the run, and what else ``transfer`` takes: see
+            :class:`RunOptions`. An interrupted run is resumed.
 
     Returns:
         The content of ``metrics.json``: that of ``transfer``, and ``tuning``.
@@ -68,7 +57,7 @@ def tune(
     def fit(run: RunFolder, parts: tuple[Part, Part], embeddings: Embeddings) -> HeadResult:
         stored = embeddings.take_all(config.candidates)
         opened = open_storage(run.path / JOURNAL if storage is None else storage)
-        tuned = tune_head(config, parts[0], stored, opened, progress=progress)
+        tuned = tune_head(config, parts[0], stored, opened, progress=run_options.get("progress", True))
         note = f"# Chosen by 'sertransfer tune' on {len(tuned.outer_subjects)} training subjects.\n"
         write_text(run.path / BEST, note + yaml.safe_dump(config_dict(tuned.config), sort_keys=False))
         for name, table in (
@@ -82,12 +71,6 @@ def tune(
     return transfer(
         config.transfer,
         manifest,
-        encoder=encoder,
-        checkpoint=checkpoint,
-        run_dir=run_dir,
-        framing=framing,
-        embeddings=embeddings,
-        skip_bad=skip_bad,
-        progress=progress,
+        **run_options,
         head=Head(config.protocol(), fit),
     )

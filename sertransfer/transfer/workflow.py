@@ -145,7 +145,7 @@ def transfer(
             sets = Embeddings(manifest, open_layer, folder, speed, skip_bad, progress)
             if finetunes:
                 from sertransfer.transfer.finetune import finetune_subjects, remove_resume_files
-                from sertransfer.transfer.finetune_training import Task
+                from sertransfer.transfer.finetune_learner import Task
 
                 described = _about(encoder, checkpoint, opened, config)
                 del opened  # a second network would only take memory

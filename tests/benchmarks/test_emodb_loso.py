@@ -1,6 +1,5 @@
 """Leave one speaker out on EmoDB: who is heard, what is tuned, and the figures; on generated data."""
 
-import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from loading import load_script
 
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
@@ -18,17 +18,7 @@ from sertransfer.training.settings import PretrainConfig, check_settings
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
-def load(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"emodb_{Path(path).stem}", FOLDER / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-run = load("emodb/run.py")
+run = load_script("emodb/run.py")
 splits, scores, svm = run.splits, run.scores, sys.modules["tuned_svm"]
 scores.RESAMPLES = 200
 CLASSES = ("angry", "neutral", "happy", "sad")
@@ -243,7 +233,7 @@ def test_systems_must_have_scored_the_same_recordings():
 def test_the_peers_features_are_kept_in_a_file_and_ask_for_opensmile_only_when_computed(
     corpus, tmp_path, monkeypatch
 ):
-    features = load("opensmile_features.py")
+    features = load_script("opensmile_features.py")
     paths = sorted((corpus / "wav").glob("*.wav"))[:2]
     recordings = [*paths, features.Segment(paths[0], 0.1, 0.5)]
     monkeypatch.setattr(features.importlib.util, "find_spec", lambda name: None)

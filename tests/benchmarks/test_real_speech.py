@@ -1,14 +1,12 @@
 """The arrangement of real recordings and the statistics, on a generated tree in EmoDB's layout."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from loading import load_script
 
 from sertransfer.corpora import daic_woz, lssed
 from sertransfer.errors import BadInput, Faults
@@ -16,17 +14,7 @@ from sertransfer.errors import BadInput, Faults
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "real_speech"
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"real_speech_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-arrange, scores = load("arrange"), load("scores")
+arrange, scores = load_script("real_speech/arrange.py"), load_script("real_speech/scores.py")
 scores.RESAMPLES = 200
 
 

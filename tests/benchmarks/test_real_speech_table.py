@@ -1,15 +1,14 @@
 """The rows and the table of the second protocol, on generated scores, tones and small features."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from loading import load_script
 
 from sertransfer import metrics
 from sertransfer.config import load_config
@@ -20,18 +19,7 @@ from sertransfer.transfer.settings import TransferConfig
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "real_speech"
 
 
-def load(name: str) -> ModuleType:
-    sys.path.insert(0, str(FOLDER))
-    spec = importlib.util.spec_from_file_location(f"real_speech_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-run, choose = load("run"), load("choose")
+run, choose = load_script("real_speech/run.py"), load_script("real_speech/choose.py")
 rows, table, copies, arrange = run.rows, run.table, run.rows.copies, run.arrange
 Scored = run.scores.Scored
 table.RESAMPLES = 200

@@ -6,11 +6,31 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pytest
 import soundfile
 
+from sertransfer.errors import BadInput, Faults
+from sertransfer.manifest import Manifest
+
 RATE = 8000
+
+
+def load_with(corpus: ModuleType, root: Path, /, **options: object) -> Manifest:
+    """Read the corpus of a reader's module, faults raised."""
+    faults = Faults()
+    manifest: Manifest = corpus.read(root, corpus.Options(**options), faults)
+    faults.raise_if_any()
+    return manifest
+
+
+def faults_with(corpus: ModuleType, root: Path, /, **options: object) -> list[str]:
+    """Return the faults that the corpus is refused for."""
+    with pytest.raises(BadInput) as refusal:
+        load_with(corpus, root, **options)
+    return [str(fault) for fault in refusal.value.faults]
 
 
 def write_wav(path: Path, seconds: float = 0.05) -> Path:

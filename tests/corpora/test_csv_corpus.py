@@ -1,26 +1,14 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
-from corpus_trees import write_table, write_wav
+from corpus_trees import faults_with, load_with, write_table, write_wav
 
-from sertransfer.corpora.csv_corpus import Options, read
-from sertransfer.errors import BadInput, Faults
-from sertransfer.manifest import Manifest
+from sertransfer.corpora import csv_corpus
 
-
-def load(root: Path, **options: object) -> Manifest:
-    faults = Faults()
-    manifest = read(root, Options(**options), faults)
-    faults.raise_if_any()
-    return manifest
-
-
-def faults_of(root: Path, **options: object) -> list[str]:
-    with pytest.raises(BadInput) as refusal:
-        load(root, **options)
-    return [str(fault) for fault in refusal.value.faults]
+load, faults_of = partial(load_with, csv_corpus), partial(faults_with, csv_corpus)
 
 
 @pytest.fixture

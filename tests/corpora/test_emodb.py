@@ -1,29 +1,20 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
-from corpus_trees import write_emodb
+from corpus_trees import faults_with, load_with, write_emodb
 
+from sertransfer.corpora import emodb
 from sertransfer.corpora.emodb import EMOTIONS, SPEAKERS, Options, read
 from sertransfer.corpora.splits import check_disjoint
-from sertransfer.errors import BadInput, Faults
-from sertransfer.manifest import Manifest
+from sertransfer.errors import Faults
 
 ALL = [f"{speaker}a01{emotion}a" for speaker in SPEAKERS for emotion in EMOTIONS]
 
 
-def load(root: Path, **options: object) -> Manifest:
-    faults = Faults()
-    manifest = read(root, Options(**options), faults)
-    faults.raise_if_any()
-    return manifest
-
-
-def faults_of(root: Path, **options: object) -> list[str]:
-    with pytest.raises(BadInput) as refusal:
-        load(root, **options)
-    return [str(fault) for fault in refusal.value.faults]
+load, faults_of = partial(load_with, emodb), partial(faults_with, emodb)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from encoder_fakes import padded, sounds
 from espnet_fakes import ENCODERS, FRONT_END, make_config, make_experiment
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,16 +22,6 @@ from sertransfer.errors import BadInput
 from sertransfer.timebase import PRESETS
 
 LENGTHS = (16000, 4000, 8123, 16000, 4000)
-
-
-def sounds(*lengths: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(2)
-    return [torch.randn(length, generator=generator) * 0.1 for length in lengths]
-
-
-def padded(waveforms: list[Tensor], fill: float = 0.0) -> tuple[Tensor, Tensor]:
-    lengths = torch.tensor([len(waveform) for waveform in waveforms])
-    return torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True, padding_value=fill), lengths
 
 
 def alone(waveform: Tensor) -> tuple[Tensor, Tensor]:

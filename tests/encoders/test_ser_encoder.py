@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoder_fakes import padded, sounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.encoders.registry import ENCODERS, open_encoder
@@ -36,16 +36,6 @@ def checkpoint() -> Checkpoint:
 @pytest.fixture(scope="module")
 def encoder(checkpoint: Checkpoint) -> SerEncoder:
     return SerEncoder(checkpoint)
-
-
-def sounds(*lengths: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(2)
-    return [torch.randn(length, generator=generator) * 0.1 for length in lengths]
-
-
-def padded(waveforms: list[Tensor], fill: float = 0.0) -> tuple[Tensor, Tensor]:
-    lengths = torch.tensor([len(waveform) for waveform in waveforms])
-    return torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True, padding_value=fill), lengths
 
 
 def test_shapes_and_lengths(encoder: SerEncoder) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-import torchaudio
 import yaml
+from encoder_fakes import SMALL
 
 from sertransfer.encoders import ssl
 from sertransfer.encoders.registry import open_encoder
@@ -17,16 +17,6 @@ from sertransfer.encoders.ssl import BUILDERS, SslEncoder, bundles, read_ssl
 from sertransfer.errors import BadInput
 from sertransfer.timebase import parse_framing
 
-SMALL: dict[str, Any] = {
-    **torchaudio.pipelines.HUBERT_BASE._params,
-    "extractor_conv_layer_config": [[4, 10, 5], *[[4, 3, 2]] * 4, *[[4, 2, 2]] * 2],
-    "encoder_embed_dim": 16,
-    "encoder_pos_conv_kernel": 8,
-    "encoder_pos_conv_groups": 4,
-    "encoder_num_layers": 3,
-    "encoder_num_heads": 2,
-    "encoder_ff_interm_features": 16,
-}
 SMALL_WAVLM = {**SMALL, "encoder_num_buckets": 32, "encoder_max_distance": 80}
 LENGTHS = (4000, 1500, 4000, 400)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchaudio
 import yaml
+from encoder_fakes import SMALL
 from espnet_fakes import make_config, make_experiment
 
 from sertransfer.encoders.ssl import BUILDERS
@@ -16,22 +16,11 @@ from sertransfer.manifest import Manifest
 from sertransfer.transfer import workflow
 from sertransfer.transfer.settings import FinetuneConfig, TransferConfig
 
-SSL: dict[str, Any] = {
-    **torchaudio.pipelines.HUBERT_BASE._params,
-    "extractor_conv_layer_config": [[4, 10, 5], *[[4, 3, 2]] * 4, *[[4, 2, 2]] * 2],
-    "encoder_embed_dim": 16,
-    "encoder_pos_conv_kernel": 8,
-    "encoder_pos_conv_groups": 4,
-    "encoder_num_layers": 3,
-    "encoder_num_heads": 2,
-    "encoder_ff_interm_features": 16,
-}
-
 
 def make_ssl(folder: Path, family: str = "hubert", **config: Any) -> Path:
     """Write a small self-supervised model with random weights; WavLM with the norm behind the blocks."""
     torch.manual_seed(0)
-    options = dict(SSL)
+    options = dict(SMALL)
     if family == "wavlm":
         options |= {"encoder_num_buckets": 32, "encoder_max_distance": 80, "encoder_layer_norm_first": True}
     folder.mkdir(parents=True)

@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from transfer_fakes import FakeEncoder, make_interviews, write_wave
+from transfer_fakes import FakeEncoder, Killed, make_interviews, write_wave
 
 import sertransfer.transfer.sentences as sentences_module
 from sertransfer.audio import reading
@@ -145,10 +145,6 @@ def test_a_session_in_an_archive_is_decoded_once(manifest, tmp_path):
     assert reading._member.cache_info().hits == 9
     plain = embed(manifest, FakeEncoder(), tmp_path / "other", progress=False)
     assert np.array_equal(stored.vectors, plain.vectors)
-
-
-class Killed(Exception):
-    pass
 
 
 def test_a_killed_run_goes_on_where_it_was(manifest, tmp_path, monkeypatch, caplog):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, make_interviews
+from transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, Killed, make_interviews
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.cli import main
@@ -23,6 +23,7 @@ from sertransfer.transfer.sentence_model import load_sentence_model
 from sertransfer.transfer.settings import FinetuneConfig, ThresholdConfig, TransferConfig
 
 PROJECT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("no_report")
 CONFIG = TransferConfig(
     mode="finetune",
     resamples=20,
@@ -32,10 +33,6 @@ CONFIG = TransferConfig(
         depth="all", lr=0.003, epochs=3, batch_size=8, inner_share=0.5, batch_norm="train"
     ),
 )
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +56,6 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
     return make_interviews(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(autouse=True)
-def no_report(monkeypatch, request):
-    if "real_report" not in request.fixturenames:
-        monkeypatch.setattr(workflow, "write_report", lambda folder: (folder / "report.html").write_text(""))
-
-
-@pytest.fixture
-def real_report():
-    """Asks for a true report, which takes a second."""
 
 
 def run(manifest, checkpoint, folder, config=CONFIG, **options):

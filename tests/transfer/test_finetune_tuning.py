@@ -7,25 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from finetune_fakes import make_ssl, run, settings
-from transfer_fakes import NEGATIVE, POSITIVE, make_interviews
+from transfer_fakes import NEGATIVE, POSITIVE, Killed, make_interviews
 
 from sertransfer.cli import main
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
 from sertransfer.fitting.breakdown import NonFiniteLoss
-from sertransfer.transfer import finetune_tuning, workflow
+from sertransfer.transfer import finetune_tuning
 from sertransfer.transfer.finetune_space import FinetuneSpace, FinetuneTuneConfig
 from sertransfer.transfer.finetuner import Finetuner
 from sertransfer.transfer.settings import TransferConfig
 
 PROJECT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("no_report")
 SPACE = FinetuneSpace(
     lr=(0.001, 0.1), depth=("head",), layers=("output", "mix"), pooling=("mean",), stages=(1,)
 )
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +33,6 @@ def manifest(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ssl(tmp_path_factory):
     return make_ssl(tmp_path_factory.mktemp("ssl") / "m")
-
-
-@pytest.fixture(autouse=True)
-def no_report(monkeypatch, request):
-    if "real_report" not in request.fixturenames:
-        monkeypatch.setattr(workflow, "write_report", lambda folder: (folder / "report.html").write_text(""))
-
-
-@pytest.fixture
-def real_report():
-    """Asks for a true report, which takes a second."""
 
 
 @pytest.fixture(scope="module")

@@ -7,21 +7,18 @@ import pandas as pd
 import pytest
 import torch
 from finetune_fakes import make_asr, make_ssl, run, settings
-from transfer_fakes import make_interviews
+from transfer_fakes import Killed, make_interviews
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
-from sertransfer.transfer import finetune, finetune_training, workflow
+from sertransfer.transfer import finetune, finetune_training
 from sertransfer.transfer.finetuner import Finetuner
 from sertransfer.transfer.sentence_model import load_sentence_model
 from sertransfer.transfer.settings import TransferConfig
 
 PROJECT = Path(__file__).parents[2]
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +34,6 @@ def asr(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ssl(tmp_path_factory):
     return make_ssl(tmp_path_factory.mktemp("ssl") / "m", normalise_waveform=True)
-
-
-@pytest.fixture(autouse=True)
-def no_report(monkeypatch, request):
-    if "real_report" not in request.fixturenames:
-        monkeypatch.setattr(workflow, "write_report", lambda folder: (folder / "report.html").write_text(""))
-
-
-@pytest.fixture
-def real_report():
-    """Asks for a true report, which takes a second."""
 
 
 def check_scores(folder, manifest):

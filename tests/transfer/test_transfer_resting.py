@@ -25,6 +25,7 @@ from sertransfer.transfer.sentences import embedding_key
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.subjects import take_parts
 
+pytestmark = pytest.mark.usefixtures("no_report")
 RESTING = FrontEnd(mels=32, denoise=Denoise(method="none"), normalise="resting")
 CONFIG = TransferConfig(resamples=20, folds=2, shortcuts=False)
 
@@ -59,11 +60,6 @@ def run(manifest, checkpoint, folder, **options):
     write_checkpoint(checkpoint, folder / "m.safetensors")
     options = {"encoder": "ser", "checkpoint": folder / "m.safetensors", "progress": False} | options
     return workflow.transfer(CONFIG, manifest, run_dir=folder / "run", **options)
-
-
-@pytest.fixture(autouse=True)
-def no_report(monkeypatch):
-    monkeypatch.setattr(workflow, "write_report", lambda folder: (folder / "report.html").write_text(""))
 
 
 def test_a_sentence_is_seen_against_its_subjects_rest(encoder, checkpoint, interviews, tmp_path):

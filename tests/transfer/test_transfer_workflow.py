@@ -34,11 +34,9 @@ STAGE_2_KEYS = {
 
 
 @pytest.fixture
-def opened(monkeypatch, request):
+def opened(monkeypatch, no_report):
     """Every encoder that a run opens, with what it was asked for; reports are empty unless marked."""
     made = []
-    if "real_report" not in request.fixturenames:
-        monkeypatch.setattr(workflow, "write_report", lambda folder: (folder / "report.html").write_text(""))
 
     def open_fake(name, checkpoint, *, framing=None, layer=None, device="cpu"):
         encoder = FakeEncoder()
@@ -47,11 +45,6 @@ def opened(monkeypatch, request):
 
     monkeypatch.setattr(workflow, "open_encoder", open_fake)
     return made
-
-
-@pytest.fixture
-def real_report():
-    """Asks for true reports, which take a second each."""
 
 
 @pytest.fixture

@@ -49,6 +49,17 @@ def run(manifest, folder, config=CONFIG, **options):
     )
 
 
+def plain_run(manifest, folder, config):
+    return transfer(
+        config,
+        manifest,
+        encoder="ser",
+        checkpoint=Path("model.safetensors"),
+        run_dir=folder,
+        progress=False,
+    )
+
+
 def test_tuning_from_embeddings_to_the_report(manifest, tmp_path, opened):
     metrics = run(manifest, tmp_path / "run", progress=True)
     tuning = metrics["tuning"]
@@ -72,14 +83,7 @@ def test_tuning_from_embeddings_to_the_report(manifest, tmp_path, opened):
 
     # the written settings give the same run
     config = load_config(TransferConfig, tmp_path / "run" / "best.yaml")
-    again = transfer(
-        config,
-        manifest,
-        encoder="ser",
-        checkpoint=Path("model.safetensors"),
-        run_dir=tmp_path / "again",
-        progress=False,
-    )
+    again = plain_run(manifest, tmp_path / "again", config)
     assert again["subject"] == metrics["subject"]
     assert again["sentence"] == metrics["sentence"]
 
@@ -115,14 +119,7 @@ def test_pooling_layer_and_attention_are_searched_on_embeddings_made_once(manife
     assert metrics["encoder_details"]["layer"] == best.layer
     assert metrics["encoder_details"]["fingerprint"] == f"layer {best.layer}"
     assert "attention" in pd.read_csv(tmp_path / "run" / "sentences.csv")
-    again = transfer(
-        best,
-        manifest,
-        encoder="ser",
-        checkpoint=Path("model.safetensors"),
-        run_dir=tmp_path / "again",
-        progress=False,
-    )
+    again = plain_run(manifest, tmp_path / "again", best)
     assert again["subject"] == metrics["subject"]
 
 

@@ -19,6 +19,10 @@ RATE = 16_000
 NEGATIVE, POSITIVE = "not depressed", "depressed"
 
 
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
 class FakeEncoder(Encoder):
     """Frames of 160 samples; a feature vector holds statistics of a frame and fixed functions of them."""
 
