@@ -31,8 +31,9 @@ from sertransfer.audio.keys import FORMAT_VERSION, plain, store_key
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.planning import Plan, make_plan
 from sertransfer.audio.resting import Resting, measure_states, resting_manifest, speakers_of, uses_rest
+from sertransfer.audio.store_files import parts_folder, refuse_faults, write_index, write_meta
 from sertransfer.errors import BadInput, Fault, bad_input
-from sertransfer.files import PRIVATE_FOLDER, hash_file, make_folder, write_json, write_text
+from sertransfer.files import PRIVATE_FOLDER, hash_file, make_folder
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
 
@@ -165,6 +166,11 @@ def build_store(
     key = store_key(manifest, front_end, rest)
     target = Path(folder) / key
     if not target.exists():
+        if parts_folder(target).exists():
+            _log.warning(
+                "%s holds parts of this store, which is now built whole; 'sertransfer features' joins parts",
+                parts_folder(target),
+            )
         resting = Resting()
         if uses_rest(front_end):
             source = manifest if rest is None else rest
@@ -210,33 +216,21 @@ def _build(
     temporary.mkdir(mode=PRIVATE_FOLDER)
     try:
         result = extract(plan, temporary / "features.bin", workers=workers, progress=progress)
-        faults = list(dict.fromkeys([*resting.faults, *result.faults]))
-        if (faults and not skip_bad) or len(result.failures) == len(plan.ids):
-            raise BadInput(faults)
+        refuse_faults(result, resting, len(plan.ids), skip_bad=skip_bad)
         failed = {identity for identity, _ in result.failures}
-        rows = [(job.id, job.offset, job.frames) for job in plan.jobs if job.id not in failed]
-        index = pd.DataFrame(rows, columns=["id", "offset", "frames"])
-        write_text(temporary / "index.csv", index.to_csv(index=False, lineterminator="\n"))
-        meta: dict[str, Any] = {
-            "format": FORMAT_VERSION,
-            "key": target.name,
-            "front_end": plan.front_end.as_dict(),
-            "dtype": plan.dtype,
-            "mels": plan.front_end.mels,
-            "frames": plan.frames,
-            "utterances": len(rows),
-            "clipped_share": result.clipped_share,
-            "sha256": hash_file(temporary / "features.bin"),
-            "left_out": [
-                {"item": identity, "reason": f"{fault.where}: found {fault.found}"}
-                for identity, fault in result.failures
-            ]
-            + [entry for entry in resting.left_out if entry["item"] not in failed],
-            "faults": [fault.as_dict() for fault in faults],
-        }
-        if uses_rest(plan.front_end):
-            meta["resting"] = {"speakers": len(resting.states), "recordings": resting.rows}
-        write_json(temporary / "meta.json", meta)
+        entries = [(job.id, job.offset, job.frames) for job in plan.jobs if job.id not in failed]
+        write_index(temporary, entries)
+        write_meta(
+            temporary,
+            key=target.name,
+            front_end=plan.front_end,
+            dtype=plan.dtype,
+            frames=plan.frames,
+            utterances=len(entries),
+            sha256=hash_file(temporary / "features.bin"),
+            result=result,
+            resting=resting,
+        )
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

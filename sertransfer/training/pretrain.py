@@ -11,25 +11,22 @@ import pandas as pd
 import torch
 
 from sertransfer import __version__
-from sertransfer.audio.resting import calibration_ids
 from sertransfer.audio.store import FeatureStore, build_store
-from sertransfer.errors import Faults
 from sertransfer.files import hash_file
 from sertransfer.fitting.trainer import BEST, RESUME_POINT
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.run_folder import RunFolder
 from sertransfer.training.adversarial import adversarial_epsilon
+from sertransfer.training.features import Parts, check_parts, select_parts, used_rows
 from sertransfer.training.fitting import Trained, build_network, predict_with, train_network
 from sertransfer.training.parts import (
     Part,
-    check_part,
     default_store,
     feature_workers,
     finished_for,
     hash_manifest,
     resting_facts,
-    select_part,
     take_utterances,
 )
 from sertransfer.training.scoring import (
@@ -46,8 +43,6 @@ _log = logging.getLogger(__name__)
 
 CHECKPOINT = "model.safetensors"
 """Name of the finished model in the run's ``checkpoints`` folder."""
-
-Parts = dict[str, Part]
 
 
 def pretrain(
@@ -96,15 +91,15 @@ def _work(
 ) -> dict[str, Any]:
     classes = config.classes
     network = build_network(config)
-    parts = _select_parts(config, manifest)
-    _check_parts(parts, config)
+    parts = select_parts(config, manifest)
+    check_parts(parts, config)
     unused = int((~manifest.table["split"].isin(list(parts))).sum())
     if unused:
         _log.warning("%d rows are in neither train nor test and are not used", unused)
     store = _features(config, manifest, parts, run.path, skip_bad=skip_bad, progress=progress)
     train, parts["train"] = take_utterances(store, parts["train"], classes)
     test, parts["test"] = take_utterances(store, parts["test"], classes)
-    _check_parts(parts, config)
+    check_parts(parts, config)
     shared = parts["train"].speakers & parts["test"].speakers
     _log.log(
         logging.WARNING if shared else logging.INFO, "speakers shared between train and test: %d", len(shared)
@@ -162,32 +157,13 @@ def _work(
     }
 
 
-def _select_parts(config: PretrainConfig, manifest: Manifest) -> Parts:
-    """Return both parts, without rows that measure a resting state and would be scored."""
-    parts = {}
-    # an inner selection scores speakers of the training part
-    for split, scored in (("train", config.selection.rule == "inner"), ("test", True)):
-        calibration = calibration_ids(manifest, config.front_end, scored=scored)
-        parts[split] = select_part(manifest, split, config.classes, calibration=calibration)
-    return parts
-
-
-def _check_parts(parts: Parts, config: PretrainConfig) -> None:
-    faults = Faults()
-    check_part(parts["train"], config.classes, faults)
-    if len(parts["test"]) or parts["test"].calibration:
-        check_part(parts["test"], config.classes, faults, absent=config.absent)
-    faults.raise_if_any()
-
-
 def _features(
     config: PretrainConfig, manifest: Manifest, parts: Parts, run_dir: Path, *, skip_bad: bool, progress: bool
 ) -> FeatureStore:
     """Return the features of all parts, in the order of the manifest."""
-    ids = {identity for part in parts.values() for identity in part.table["id"]}
-    rows = manifest.table[manifest.table["id"].isin(ids)].reset_index(drop=True)
+    rows = used_rows(manifest, parts)
     return build_store(
-        manifest.with_table(rows),
+        rows,
         config.front_end,
         Path(config.store) if config.store else default_store(run_dir),
         rest=manifest,

@@ -330,10 +330,10 @@ from sertransfer.manifest import read_manifest
 if __name__ == "__main__":
     manifest, cache, ready, go, wait = map(Path, sys.argv[1:])
     if str(wait) != "no":  # stop with the temporary folder written, before it is renamed
-        def pause(*_):
+        def pause(*_, **__):
             ready.touch()
             time.sleep(60)
-        store.write_json = pause
+        store.write_meta = pause
     ready.touch() if str(wait) == "no" else None
     while not go.exists():
         time.sleep(0.01)

@@ -1,0 +1,93 @@
+"""What is written beside a store's features, whether one process computed them or parts were joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sertransfer.audio.extraction import Result
+from sertransfer.audio.keys import FORMAT_VERSION
+from sertransfer.audio.resting import Resting, uses_rest
+from sertransfer.errors import BadInput
+from sertransfer.files import write_json, write_text
+from sertransfer.front_end import FrontEnd
+
+Entry = tuple[str, int, int]
+"""An utterance's id, and its offset and length in frames."""
+
+
+def parts_folder(target: Path) -> Path:
+    """Return where the parts of the store *target* lie while it is built in parts."""
+    return target.parent / ".parts" / target.name
+
+
+def refuse_faults(result: Result, resting: Resting, utterances: int, *, skip_bad: bool) -> None:
+    """Refuse a store whose utterances are faulty, unless these may be left out and some are left.
+
+    Raises:
+        BadInput: With every fault.
+    """
+    faults = _faults(result, resting)
+    if (faults and not skip_bad) or len(result.failures) == utterances:
+        raise BadInput(faults)
+
+
+def write_index(folder: Path, entries: Sequence[Entry]) -> None:
+    """Write ``index.csv``."""
+    index = pd.DataFrame(entries, columns=["id", "offset", "frames"])
+    write_text(folder / "index.csv", index.to_csv(index=False, lineterminator="\n"))
+
+
+def write_meta(
+    folder: Path,
+    *,
+    key: str,
+    front_end: FrontEnd,
+    dtype: str,
+    frames: int,
+    utterances: int,
+    sha256: str,
+    result: Result,
+    resting: Resting,
+) -> None:
+    """Write ``meta.json``.
+
+    Args:
+        folder: The store's.
+        key: Of the store.
+        front_end: What the features were computed with.
+        dtype: Of a value.
+        frames: Number of frames in the file, those of failed utterances included.
+        utterances: Number of utterances in the index.
+        sha256: Of the features.
+        result: What came of computing them.
+        resting: The resting states that were used.
+    """
+    failed = {identity for identity, _ in result.failures}
+    meta: dict[str, Any] = {
+        "format": FORMAT_VERSION,
+        "key": key,
+        "front_end": front_end.as_dict(),
+        "dtype": dtype,
+        "mels": front_end.mels,
+        "frames": frames,
+        "utterances": utterances,
+        "clipped_share": result.clipped_share,
+        "sha256": sha256,
+        "left_out": [
+            {"item": identity, "reason": f"{fault.where}: found {fault.found}"}
+            for identity, fault in result.failures
+        ]
+        + [entry for entry in resting.left_out if entry["item"] not in failed],
+        "faults": [fault.as_dict() for fault in _faults(result, resting)],
+    }
+    if uses_rest(front_end):
+        meta["resting"] = {"speakers": len(resting.states), "recordings": resting.rows}
+    write_json(folder / "meta.json", meta)
+
+
+def _faults(result: Result, resting: Resting) -> list[Any]:
+    return list(dict.fromkeys([*resting.faults, *result.faults]))
