@@ -6,7 +6,7 @@ EMODB ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test nightly lint postgres bench bench-scale bench-gpu docs lock clean
+.PHONY: setup demo test nightly lint postgres vad bench bench-scale bench-gpu docs lock clean
 
 setup: $(VENV)/.installed
 
@@ -37,6 +37,13 @@ lint: setup
 $(VENV)/.postgres: $(VENV)/.installed requirements-postgres.lock
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-postgres.lock
 	touch $@
+
+$(VENV)/.vad: $(VENV)/.installed requirements-vad.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-vad.lock
+	touch $@
+
+# The voice activity detector for 'sertransfer predict' on recordings without a transcript.
+vad: $(VENV)/.vad
 
 # The driver for 'sertransfer tune --storage postgresql://...'.
 postgres: $(VENV)/.postgres
@@ -71,6 +78,7 @@ COMPILE = uv pip compile --no-strip-extras --universal --fork-strategy fewest --
 lock:
 	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
 	echo 'psycopg[binary]' | $(COMPILE) - -c requirements.lock -o requirements-postgres.lock
+	echo 'silero-vad' | $(COMPILE) - -c requirements.lock -o requirements-vad.lock
 	$(COMPILE) benchmarks/requirements.in -c requirements.lock -o benchmarks/requirements.lock
 	$(COMPILE) docs/requirements.in -c requirements.lock -o docs/requirements.lock
 

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 
 from sertransfer import __version__
-from sertransfer.commands import corpora, results, stage1, stage2
+from sertransfer.commands import completion, corpora, prediction, results, stage1, stage2
 from sertransfer.commands.options import Commands, Overrides
 from sertransfer.errors import bad_input
 
-GROUPS = (corpora, stage1, stage2, results)
+GROUPS = (corpora, stage1, stage2, prediction, results, completion)
 """The modules of commands, in the order of ``--help``."""
 
 EPILOG = """\

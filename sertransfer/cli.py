@@ -73,7 +73,11 @@ def _parse(argv: Sequence[str] | None, launch: Launch | None) -> tuple[argparse.
         logging.disable()
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             args, rest = build_parser().parse_known_args(argv)
-    logging.basicConfig(format="%(message)s", level=logging.INFO if args.verbose else logging.WARNING)
+    shown = logging.StreamHandler()
+    if args.quiet:  # a run tells its steps, which are progress
+        shown.setLevel(logging.WARNING)
+    level = logging.INFO if args.verbose else logging.WARNING
+    logging.basicConfig(format="%(message)s", level=level, handlers=[shown])
     return args, rest
 
 
@@ -88,7 +92,7 @@ def _run(args: argparse.Namespace, rest: list[str]) -> None:
             remedy=nearest(rest[0].lstrip("-").replace("-", "_"), options),
         )
     overrides = parse_overrides(rest)
-    if not args.json:
+    if args.json is not True:  # 'predict' takes a file there too, which it writes itself
         print(args.run(args, overrides).said(briefly=args.quiet), end="")
         return
     with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints

@@ -248,3 +248,33 @@ def test_a_command_to_run_next_survives_a_shell():
     from sertransfer.commands.result import command_line
 
     assert shlex.split(command_line("tables", Path("my run"))) == ["sertransfer", "tables", "my run"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_options_and_paths_and_imports_no_torch(shell):
+    code = (
+        "import sys, sertransfer.cli\n"
+        f"status = sertransfer.cli.main(['completion', {shell!r}])\n"
+        "sys.exit(status or bool({'torch', 'numpy', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for word in ("predict", "with-text", "import-checkpoint", "transcript"):
+        assert word in done.stdout
+    marks = {"bash": "compgen_files", "zsh": "_files", "fish": "__fish_complete_path"}
+    assert marks[shell] in done.stdout
+
+
+def test_bash_takes_the_completion():
+    script = subprocess.run(
+        [sys.executable, "-m", "sertransfer.cli", "completion", "bash"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    asked = (
+        f"{script}\nCOMP_WORDS=(sertransfer pred); COMP_CWORD=1\n"
+        '_shtab_sertransfer sertransfer pred sertransfer; echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
+    assert "predict" in done.stdout, done.stderr

@@ -15,9 +15,10 @@ Run = Callable[[argparse.Namespace, Overrides], Result]
 
 
 class Commands:
-    """The parser's commands; ``args.run`` of what is parsed is the command's function."""
+    """The commands of a *parser*; ``args.run`` of what is parsed is the command's function."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
         self._parsers = parser.add_subparsers(
             title="commands", metavar="COMMAND", required=True, dest="command"
         )

@@ -95,7 +95,14 @@ def run_transfer(args: argparse.Namespace, overrides: Overrides) -> Result:
         metrics,
         scores_text(metrics, "subject"),
         _files(args.run_dir),
-        (command_line("tables", args.run_dir),),
+        _after(args.run_dir),
+    )
+
+
+def _after(run_dir: Path) -> tuple[str, ...]:
+    return (
+        command_line("predict", run_dir, "AUDIO", "--transcript", "FILE", "--html", "scores.html"),
+        command_line("tables", run_dir),
     )
 
 
@@ -139,7 +146,7 @@ def run_tune(args: argparse.Namespace, overrides: Overrides) -> Result:
         {**_files(args.run_dir), "best settings": best, "trials": args.run_dir / "trials.csv"},
         (
             command_line("transfer", "--config", best, *again, "--run-dir", "DIR"),
-            command_line("tables", args.run_dir),
+            *_after(args.run_dir),
         ),
     )
 

@@ -1,15 +1,11 @@
 """The sessions of E-DAIC: folders ``data/<id>_P``, and archives ``data/<id>_P.tar.gz`` read as a stream.
 
 A tar.gz can not be read in the middle, so nothing is cut from it in place: the transcript is read from it
-each time (it is never written out), and the audio is extracted into a folder that the user names. The
-transcript (comma-separated ``Start_Time, End_Time, Text, Confidence``, the participant only) is given on in
-the form of DAIC-WOZ's, line for line, so that one parser knows the marks and checks the times.
+each time (it is never written out), and the audio is extracted into a folder that the user names.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import shutil
 import tarfile
@@ -20,14 +16,12 @@ from typing import IO
 
 from sertransfer.audio.reading import inspect
 from sertransfer.corpora.daic_sessions import TRANSCRIPT_LIMIT, Session, open_session
-from sertransfer.corpora.daic_transcript import COLUMNS
+from sertransfer.corpora.e_daic_transcript import LEAVE_OUT, as_daic_woz
 from sertransfer.errors import BadInput, Faults
 from sertransfer.files import atomic_path
 from sertransfer.manifest import AudioSource
 
 FOLDER = "data"
-HEADER = ("start_time", "end_time", "text")
-"""Columns of a transcript that are needed, in any case; the fourth is Confidence."""
 
 _NAME = re.compile(r"([1-9]\d{0,8})_P(\.tar\.gz|\.tgz)?", re.IGNORECASE | re.ASCII)
 
@@ -98,7 +92,7 @@ class SessionOpener:
             except OSError as error:
                 self._bad(session.transcript_name, str(error), "a readable transcript")
             else:
-                table = self._table(data, session.transcript_name)
+                table = as_daic_woz(data, session.transcript_name, self.faults)
         wav = session.container / session.audio if session.audio is not None else None
         transcript = session.transcript if table is not None else None
         return EDaicSession(
@@ -126,55 +120,14 @@ class SessionOpener:
         if members.transcript is None:
             self._bad(archive, f"no {number}_Transcript.csv", "audio and transcript of the session")
         else:
-            table = self._table(members.transcript, f"{archive}!{members.transcript_name}")
+            table = as_daic_woz(members.transcript, f"{archive}!{members.transcript_name}", self.faults)
         if members.audio_name is None:
             self._bad(archive, f"no {number}_AUDIO.wav", "audio and transcript of the session")
         transcript = members.transcript_name if table is not None else None
         return EDaicSession(name, archive, members.audio_name, transcript, True, wav, table or b"")
 
-    def _table(self, data: bytes, where: str) -> bytes | None:
-        """Return a transcript in DAIC-WOZ's form; ``None`` if it is none (a fault says why)."""
-        rows = csv.reader(io.StringIO(data.decode("utf-8-sig", errors="replace"), newline=""))
-        lines: list[str] = []
-        at: dict[str, int] | None = None
-        begin = 1
-        try:
-            for cells in rows:
-                lines += [""] * (rows.line_num - len(lines))  # a cell may hold line breaks
-                if any(cell.strip() for cell in cells):
-                    if at is None:
-                        at = _columns(cells)
-                        if at is None:
-                            break
-                        lines[begin - 1] = "\t".join(COLUMNS)
-                    elif len(cells) <= max(at.values()):
-                        found = f"{len(cells)} comma-separated cells"
-                        self._bad(f"{where}, row {begin}", found, "Start_Time, End_Time, Text, Confidence")
-                    else:
-                        start, stop, text = (" ".join(cells[at[name]].split()) for name in HEADER)
-                        lines[begin - 1] = f"{start}\t{stop}\tParticipant\t{text}"
-                begin = rows.line_num + 1
-        except csv.Error as error:
-            self._bad(
-                f"{where}, row {begin}", f"text that is no CSV ({error})", "a comma-separated transcript"
-            )
-            return None
-        if at is None:
-            found = "no header" if data.strip() else "an empty file"
-            expected = "a comma-separated transcript with Start_Time, End_Time, Text, Confidence"
-            self._bad(where, found, expected)
-            return None
-        return ("\n".join(lines) + "\n").encode()
-
-    def _bad(
-        self, where: object, found: str, expected: str, remedy: str = "download it again, or leave it out"
-    ) -> None:
+    def _bad(self, where: object, found: str, expected: str, remedy: str = LEAVE_OUT) -> None:
         self.faults.add(where, found=found, expected=expected, remedy=remedy, skippable=True)
-
-
-def _columns(cells: list[str]) -> dict[str, int] | None:
-    names = [cell.strip().casefold() for cell in cells]
-    return {name: names.index(name) for name in HEADER} if set(HEADER) <= set(names) else None
 
 
 @dataclass

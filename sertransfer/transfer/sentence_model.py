@@ -96,6 +96,7 @@ class SentenceModel:
         provenance: What it was trained from and how, the threshold of subjects' scores included.
         network: In evaluation mode.
         prepare: From a waveform ``(samples,)`` to what the network takes.
+        shortest: Fewest samples that it can score.
     """
 
     encoder: str
@@ -104,6 +105,7 @@ class SentenceModel:
     provenance: dict[str, Any]
     network: nn.Module
     prepare: Callable[[Tensor], Tensor]
+    shortest: int = 1
 
     def score(self, waveform: Tensor) -> float:
         """Return the probability of the positive class for one sentence.
@@ -199,15 +201,16 @@ def _rebuild(values: dict[str, Any], state: dict[str, Tensor], path: Path, devic
         )
         head = UtteranceHead(model.num_features, len(classes), **head_options)
         network, rate = PooledSpectrogramNetwork(model, head), front_end.framing.sample_rate
-        prepare = _spectrogram(front_end, cropping)
+        prepare, shortest = _spectrogram(front_end, cropping), 1
     else:
         encoder = _layered(kind, blueprint, parts["encoder"], path, device)
         head = UtteranceHead(encoder.dim, len(classes), **head_options)
         network, rate, prepare = WaveformNetwork(encoder, head), encoder.sample_rate, _as_a_row
+        shortest = encoder.shortest
     check_state(head.state_dict(), parts["head"], path)
     head.load_state_dict(parts["head"])
     network.eval().to(device)
-    return SentenceModel(kind, rate, classes, dict(values["provenance"]), network, prepare)
+    return SentenceModel(kind, rate, classes, dict(values["provenance"]), network, prepare, shortest)
 
 
 def _layered(

@@ -23,6 +23,7 @@ from sertransfer.timebase import Framing
 from sertransfer.transfer.candidates import Embeddings, candidate_of
 from sertransfer.transfer.deciding import Scored
 from sertransfer.transfer.judging import judge
+from sertransfer.transfer.population import write_population
 from sertransfer.transfer.probe import write_probe
 from sertransfer.transfer.probing import Outcome, probe_subjects
 from sertransfer.transfer.record import PROBE, build_metrics
@@ -167,6 +168,7 @@ def transfer(
                 left_out, cache = stored.left_out, stored.folder
                 described = _about(encoder, checkpoint, sets.encoder(found.config.layer), found.config)
             _write(run, found.outcome, found.config, {name: described[name] for name in SOURCE})
+            write_population(run.path, manifest, found.outcome.train)
             metrics = build_metrics(
                 found.config, manifest, found.outcome, encoder=described, left_out=left_out
             )

@@ -23,7 +23,7 @@ from speech_trees import (
 )
 
 from sertransfer.audio.reading import read_segment
-from sertransfer.corpora.e_daic_sessions import SessionOpener
+from sertransfer.corpora.e_daic_transcript import as_daic_woz
 from sertransfer.corpora.splits import shared_speakers
 from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import Manifest
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_transcript(tmp_path: Path, words: str | bytes, found:
 )
 def test_any_bytes_give_a_table_or_a_fault(data: bytes) -> None:
     faults = Faults()
-    table = SessionOpener(None, faults)._table(data, "t.csv")
+    table = as_daic_woz(data, "t.csv", faults)
     assert table is not None or len(faults) == 1
     if table is not None:
         lines = table.decode().split("\n")

@@ -1,0 +1,129 @@
+"""The page of ``sertransfer predict``: each recording with its timeline, its score and what that is worth."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sertransfer.files import write_text
+from sertransfer.reporting import plots
+from sertransfer.reporting.inline_svg import inline_svg
+from sertransfer.reporting.rendering import render
+
+TEMPLATE = "prediction.html.jinja"
+
+SENTENCE_THRESHOLD = 0.5
+"""From this score on a sentence is drawn as positive."""
+
+
+def write_prediction_page(prediction: Mapping[str, Any], path: Path) -> None:
+    """Write the page of a prediction, one file, atomically.
+
+    Args:
+        prediction: What :func:`sertransfer.transfer.predict.predict` returns.
+        path: HTML to write.
+    """
+    with tempfile.TemporaryDirectory(prefix="sertransfer-page-") as folder:
+        recordings = [
+            _recording(one, prediction, Path(folder) / f"timeline{number}.svg")
+            for number, one in enumerate(prediction["recordings"], start=1)
+        ]
+    text = render(
+        TEMPLATE,
+        title="Scores of recordings",
+        generated=prediction["generated"],
+        version=str(prediction["sertransfer"]),
+        prediction=prediction,
+        overview=[
+            [one["recording"], _number(one["score"]), one["decision"] or "undecided", len(one["flags"])]
+            for one in prediction["recordings"]
+        ],
+        facts={
+            "run": prediction["run"],
+            "encoder": f"{prediction['encoder']}, mode {prediction['mode']}",
+            "from sentences to the subject": prediction["aggregation"],
+            "threshold": f"{prediction['classes'][1]} from {prediction['threshold']:.3f} on",
+            "trained on": prediction["population"].removeprefix("trained on "),
+        },
+        recordings=recordings,
+    )
+    write_text(path, text)
+
+
+def _recording(one: Mapping[str, Any], prediction: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    sentences = one["sentences"]
+    extra = [name for name in ("attention", "text") if sentences and name in sentences[0]]
+    rows = [
+        [
+            row["sentence"],
+            f"{row['start']:.2f}",
+            f"{row['end']:.2f}",
+            f"{row['score']:.3f}",
+            *(f"{row[name]:.3f}" if name == "attention" else row[name] for name in extra),
+        ]
+        for row in sentences
+    ]
+    drawn = None
+    if sentences:
+        plot_timeline(one, prediction["classes"], path)
+        drawn = inline_svg(path, ink=plots.INK, prefix=path.stem)
+    score = one["score"]
+    return {
+        **one,
+        "timeline": drawn,
+        "headline": "undecided: no sentence could be scored"
+        if score is None
+        else f"{one['decision']}: score {score:.3f}, threshold {prediction['threshold']:.3f}",
+        "columns": ["sentence", "from (s)", "to (s)", "score", *extra],
+        "rows": rows,
+        "texts": [4 + extra.index("text")] if "text" in extra else [],
+        "caption": f"Every sentence of {one['recording']}: its score is that of '{prediction['classes'][1]}'",
+        "facts": {
+            "audio": one["audio"],
+            "length": f"{one['seconds']:.1f} s at {one['sample_rate']} Hz",
+            "cut by": one["cut_by"],
+            "sentences scored": one["sentences_scored"],
+        },
+    }
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def plot_timeline(recording: Mapping[str, Any], classes: list[str], path: Path) -> None:
+    """Draw the scores of a recording's sentences over its time.
+
+    Args:
+        recording: ``recording``, ``seconds`` and ``sentences`` with ``start``, ``end``, ``score``.
+        classes: The negative and the positive label.
+        path: PNG or SVG to write.
+    """
+    figure, axes = plots.new_figure(11, 3.2)
+    rows = recording["sentences"]
+    start, end, score = (np.array([row[name] for row in rows]) for name in ("start", "end", "score"))
+    positive = score >= SENTENCE_THRESHOLD
+    for side, label, colour in (
+        (~positive, classes[0], plots.COLOURS[0]),
+        (positive, classes[1], plots.COLOURS[1]),
+    ):
+        axes.bar(
+            start[side],
+            score[side] - SENTENCE_THRESHOLD,
+            width=(end - start)[side],
+            bottom=SENTENCE_THRESHOLD,
+            align="edge",
+            color=colour,
+            label=f"{label}: {int(side.sum())} sentences",
+        )
+    axes.axhline(SENTENCE_THRESHOLD, color=plots.INK, linewidth=0.8)
+    axes.set_ylim(0, 1)
+    axes.set_xlim(0, recording["seconds"])
+    axes.set_xlabel("time (s)")
+    axes.set_ylabel("score of a sentence")
+    plots.draw_legend(axes)
+    plots.save_figure(figure, axes, path, str(recording["recording"]))

@@ -1,0 +1,357 @@
+"""A run scores other recordings as it scored its own, and says what its scores are worth."""
+
+import json
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from finetune_fakes import make_asr, make_ssl
+
+from sertransfer.audio import voice_activity
+from sertransfer.cli import main
+from sertransfer.corpora.demo import make_daic_woz
+from sertransfer.corpora.prepare import prepare
+from sertransfer.errors import BadInput
+from sertransfer.front_end import Cropping, Denoise, FrontEnd
+from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
+from sertransfer.models.zoo import build_model
+from sertransfer.transfer import predict as predicting
+from sertransfer.transfer import workflow
+from sertransfer.transfer.predict import NO_POPULATION, NOTE, predict
+from sertransfer.transfer.settings import FinetuneConfig, ProbeConfig, TransferConfig
+
+PROBE = TransferConfig(
+    resamples=20, folds=2, shortcuts=False, probe=ProbeConfig(c_grid=(0.01, 1.0)), aggregation="mean"
+)
+FINETUNE = replace(
+    PROBE,
+    mode="finetune",
+    finetune=FinetuneConfig(depth="last", lr=0.003, epochs=1, batch_size=16, inner_share=0.5),
+)
+RUNS = {
+    "ser": ("ser", PROBE),
+    "asr": ("asr", replace(PROBE, aggregation="top_k", top_k=2)),
+    "ssl": ("ssl", replace(PROBE, layer=1, pooling="mean_std", aggregation="duration")),
+    "attention": ("ser", replace(PROBE, aggregation="attention")),
+    "finetuned ser": ("ser", replace(FINETUNE, aggregation="duration")),
+    "finetuned ssl": ("ssl", FINETUNE),
+}
+
+
+def make_ser(path: Path, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    model = build_model("pyresnet_tiny", 4, width=0.0625)
+    front_end = FrontEnd(mels=32, denoise=Denoise(method="none"), normalise="none")
+    classes = ("angry", "neutral", "happy", "sad")
+    state, about = model.state_dict(), {"corpus": ["lssed"]}
+    write_checkpoint(
+        Checkpoint("pyresnet_tiny", {"width": 0.0625}, classes, front_end, Cropping(0.2), state, about), path
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    home = tmp_path_factory.mktemp("predict")
+    make_daic_woz(home / "daic", sessions=(6, 4, 1))
+    for packed in (home / "daic").glob("*.zip"):
+        with zipfile.ZipFile(packed) as archive:
+            archive.extractall(home / "new" / packed.stem)
+    for folder in (home / "daic").glob("*_P"):
+        shutil.copytree(folder, home / "new" / folder.name)
+    make_ser(home / "ser.safetensors")
+    make_asr(home / "asr", norm="utterance_mvn")
+    make_ssl(home / "ssl")
+    prepare("daic-woz", home / "daic", None, home / "manifest.csv")
+    return home
+
+
+@pytest.fixture(scope="module")
+def run_of(place):
+    from sertransfer.manifest import read_manifest
+
+    manifest = read_manifest(place / "manifest.csv")
+    encoders = {"ser": place / "ser.safetensors", "asr": place / "asr/exp/asr_train", "ssl": place / "ssl"}
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            encoder, config = RUNS[name]
+            folder = place / "runs" / name.replace(" ", "_")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(workflow, "write_report", lambda path: (path / "report.html").write_text(""))
+                workflow.transfer(
+                    config,
+                    manifest,
+                    encoder=encoder,
+                    checkpoint=encoders[encoder],
+                    run_dir=folder,
+                    embeddings=place / "embeddings",
+                    progress=False,
+                )
+            made[name] = folder
+        return made[name]
+
+    return make
+
+
+@pytest.fixture
+def interview(place, run_of):
+    """A development interview that no erratum is about: its audio and transcript."""
+    subject = pd.read_csv(run_of("ser") / "subjects.csv")["subject"][0]
+    number = subject.removeprefix("daic")
+    folder = place / "new" / f"{number}_P"
+    return folder / f"{number}_AUDIO.wav", folder / f"{number}_TRANSCRIPT.csv"
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_an_interview_of_the_run_scores_as_it_did(place, run_of, name):
+    folder = run_of(name)
+    subjects = pd.read_csv(folder / "subjects.csv").set_index("subject")
+    sentences = pd.read_csv(folder / "sentences.csv")
+    corrected = {
+        str(entry["session"]) for entry in json.loads((folder / "metrics.json").read_text())["errata"]
+    }
+    numbers = [one.removeprefix("daic") for one in subjects.index]
+    numbers = [one for one in numbers if one not in corrected]
+    assert len(numbers) >= 2
+    found = predict(folder, [place / "new" / f"{one}_P" for one in numbers], progress=False)
+    assert found["note"] == NOTE
+    for number, one in zip(numbers, found["recordings"], strict=True):
+        row = subjects.loc[f"daic{number}"]
+        assert one["recording"] == f"{number}_AUDIO"
+        assert one["score"] == pytest.approx(row["score"], abs=1e-6)
+        assert one["decision"] == row["prediction"]
+        assert one["cut_by"] == "transcript"
+        own = sentences[sentences["subject"] == f"daic{number}"]
+        # a batch of other sentences rounds otherwise, and the probe of an untrained network enlarges that
+        assert [row["score"] for row in one["sentences"]] == pytest.approx(own["score"].tolist(), abs=1e-5)
+        if name == "attention":
+            weights = [row["attention"] for row in one["sentences"]]
+            assert weights == pytest.approx(own["attention"].tolist(), abs=1e-6)
+        assert one["flags"] == [] or {flag["what"] for flag in one["flags"]} <= {
+            "sentences", "median_seconds", "level_dbfs", "bandwidth_hz",
+        }  # fmt: skip
+
+
+def test_the_run_keeps_on_whom_it_was_trained_and_names_nobody(run_of):
+    text = (run_of("ser") / "population.json").read_text()
+    population = json.loads(text)
+    assert population["subjects"]["n"] == 6
+    assert sum(population["subjects"]["by_label"].values()) == 6
+    assert set(population["subjects"]["by_gender"]) == {"female", "male"}
+    assert population["sample_rates"] == {"16000": 6}
+    assert population["cutting"]["overlaps"] == "keep"
+    assert "keep_text" not in population["cutting"]
+    assert "daic3" not in text
+    ranges = population["ranges"]["level_dbfs"]
+    assert ranges["low"] <= ranges["median"] <= ranges["high"] < 0
+
+
+def test_no_text_of_the_transcript_unless_it_is_asked_for(run_of, interview, tmp_path, capsys):
+    audio, transcript = interview
+    words = [
+        "predict",
+        run_of("ser"),
+        audio,
+        "-q",
+        "--html",
+        tmp_path / "o.html",
+        "--csv",
+        tmp_path / "o.csv",
+    ]
+    said = [line.split("\t") for line in transcript.read_text().splitlines()]
+    spoken = [row[3] for row in said[1:] if len(row) > 3 and row[2] == "Participant" and " " in row[3]]
+    assert spoken
+    for more, wanted in (([], False), (["--with-text"], True)):
+        assert main([str(word) for word in [*words, *more, "--json", tmp_path / "o.json"]]) == 0
+        output = capsys.readouterr().out
+        for name in ("o.html", "o.csv", "o.json"):
+            text = (tmp_path / name).read_text()
+            assert any(sentence in text for sentence in spoken) is wanted
+        assert not any(sentence in output for sentence in spoken)
+
+
+def test_what_is_written_holds_every_score_and_its_limits(run_of, interview, tmp_path, capsys):
+    audio, _ = interview
+    outputs = {name: tmp_path / f"o.{name}" for name in ("html", "csv", "json")}
+    words = [word for name, path in outputs.items() for word in (f"--{name}", path)]
+    assert main([str(word) for word in ["predict", run_of("ser"), audio, "-q", *words]]) == 0
+    out = capsys.readouterr().out
+    assert "no diagnostic device" in out
+    assert "generated" in out
+    assert str(tmp_path / "o_recordings.csv") in out
+    found = json.loads(outputs["json"].read_text())
+    one = found["recordings"][0]
+    table = pd.read_csv(outputs["csv"])
+    assert table["score"].tolist() == pytest.approx([row["score"] for row in one["sentences"]])
+    assert pd.read_csv(tmp_path / "o_recordings.csv")["score"][0] == pytest.approx(one["score"])
+    page = outputs["html"].read_text()
+    assert "no diagnostic device" in page
+    assert "<svg" in page
+    assert 'class="sortable"' in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+    assert "Generated data" in page
+    assert f"{one['score']:.3f}" in page
+
+
+def test_json_alone_on_standard_output(run_of, interview, capsys):
+    assert main(["predict", str(run_of("ser")), str(interview[0]), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["command"] == "predict"
+    assert len(said["result"]["recordings"]) == 1
+
+
+def test_a_recording_is_never_taken_for_an_output(run_of, interview, capsys):
+    before = interview[0].read_bytes()
+    for option in ("--json", "--csv", "--html"):
+        assert main(["predict", str(run_of("ser")), str(interview[0]), option, str(interview[0])]) == 2
+        assert "ends in" in capsys.readouterr().err
+    assert interview[0].read_bytes() == before
+
+
+def test_an_encoder_that_was_moved_or_changed(place, run_of, interview, tmp_path, monkeypatch):
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes((place / "ser.safetensors").read_bytes())
+    audio = [interview[0]]
+    again = predict(run_of("ser"), audio, checkpoint=moved, progress=False)
+    assert again["recordings"] == predict(run_of("ser"), audio, progress=False)["recordings"]
+    with pytest.raises(BadInput, match="--checkpoint"):
+        predict(run_of("ser"), audio, checkpoint=tmp_path / "gone", progress=False)
+    with pytest.raises(BadInput, match="fingerprint"):
+        predict(run_of("ser"), audio, checkpoint=make_ser(tmp_path / "other.safetensors", 1), progress=False)
+    with pytest.raises(BadInput, match="keeps its own network"):
+        predict(run_of("finetuned ser"), audio, checkpoint=moved, progress=False)
+
+
+def test_telephone_speech_is_flagged(run_of, interview, tmp_path):
+    audio, transcript = interview
+    samples, rate = soundfile.read(audio)
+    narrow = samples[::2] * 0.005  # aliased, which does not matter here: nothing is left above 4 kHz
+    soundfile.write(tmp_path / "t.wav", narrow, rate // 2)
+    found = predict(run_of("ser"), [tmp_path / "t.wav"], transcripts=[transcript], progress=False)
+    flags = {flag["what"]: flag for flag in found["recordings"][0]["flags"]}
+    assert flags["sample_rate"]["found"] == 8000
+    assert flags["bandwidth_hz"]["found"] < 5000 < flags["bandwidth_hz"]["low"]
+    assert flags["level_dbfs"]["found"] < flags["level_dbfs"]["low"]
+    assert "training subjects" in flags["level_dbfs"]["text"]
+
+
+def test_a_run_without_a_record_of_its_population_says_so(run_of, interview, monkeypatch):
+    monkeypatch.setattr("sertransfer.transfer.predictor.POPULATION", "none.json")
+    found = predict(run_of("ser"), [interview[0]], progress=False)
+    assert found["unlike_note"] == NO_POPULATION
+    assert "gender not recorded" in found["population"]
+    assert found["recordings"][0]["flags"] == []
+
+
+def test_transcripts_are_cut_as_those_of_the_training_unless_told_otherwise(run_of, interview, monkeypatch):
+    seen = []
+    cut = predicting.cut_recording
+    monkeypatch.setattr(predicting, "cut_recording", lambda *given: seen.append(given[3]) or cut(*given))
+    plain = predict(run_of("ser"), [interview[0]], progress=False)
+    merged = predict(run_of("ser"), [interview[0]], overrides={"merge": "true"}, progress=False)
+    assert [options.merge for options in seen] == [False, True]
+    counts = [one["recordings"][0]["sentences_scored"] for one in (plain, merged)]
+    assert counts[1] < counts[0]
+    with pytest.raises(BadInput, match="overlaps"):
+        predict(run_of("ser"), [interview[0]], overrides={"overlaps": "kep"}, progress=False)
+
+
+def test_without_a_transcript_everyone_is_scored_and_that_is_said(run_of, interview, tmp_path, monkeypatch):
+    alone = tmp_path / "alone.wav"
+    alone.write_bytes(interview[0].read_bytes())
+    monkeypatch.setattr(
+        "sertransfer.transfer.interviews.find_speech", lambda waveform: [(0.5, 1.5), (2.0, 2.01), (3.0, 4.0)]
+    )
+    one = predict(run_of("ser"), [alone], progress=False)["recordings"][0]
+    assert one["cut_by"] == "voice activity"
+    assert [(row["start"], row["end"]) for row in one["sentences"]] == [(0.5, 1.5), (3.0, 4.0)]
+    assert any("interviewer" in text for text in one["warnings"])
+
+
+def test_without_a_detector_the_message_says_what_to_install(
+    run_of, interview, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(__import__("sys").modules, "silero_vad", None)
+    alone = tmp_path / "alone.wav"
+    alone.write_bytes(interview[0].read_bytes())
+    assert main(["predict", str(run_of("ser")), str(alone)]) == 2
+    assert "make vad" in capsys.readouterr().err
+
+
+def test_the_detector_hears_speech_like_sound_and_no_silence():
+    pytest.importorskip("silero_vad", reason="the voice activity detector is an extra: make vad")
+    assert voice_activity.find_speech(np.zeros(32_000, dtype=np.float32)) == []
+    assert torch.get_num_threads() >= 1
+
+
+def test_every_fault_of_a_batch_is_named_at_once(run_of, interview, tmp_path):
+    audio, transcript = interview
+    bad = tmp_path / "bad_AUDIO.wav"
+    bad.write_bytes(b"RIFF")
+    (tmp_path / "bad_TRANSCRIPT.csv").write_bytes(transcript.read_bytes())
+    other = tmp_path / "other_AUDIO.wav"
+    other.write_bytes(audio.read_bytes())
+    (tmp_path / "other_TRANSCRIPT.csv").write_text("no;transcript\n")
+    with pytest.raises(BadInput) as raised:
+        predict(run_of("ser"), [tmp_path, audio], progress=False)
+    text = str(raised.value)
+    assert "bad_AUDIO.wav" in text
+    assert "other_TRANSCRIPT.csv" in text
+    found = predict(run_of("ser"), [tmp_path, audio], skip_bad=True, progress=False)
+    assert [one["recording"] for one in found["recordings"]] == [audio.stem]
+    assert len(found["not_scored"]) == 2
+    with pytest.raises(BadInput, match="one for each recording"):
+        predict(run_of("ser"), [audio, other], transcripts=[transcript], progress=False)
+    with pytest.raises(BadInput, match="no such file"):
+        predict(run_of("ser"), [tmp_path / "none.wav"], progress=False)
+
+
+def test_an_e_daic_transcript(run_of, interview, tmp_path):
+    audio, _ = interview
+    table = (
+        "Start_Time,End_Time,Text,Confidence\n0.5,1.5,yes,0.9\n2.0,3.0,<laughter>,0.9\n4.0,5.5,no no,0.9\n"
+    )
+    (tmp_path / "t.csv").write_text(table)
+    one = predict(run_of("ser"), [audio], transcripts=[tmp_path / "t.csv"], progress=False)["recordings"][0]
+    assert [(row["start"], row["end"]) for row in one["sentences"]] == [(0.5, 1.5), (4.0, 5.5)]
+    assert any("t.csv, row 3" in text for text in one["left_out"])
+
+
+def test_a_fine_tuned_network_refuses_what_it_can_not_hear(run_of, interview, tmp_path):
+    (tmp_path / "t.csv").write_text("Start_Time,End_Time,Text\n0.5,0.501,yes\n2.0,3.0,no\n")
+    given = {"transcripts": [tmp_path / "t.csv"], "overrides": {"minimum": "0"}, "progress": False}
+    with pytest.raises(BadInput, match="16 samples"):
+        predict(run_of("finetuned ssl"), [interview[0]], **given)
+    one = predict(run_of("finetuned ssl"), [interview[0]], **given, skip_bad=True)["recordings"][0]
+    assert len(one["sentences"]) == 1
+    assert any("16 samples" in text for text in one["left_out"])
+
+
+def test_what_is_no_run_of_stage_2(tmp_path, interview):
+    with pytest.raises(BadInput, match="finished run"):
+        predict(tmp_path, [interview[0]], progress=False)
+    (tmp_path / "metrics.json").write_text('{"subject": {}}')
+    with pytest.raises(BadInput, match="no classes"):
+        predict(tmp_path, [interview[0]], progress=False)
+
+
+def test_stage_1_gives_class_scores_of_each_file(place, interview, tmp_path, capsys):
+    words = ["predict", place / "ser.safetensors", interview[0], "-q", "--csv", tmp_path / "e.csv", "--json"]
+    assert main([str(word) for word in words]) == 0
+    row = json.loads(capsys.readouterr().out)["result"]["utterances"][0]
+    assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert row["prediction"] == max(row["scores"], key=row["scores"].get)
+    assert pd.read_csv(tmp_path / "e.csv")["score_sad"][0] == pytest.approx(row["scores"]["sad"])
+    words = ["predict", place / "ser.safetensors", interview[0], "--transcript", interview[1], "--with-text"]
+    assert main([str(word) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert "--transcript" in error
+    assert "--with-text" in error
