@@ -6,17 +6,20 @@ umask. A file that is written again keeps the mode it had: who opened it to a gr
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
 import stat
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sertransfer.errors import bad_input
+from sertransfer.storage import writing
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 """Modes of what is new."""
@@ -27,13 +30,14 @@ def make_folder(path: Path, *, mode: int = PRIVATE_FOLDER) -> None:
 
     Raises:
         BadInput: If a file is in the way, or the place may not be written to.
+        StorageError: If the disk is full or read-only.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=mode)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        found = "no permission to write" if isinstance(error, PermissionError) else "a file in the way"
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True, mode=mode)
+    except (FileExistsError, NotADirectoryError):
         raise bad_input(
-            path, found=found, expected="a folder to write into", remedy="name another place"
+            path, found="a file in the way", expected="a folder to write into", remedy="name another place"
         ) from None
 
 
@@ -46,22 +50,34 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Raises:
         BadInput: If *path* is a folder, or the folder that is to hold it can not be made.
+        StorageError: If the disk or folder does not take the file.
     """
     target = Path(path)
     make_folder(target.parent)
     if target.is_dir():
         raise bad_input(target, found="a folder", expected="a file to write", remedy="name a file in it")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else PRIVATE_FILE
-    try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fchmod(written.fileno(), mode)
-            os.fsync(written.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(target):
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else PRIVATE_FILE
+        try:
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fchmod(written.fileno(), mode)
+                os.fsync(written.fileno())
+            temporary.replace(target)
+        finally:
+            with contextlib.suppress(OSError):  # the first error is the one to say
+                temporary.unlink(missing_ok=True)
+
+
+def reserve(path: Path) -> None:
+    """Take the space on the disk that the file *path*, which may be sparse, is long.
+
+    Who writes to a mapped file beyond what the disk holds is killed by the system; here it is an ``OSError``.
+    """
+    with path.open("r+b") as stream:
+        os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -79,6 +95,24 @@ def hash_file(path: str | Path) -> str:
     """Return the SHA-256 of the file's bytes, in hexadecimal."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_archive(file: str | Path | BinaryIO) -> None:
+    """Compare each member of a file of ``torch.save``, which is a ZIP archive, with its checksum (CRC-32).
+
+    ``torch.load`` does not look at it. What is no ZIP archive passes.
+
+    Raises:
+        ValueError: If one differs, or is packed, which PyTorch never does.
+        zipfile.BadZipFile: If the archive is damaged.
+    """
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        if any(member.file_size > member.compress_size for member in archive.infolist()):
+            raise ValueError("packed members, which PyTorch does not write")  # it may be a bomb
+        if archive.testzip() is not None:
+            raise ValueError("bytes that were changed since they were written (a checksum differs)")
 
 
 def hash_value(value: Any) -> str:

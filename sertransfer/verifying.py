@@ -1,0 +1,80 @@
+"""Checksums of stores: large files are compared once in a machine's uptime, not at each start.
+
+Reading a store of 6 GB takes seconds, and whoever trains reads it anyway. What the memory holds of a file
+does not change by itself; what the disk gives after a restart may. So a file counts as verified while the
+machine runs and size, time of change and number of the file are what they were; a stamp beside the store
+says so. Where no stamp can be written (a read-only disk), each start verifies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from sertransfer.files import hash_file, hash_value, write_json
+from sertransfer.storage import StorageError
+
+_HASH = "record_sha256"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def is_as_written(path: Path, sha256: str, stamp: Path) -> bool:
+    """Return whether the file at *path* has the hash *sha256*.
+
+    Args:
+        path: The file.
+        sha256: Hash that was recorded when it was written.
+        stamp: File that remembers a verification.
+    """
+    now = {"machine": _machine(), "file": _state(path), "sha256": sha256}
+    if now["machine"] and _read(stamp) == now:
+        return True
+    if hash_file(path) != sha256:
+        return False
+    if now["machine"]:
+        with contextlib.suppress(StorageError):  # without a stamp the next start verifies again
+            write_json(stamp, now)
+    return True
+
+
+def stamp_of(store: Path) -> Path:
+    """Return where the verification of the folder *store* is remembered."""
+    return store.parent / ".locks" / f"{store.name}.verified"
+
+
+def with_hash(record: dict[str, Any]) -> dict[str, Any]:
+    """Return *record*, plain values, with a hash of itself."""
+    return {**record, _HASH: hash_value(record)}
+
+
+def check_record(record: dict[str, Any]) -> None:
+    """Compare *record* with the hash that :func:`with_hash` put into it, if there is one.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if _HASH in record and record[_HASH] != hash_value({k: v for k, v in record.items() if k != _HASH}):
+        raise ValueError("a record that was changed since it was written")
+
+
+def _machine() -> str:
+    """Return what is another after each start of a machine; nothing where the system does not tell."""
+    try:
+        return f"{socket.gethostname()} {_BOOT.read_text(encoding='utf-8').strip()}"
+    except OSError:
+        return ""
+
+
+def _state(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _read(stamp: Path) -> object:
+    try:
+        return json.loads(stamp.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
