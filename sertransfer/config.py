@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
-import yaml
-
 from sertransfer.errors import Faults, bad_input, nearest
+from sertransfer.plain_values import parse_yaml
 from sertransfer.timebase import parse_framing
 
 T = TypeVar("T")
@@ -92,10 +91,12 @@ def describe_settings(kind: type) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(path.read_bytes())
     except FileNotFoundError:
         raise bad_input(path, found="no file", expected="a YAML config", remedy="check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise bad_input(path, found="a folder", expected="a YAML config", remedy="check the path") from None
+    except ValueError as error:
         text = " ".join(str(error).split())
         raise bad_input(
             path, found=text, expected="YAML of plain values", remedy="correct the file"
@@ -118,8 +119,8 @@ def _value(text: Any, hint: Any) -> Any:
     if hint == tuple[str, ...]:
         return [part.strip().strip("'\"") for part in text.strip("[]()").split(",") if part.strip()]
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except ValueError:
         return text
 
 

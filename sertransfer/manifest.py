@@ -7,7 +7,6 @@ assumptions, what was left out and why, and the hash of the CSV.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ import pandas as pd
 
 from sertransfer.errors import Faults, bad_input
 from sertransfer.files import hash_file, write_json, write_text
+from sertransfer.plain_values import parse_json
 
 COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender", "age", "corpus")
 """Required columns. ``start`` and ``end`` are seconds, both empty for a whole file; ``audio`` is relative
@@ -225,9 +225,12 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
     faults.raise_if_any()
     notes = _read_notes(path, root)
     folder = Path(root if root is not None else notes["root"])
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise bad_input(
-            folder, found="no such folder", expected="the corpus root", remedy="say where it is with --root"
+            str(folder)[:200],
+            found="no such folder",
+            expected="the corpus root",
+            remedy="say where it is with --root",
         )
     if notes.pop("sha256", None) not in (None, hash_file(path)):
         _log.warning("%s was edited since it was prepared", path)
@@ -235,9 +238,19 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
     return Manifest(_typed(table), folder, notes)
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name too long for any disk, or with a zero in it
+        return False
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for names of rows
+            raise ValueError("rows of more cells than the header has columns")
+        return table
     except FileNotFoundError:
         raise bad_input(
             path, found="no file", expected="a manifest", remedy="write one with 'sertransfer prepare'"
@@ -250,7 +263,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 def _read_notes(path: Path, root: str | Path | None) -> dict[str, Any]:
     beside = notes_path(path)
     try:
-        notes = json.loads(beside.read_text(encoding="utf-8"))
+        notes = parse_json(beside.read_text(encoding="utf-8"))
         if not isinstance(notes, dict):
             raise ValueError("not an object")
     except FileNotFoundError:
@@ -259,7 +272,7 @@ def _read_notes(path: Path, root: str | Path | None) -> dict[str, Any]:
         raise bad_input(
             beside, found=f"broken JSON ({error})", expected="the manifest's notes", remedy="prepare it again"
         ) from None
-    if root is None and "root" not in notes:
+    if root is None and not isinstance(notes.get("root"), str):
         raise bad_input(
             beside,
             found="no corpus root",

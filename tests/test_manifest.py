@@ -137,3 +137,22 @@ def test_notes_hold_root_rows_and_hash(manifest, tmp_path):
     assert notes["root"] == str(tmp_path.resolve())
     assert notes["rows"] == 2
     assert len(notes["sha256"]) == 64
+
+
+def test_rows_of_more_cells_than_columns_are_refused(manifest, tmp_path):
+    path = tmp_path / "m.csv"
+    write_manifest(manifest, path)
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"x,{row}" for row in rows)]))
+    with pytest.raises(BadInput, match="more cells than the header has columns"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("root", ["x" * 5000, "a\0b", 5, None, ["a"]])
+def test_a_root_that_is_none(manifest, tmp_path, root):
+    path = tmp_path / "m.csv"
+    write_manifest(manifest, path)
+    notes = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**notes, "root": root}))
+    with pytest.raises(BadInput, match=r"no such folder|no corpus root"):
+        read_manifest(path)

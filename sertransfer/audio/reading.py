@@ -7,6 +7,7 @@ rule of :mod:`sertransfer.timebase`, and resampled then; its edges are treated a
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,6 +25,25 @@ from sertransfer.audio.wav import IncompleteWav, Pcm16, find_pcm16
 from sertransfer.errors import BadInput, bad_input, nearest
 from sertransfer.manifest import AudioSource
 from sertransfer.timebase import SAMPLE_RATE, samples_to_seconds, seconds_to_samples
+
+LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000
+"""Hz; what a header names beyond them is no recording of speech."""
+
+LARGEST_FILTER = 12_000_000
+"""Numbers. Between rates without a common divisor, such as 44,101 and 16,000 Hz, a filter has a billion."""
+
+SAMPLE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+SAMPLE_BYTES |= {"ULAW": 1, "ALAW": 1}
+"""By libsndfile's name of a coding; others are packed."""
+
+PACKED = ("FLAC", "OGG", "MP3")
+"""Formats in which these codings are packed too."""
+
+MOST_PACKED = 8000
+"""Samples that a byte of a packed recording stands for at most; FLAC makes some thousand of silence."""
+
+LARGEST_MEMBER = 4 * 2**30
+"""Bytes of a recording in an archive; an archive may claim to unpack to anything."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +180,8 @@ def _opened(source: AudioSource) -> Iterator[soundfile.SoundFile | Pcm16]:
         if plain is not None:
             yield _sounding(source, plain)
             return
-        if stream.seek(0, io.SEEK_END) == 0:
+        size = stream.seek(0, io.SEEK_END)
+        if size == 0:
             raise _damaged(source, "an empty file")
         stream.seek(0)
         try:
@@ -173,13 +194,32 @@ def _opened(source: AudioSource) -> Iterator[soundfile.SoundFile | Pcm16]:
                 remedy="convert or replace the file",
             ) from None
         with sound:
+            promised = sound.frames * sound.channels
+            plain = SAMPLE_BYTES.get(sound.subtype) if sound.format not in PACKED else None
+            if promised * (plain or 1 / MOST_PACKED) > size:
+                raise _damaged(source, f"{size} bytes, and {promised} samples by the header")
             yield _sounding(source, sound)
 
 
 def _sounding(source: AudioSource, sound: soundfile.SoundFile | Pcm16) -> soundfile.SoundFile | Pcm16:
+    """Refuse what is no recording of speech by its header; a broken one may ask for any amount of memory."""
     if sound.frames == 0:
         raise _damaged(source, "a recording of length zero")
+    rate = sound.samplerate
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE or _filter_size(rate) > LARGEST_FILTER:
+        raise bad_input(
+            source,
+            found=f"a sample rate of {rate} Hz",
+            expected=f"a common one from {LOWEST_RATE} to {HIGHEST_RATE} Hz",
+            remedy=f"correct the header, or resample the file to {SAMPLE_RATE} Hz",
+        )
     return sound
+
+
+def _filter_size(rate: int) -> int:
+    """Return how many numbers the filter that resamples from *rate* has, about."""
+    common = math.gcd(rate, SAMPLE_RATE)
+    return (rate // common) * (SAMPLE_RATE // common)
 
 
 @contextmanager
@@ -225,6 +265,9 @@ def _member(path: Path, member: str, size: int, changed: int) -> bytes:
                     expected="the recording in the archive",
                     remedy=nearest(member, archive.namelist()),
                 )
+            unpacked = archive.getinfo(member).file_size
+            if unpacked > LARGEST_MEMBER:
+                raise _damaged(AudioSource(path, member), f"a recording of {unpacked} bytes in an archive")
             return archive.read(member)
     # RuntimeError: encrypted; NotImplementedError: unknown compression.
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from sertransfer.corpora.statistics import label_counts
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.files import write_json
 from sertransfer.manifest import Manifest, notes_path, write_manifest
+from sertransfer.plain_values import parse_json
 
 
 def faults_path(output: str | Path) -> Path:
@@ -121,7 +121,7 @@ def check_output(output: Path) -> None:
 
 def _is_notes(path: Path) -> bool:
     try:
-        return "sha256" in json.loads(path.read_text(encoding="utf-8"))
+        return "sha256" in parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
 

@@ -25,6 +25,7 @@ from sertransfer.corpora.registry import find_corpus
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.files import hash_file, write_json, write_text
 from sertransfer.manifest import Manifest, notes_path
+from sertransfer.plain_values import parse_json
 from sertransfer.sharding import Shard
 
 COLUMNS = ["recording", "sample_rate", "samples", "channels", "gain"]
@@ -121,7 +122,7 @@ def read_shard(path: Path) -> ShardFile:
         BadInput: If that is not what is there, or it was changed.
     """
     try:
-        notes = json.loads(notes_path(path).read_text(encoding="utf-8"))
+        notes = parse_json(notes_path(path).read_text(encoding="utf-8"))
         shard = Shard(**notes["shard"])
         if notes["sha256"] != hash_file(path):
             raise ValueError("a table that was changed since it was written")

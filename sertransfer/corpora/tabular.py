@@ -68,6 +68,8 @@ def read_text_table(path: Path, *, delimiter: str, encoding: str) -> pd.DataFram
         table = pd.read_csv(
             path, dtype=str, sep=delimiter, encoding=encoding, keep_default_na=False, skip_blank_lines=False
         )
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for names of rows
+            raise ValueError("rows of more cells than the header has columns")
     except FileNotFoundError:
         raise bad_input(
             path, found="no file", expected="the metadata table", remedy="name it in the options"

@@ -7,7 +7,6 @@ the next one goes on where it stopped. The folder then is the manifest's root.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -22,6 +21,7 @@ from sertransfer.audio.reading import inspect
 from sertransfer.errors import BadInput, Fault, Faults
 from sertransfer.files import PRIVATE_FOLDER, atomic_path, write_json
 from sertransfer.manifest import AudioSource
+from sertransfer.plain_values import parse_json
 from sertransfer.timebase import SAMPLE_RATE
 
 RECORD = "extraction.json"
@@ -103,7 +103,7 @@ def open_audio_folder(audio_folder: str, corpus: str, corpus_root: Path, faults:
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-        known = json.loads((own / RECORD).read_text(encoding="utf-8")) if (own / RECORD).exists() else record
+        known = parse_json((own / RECORD).read_text(encoding="utf-8")) if (own / RECORD).exists() else record
         if known == record:
             write_json(own / RECORD, record)
             return True

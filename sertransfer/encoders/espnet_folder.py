@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
-import yaml
 from torch import Tensor
 
 from sertransfer.encoders.weights_file import read_weights
 from sertransfer.errors import BadInput, Faults, bad_input
+from sertransfer.plain_values import parse_yaml
 
 CONFIG = "config.yaml"
 META = "meta.yaml"
@@ -30,7 +30,6 @@ LARGEST = 16 * 2**30
 """Bytes of a member at most; an archive may claim to unpack to anything."""
 _ABOVE = 4
 """Folders above the experiment's own that paths in a config are tried from."""
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -240,8 +239,8 @@ def _missing(faults: Faults, source: _Source, found: str, expected: str) -> None
 def _read_yaml(source: _Source, name: str) -> dict[str, Any]:
     try:
         with source.open(name) as stream:
-            content = yaml.load(stream, Loader=_LOADER)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+            content = parse_yaml(stream)
+    except ValueError as error:
         text = " ".join(str(error).split())[:200]
         found = f"no YAML of plain values ({text})"
     else:

@@ -7,7 +7,6 @@ architecture. They come from the published model's name (``HUBERT_BASE``) or fro
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from sertransfer.encoders.base import hash_weights
 from sertransfer.encoders.layers import LayeredEncoder
 from sertransfer.encoders.weights_file import load_weights, read_weights
 from sertransfer.errors import bad_input, choose, nearest
+from sertransfer.plain_values import parse_json, parse_yaml
 from sertransfer.timebase import SAMPLE_RATE, Framing
 
 CONFIGS = ("config.yaml", "config.yml", "config.json")
@@ -104,7 +104,7 @@ def read_ssl(path: Path) -> SslModel:
 def _from_config(config: Path, weights: Path, where: str) -> SslModel:
     try:
         text = config.read_text(encoding="utf-8")
-        content = json.loads(text) if config.suffix == ".json" else yaml.safe_load(text)
+        content = parse_json(text) if config.suffix == ".json" else parse_yaml(text)
     except (yaml.YAMLError, ValueError) as error:
         found = " ".join(str(error).split())[:200]
         raise bad_input(config, found=found, expected="plain values", remedy="correct the file") from None

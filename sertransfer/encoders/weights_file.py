@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sertransfer.errors import Faults, bad_input
+from sertransfer.files import check_archive
 
 SHOWN = 10
 """Names in one message; there may be hundreds."""
@@ -22,6 +23,8 @@ def read_weights(stream: BinaryIO, where: object) -> dict[str, Tensor]:
         BadInput: If it is damaged, holds other objects than weights (none is made), or another structure.
     """
     try:
+        check_archive(stream)
+        stream.seek(0)
         content = torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line]

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from sertransfer.errors import BadInput, bad_input
+from sertransfer.files import check_archive
 
 MODEL_CLASSES = ("PyConvResNet", "PyConvBlock", "PyConv4", "PyConv3", "PyConv2")
 """The authors' class names, accepted under any module name, since no module is imported for them."""
@@ -180,6 +181,8 @@ def read_pickled(path: Path) -> object:
     pickle_module = SimpleNamespace(__name__="restricted", Unpickler=Unpickler, load=load)
     try:
         _refuse_torchscript(path, content)
+        check_archive(content)
+        content.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(

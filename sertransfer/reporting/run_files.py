@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from sertransfer.errors import bad_input
+from sertransfer.plain_values import parse_json, parse_yaml
 
 _NAMES = ("id", "subject", "label", "prediction")
 
@@ -17,7 +16,7 @@ _NAMES = ("id", "subject", "label", "prediction")
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Return the JSON object at *path*, which should be *what*; ``BadInput`` if it is not."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise bad_input(path, found="no file", expected=what, remedy="finish the run first") from None
     except ValueError as error:
@@ -28,10 +27,10 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 def read_yaml(path: Path) -> Any:
     """Return the values of the YAML file at *path*, none where there is no file."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return parse_yaml(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         return {}
-    except yaml.YAMLError:
+    except ValueError:
         return {path.name: "can not be read"}
 
 
@@ -39,6 +38,8 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     """Return the CSV at *path*; ``BadInput`` if it can not be read or lacks one of *columns*."""
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(_NAMES, str))
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for names of rows
+            raise ValueError("rows of more cells than the header has columns")
     except (OSError, ValueError) as error:
         raise bad_input(
             path, found=f"no table ({type(error).__name__})", expected="a run's table", remedy="run again"

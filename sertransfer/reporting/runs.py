@@ -10,6 +10,7 @@ from typing import Any
 from sertransfer.errors import BadInput, Faults
 from sertransfer.files import hash_file
 from sertransfer.reporting.run_files import read_json, read_yaml
+from sertransfer.reporting.run_shape import misshapen
 
 AT_CHANCE = 0.0005
 """UA nearer to chance than this is chance: three decimals are printed."""
@@ -117,6 +118,15 @@ def _read(folder: Path, faults: Faults) -> Run | None:
             found=f"keys {', '.join(metrics) or '(none)'}",
             expected="the scores of utterances (stage 1) or subjects (stage 2), with their classes",
             remedy="give folders of pretrain, evaluate or transfer",
+        )
+        return None
+    wrong = misshapen(metrics)
+    if wrong is not None:
+        faults.add(
+            folder / "metrics.json",
+            found=wrong[:200],
+            expected="what a run of sertransfer writes there",
+            remedy="the file is damaged: remove it, and run the same command again",
         )
         return None
     config = read_yaml(folder / "config.yaml")

@@ -230,3 +230,48 @@ def test_faulty_archives_are_named(tmp_path: Path) -> None:
     truncate(source.path, 500)
     with pytest.raises(BadInput, match="not a zip file"):
         read_segment(source)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 44_101, 2_000_000, 4_294_967_295])
+def test_a_rate_that_no_recording_has_is_refused_before_memory_is_taken(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(1000), 16000)
+    header = bytearray(path.read_bytes())
+    header[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(header)
+    with pytest.raises(BadInput, match=f"a sample rate of {rate} Hz"):
+        inspect(AudioSource(path))
+    with pytest.raises(BadInput, match="resample the file to 16000 Hz"):
+        read_segment(AudioSource(path))
+
+
+def test_an_archive_that_promises_too_much_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sertransfer.audio.reading.LARGEST_MEMBER", 1000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.wav", bytes(1001))
+    with pytest.raises(BadInput, match="a recording of 1001 bytes in an archive"):
+        inspect(AudioSource(tmp_path / "a.zip", "a.wav"))
+
+
+@pytest.mark.parametrize("form", ["W64", "AU", "AIFF"])
+def test_a_header_that_promises_terabytes_is_refused(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a"
+    soundfile.write(path, np.full(1000, 0.1), 16000, format=form, subtype="PCM_16")
+    whole = path.read_bytes()
+    refused = 0
+    for at in range(0, 200, 4):  # wherever the format keeps a length
+        damaged = bytearray(whole)
+        damaged[at : at + 8] = (2**44).to_bytes(8, "little" if form == "W64" else "big")
+        path.write_bytes(damaged)
+        try:
+            read_segment(AudioSource(path))
+        except BadInput:
+            refused += 1
+    assert refused > 3
+
+
+def test_packed_silence_is_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", np.zeros(160_000), 16000)
+    assert len(read_segment(AudioSource(tmp_path / "a.flac"))) == 160_000

@@ -7,6 +7,7 @@ import pytest
 from corpus_trees import faults_with, load_with, write_table, write_wav
 
 from sertransfer.corpora import csv_corpus
+from sertransfer.errors import BadInput, Faults
 
 load, faults_of = partial(load_with, csv_corpus), partial(faults_with, csv_corpus)
 
@@ -106,3 +107,11 @@ def test_a_row_without_audio_is_refused(tmp_path: Path) -> None:
     assert len(texts) == 2
     assert "row 3: found no audio" in texts[0]
     assert "row 4: found audio '/etc/b.wav'" in texts[1]
+
+
+def test_rows_of_more_cells_than_columns_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text(
+        "audio,label,speaker,split\nx,a.wav,sad,s1,train\nx,b.wav,sad,s2,test\n"
+    )
+    with pytest.raises(BadInput, match="more cells than the header has columns"):
+        csv_corpus.read(tmp_path, csv_corpus.Options(check_audio=False), Faults())
