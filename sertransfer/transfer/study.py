@@ -18,12 +18,13 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sertransfer.errors import Faults, bad_input
 from sertransfer.files import PRIVATE_FILE, hash_value, make_folder
+from sertransfer.storage import storage_error
+from sertransfer.transfer.journal import open_journal
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 STALE_AFTER = timedelta(hours=1)
@@ -47,8 +48,11 @@ def open_storage(where: str | Path) -> BaseStorage:
         try:
             make_folder(path.parent)
             path.touch(mode=PRIVATE_FILE)
-            return JournalStorage(JournalFileBackend(str(path)))
+            return open_journal(path)
         except (OSError, ValueError, KeyError) as error:
+            trouble = storage_error(error, path)
+            if trouble is not None:
+                raise trouble from error
             raise bad_input(
                 path,
                 found=f"no study journal that can be read ({type(error).__name__})",
@@ -58,6 +62,9 @@ def open_storage(where: str | Path) -> BaseStorage:
     try:
         return RDBStorage(text)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+        trouble = storage_error(error, f"storage {_without_password(text)}")
+        if trouble is not None:
+            raise trouble from error
         reason = " ".join(str(error).split()).replace(text, "the URL").split(" (Background")[0]
         raise bad_input(
             f"storage {_without_password(text)}",
