@@ -8,11 +8,10 @@ clinical data derives clinical data.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import logging
-import os
-import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,9 @@ import yaml
 
 from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.files import hash_value, make_folder, write_json, write_text
+from sertransfer.locks import hold
+from sertransfer.plain_values import parse_json, parse_yaml
+from sertransfer.storage import StorageError, storage_error, writing
 
 log = logging.getLogger("sertransfer")
 
@@ -51,7 +53,7 @@ class RunFolder:
     def read_metrics(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``, empty where there is none that can be read."""
         try:
-            metrics = json.loads(self.metrics_path.read_text(encoding="utf-8"))
+            metrics = parse_json(self.metrics_path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return {}
         return metrics if isinstance(metrics, dict) else {}
@@ -74,25 +76,32 @@ class RunFolder:
             BadInput: If another process holds the folder, or it belongs to another config or inputs. A run
                 that stopped at bad input before it had anything to keep owns no folder: its correction may
                 have this one.
+            StorageError: If the disk or folder does not take what is written.
         """
         make_folder(self.path)
-        with self._lock(), self._log_file() as log_file:
+        with writing(self.path), self._lock(), self._log_file() as log_file:
             if not self._came_to_nothing:
                 self._check("config.yaml", dict(config), "settings", _read_yaml(self.path / "config.yaml"))
                 self._check("inputs.json", dict(inputs), "inputs", _read_json(self.path / "inputs.json"))
             write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
             write_json(self.path / "inputs.json", dict(inputs))
             make_folder(self.checkpoints)
+            for folder in (self.path, self.checkpoints):
+                for abandoned in folder.glob(".*.tmp"):  # what a process killed while writing left
+                    with writing(abandoned):
+                        abandoned.unlink()
             self.stamp = hash_value({"config": dict(config), "inputs": dict(inputs)})
             faults = self.path / "faults.json"
-            faults.unlink(missing_ok=True)
+            with writing(faults):
+                faults.unlink(missing_ok=True)
             try:
                 yield self
             except BadInput as error:
-                write_json(faults, [fault.as_dict() for fault in error.faults])
-                error.report = faults
-                # to the file alone: whoever catches the exception says it to the user
-                log_file.handle(log.makeRecord(log.name, logging.ERROR, "", 0, str(error), (), None))
+                with contextlib.suppress(StorageError):  # without the files, the message lists every fault
+                    write_json(faults, [fault.as_dict() for fault in error.faults])
+                    error.report = faults
+                    # to the file alone: whoever catches the exception says it to the user
+                    log_file.handle(log.makeRecord(log.name, logging.ERROR, "", 0, str(error), (), None))
                 raise
 
     @property
@@ -103,25 +112,20 @@ class RunFolder:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        with (self.path / ".lock").open("a+", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
+        with hold(self.path / ".lock") as holder:
+            if holder is not None:
                 raise bad_input(
                     self.path,
-                    found=f"the run folder is held by {lock.read().strip() or 'another process'}",
+                    found=f"the run folder is held by {holder}",
                     expected="a folder that no run is using",
                     remedy="wait for that run, or give another --run-dir",
-                ) from None
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            lock.flush()
+                )
             yield
 
     @contextmanager
     def _log_file(self) -> Iterator[logging.Handler]:
-        handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        with writing(self.path / "log.txt"):
+            handler = _LogFile(self.path / "log.txt", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(handler)
         level = log.level
@@ -131,7 +135,8 @@ class RunFolder:
         finally:
             log.removeHandler(handler)
             log.setLevel(level)
-            handler.close()
+            with writing(self.path / "log.txt"):
+                handler.close()
 
     def _check(self, name: str, wanted: dict[str, Any], what: str, found: Any) -> None:
         """Refuse a folder whose record *name* says something else than *wanted*."""
@@ -150,6 +155,18 @@ class RunFolder:
         faults.raise_if_any()
 
 
+class _LogFile(logging.FileHandler):
+    """A log whose disk is full stops the run with a clear word; logging's own way is a traceback a line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
+        error = sys.exception()
+        trouble = None if error is None else storage_error(error, self.baseFilename)
+        if trouble is None:
+            super().handleError(record)
+        else:
+            raise trouble from error
+
+
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {prefix: value}
@@ -161,16 +178,16 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except yaml.YAMLError:
+    except ValueError:
         return {"(unreadable)": True}
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:

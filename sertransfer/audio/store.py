@@ -5,15 +5,14 @@ A store is the folder ``<key>`` of a cache folder:
 - ``features.bin``: the frames of all utterances, one after the other, ``mels`` values a frame; half
   precision for logarithmic features, single for linear power, which overflows half.
 - ``index.csv``: ``id, offset, frames``, the offset in frames.
-- ``meta.json``: format, key, front end, dtype, SHA-256 of the features, and what was left out and why.
+- ``meta.json``: format, key, front end, dtype, SHA-256 of features and index, what was left out and why, and
+  a hash of all this. The features are compared with theirs once in the machine's uptime (:mod:`.verifying`).
 
 Several processes may build one store at a time: the first does, the others wait and open what it made.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
 import os
 import shutil
@@ -35,7 +34,11 @@ from sertransfer.audio.store_files import parts_folder, refuse_faults, write_ind
 from sertransfer.errors import BadInput, Fault, bad_input
 from sertransfer.files import PRIVATE_FOLDER, hash_file, make_folder
 from sertransfer.front_end import FrontEnd
+from sertransfer.locks import hold
 from sertransfer.manifest import Manifest
+from sertransfer.plain_values import parse_json
+from sertransfer.storage import storage_error, writing
+from sertransfer.verifying import check_record, is_as_written, stamp_of
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +61,10 @@ class FeatureStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
-            meta = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
+            meta = parse_json((self.path / "meta.json").read_text(encoding="utf-8"))
+            check_record(meta)
+            if meta.get("index_sha256") not in (None, hash_file(self.path / "index.csv")):
+                raise ValueError("an index that was changed since it was written")
             index = pd.read_csv(self.path / "index.csv", dtype={"id": str}, keep_default_na=False)
             self.front_end = FrontEnd.from_dict(meta["front_end"])
             self.left_out: list[dict[str, str]] = meta["left_out"]
@@ -76,7 +82,10 @@ class FeatureStore:
                 raise ValueError(f"{size} bytes of features for {shape[0]} frames of {shape[1]}")
             if len(self.ids) and int((self._offsets + self.frames).max()) > shape[0]:
                 raise ValueError("an index that reaches past the features")
-        except (OSError, ValueError, KeyError, TypeError, BadInput) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, BadInput) as error:
+            trouble = storage_error(error, self.path)
+            if trouble is not None:
+                raise trouble from error
             raise self._broken(f"{type(error).__name__}: {error}") from None
         mapped = np.memmap(self.path / "features.bin", meta["dtype"], mode="r", shape=shape)
         self._features: NDArray[np.floating[Any]] = mapped.view(np.ndarray)  # slices of a memmap are slow
@@ -119,12 +128,12 @@ class FeatureStore:
         return self._features[offset + first : offset + last].T
 
     def verify(self) -> None:
-        """Read all features and compare their hash with the one that was written.
+        """Compare all features with the hash that was written, if not yet done since the machine started.
 
         Raises:
             BadInput: If they differ.
         """
-        if hash_file(self.path / "features.bin") != self._checksum:
+        if not is_as_written(self.path / "features.bin", self._checksum, stamp_of(self.path)):
             raise self._broken("features that were changed since they were written")
 
     def _broken(self, found: str) -> BadInput:
@@ -181,6 +190,7 @@ def build_store(
                 _clear_abandoned(target)
                 _build(plan, target, resting, workers=workers, skip_bad=skip_bad, progress=progress)
     store = FeatureStore(target)
+    store.verify()
     if store.faults and not skip_bad:
         raise BadInput(store.faults)
     return store
@@ -213,7 +223,8 @@ def _build(
     if empty:
         _log.warning("%d of %d mel filters are empty at this framing", empty, plan.front_end.mels)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.mkdir(mode=PRIVATE_FOLDER)
+    with writing(target):
+        temporary.mkdir(mode=PRIVATE_FOLDER)
     try:
         result = extract(plan, temporary / "features.bin", workers=workers, progress=progress)
         refuse_faults(result, resting, len(plan.ids), skip_bad=skip_bad)
@@ -245,16 +256,12 @@ def _lock(target: Path, *, wait: bool) -> Iterator[bool]:
     """
     locks = target.parent / ".locks"
     make_folder(locks)
-    with (locks / target.name).open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                yield False
-                return
-            _log.info("%s is being built by another process; waiting for it", target)
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield True
+
+    def say(holder: str) -> None:
+        _log.info("%s is being built by %s; waiting for it", target, holder)
+
+    with hold(locks / target.name, waiting=say if wait else None) as holder:
+        yield holder is None
 
 
 def _clear_abandoned(target: Path) -> None:

@@ -12,8 +12,9 @@ from sertransfer.audio.extraction import Result
 from sertransfer.audio.keys import FORMAT_VERSION
 from sertransfer.audio.resting import Resting, uses_rest
 from sertransfer.errors import BadInput
-from sertransfer.files import write_json, write_text
+from sertransfer.files import hash_file, write_json, write_text
 from sertransfer.front_end import FrontEnd
+from sertransfer.verifying import with_hash
 
 Entry = tuple[str, int, int]
 """An utterance's id, and its offset and length in frames."""
@@ -53,7 +54,7 @@ def write_meta(
     result: Result,
     resting: Resting,
 ) -> None:
-    """Write ``meta.json``.
+    """Write ``meta.json``, after the index, whose hash it holds.
 
     Args:
         folder: The store's.
@@ -77,6 +78,7 @@ def write_meta(
         "utterances": utterances,
         "clipped_share": result.clipped_share,
         "sha256": sha256,
+        "index_sha256": hash_file(folder / "index.csv"),
         "left_out": [
             {"item": identity, "reason": f"{fault.where}: found {fault.found}"}
             for identity, fault in result.failures
@@ -86,7 +88,7 @@ def write_meta(
     }
     if uses_rest(front_end):
         meta["resting"] = {"speakers": len(resting.states), "recordings": resting.rows}
-    write_json(folder / "meta.json", meta)
+    write_json(folder / "meta.json", with_hash(meta))
 
 
 def _faults(result: Result, resting: Resting) -> list[Any]:

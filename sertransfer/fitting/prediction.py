@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sertransfer.fitting.batches import Utterances, load_batches
 from sertransfer.fitting.plans import plan_evaluation
+from sertransfer.fitting.workers import watched_workers
 
 Probabilities = NDArray[np.float64]
 
@@ -53,7 +54,7 @@ def predict_probabilities(
     network.eval()
     rows: list[NDArray[np.float64]] = []
     try:
-        with torch.inference_mode():
+        with watched_workers(), torch.inference_mode():
             for batch in track(
                 batches, "scoring", total=len(plans), console=Console(stderr=True), disable=not progress
             ):

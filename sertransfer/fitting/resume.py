@@ -17,11 +17,12 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sertransfer.errors import bad_input
-from sertransfer.files import atomic_path
+from sertransfer.files import atomic_path, check_archive
 from sertransfer.fitting.batches import TrainingBatches
 from sertransfer.fitting.breakdown import breakdown
 from sertransfer.fitting.module import SeededModule
 from sertransfer.fitting.processes import ALONE, Processes
+from sertransfer.storage import storage_error
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +32,9 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write *checkpoint* so that *path* is at every moment the old or the new one."""
-        with atomic_path(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        # through a stream, since torch's own writer does not say why it fails
+        with atomic_path(Path(path)) as temporary, temporary.open("wb") as stream:
+            torch.save(checkpoint, stream)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
@@ -40,11 +42,15 @@ class AtomicCheckpointIO(CheckpointIO):
         """Read a checkpoint; whatever is asked for, nothing in the file is executed.
 
         Raises:
-            BadInput: If it can not be read.
+            BadInput: If it can not be read, or was changed since it was written.
         """
         try:
+            check_archive(path)
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises what zip files, pickles and tensors raise
+            trouble = storage_error(error, path)
+            if trouble is not None:
+                raise trouble from error
             raise bad_input(
                 path,
                 found=f"a resume point that can not be read ({type(error).__name__})",

@@ -24,6 +24,7 @@ from sertransfer.fitting.batches import TrainingBatches
 from sertransfer.fitting.module import SeededModule
 from sertransfer.fitting.processes import ALONE, JoinedEnvironment, Processes
 from sertransfer.fitting.resume import AtomicCheckpointIO, ResumePoint
+from sertransfer.fitting.workers import watched_workers
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +106,8 @@ def fit(
             use_distributed_sampler=False,
         )
         try:
-            trainer.fit(module, train_dataloaders=batches, ckpt_path=start, weights_only=True)
+            with watched_workers():
+                trainer.fit(module, train_dataloaders=batches, ckpt_path=start, weights_only=True)
         except SystemExit as stop:  # what Lightning makes of Ctrl-C, after it has turned Ctrl-C off
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from stop

@@ -22,6 +22,8 @@ from sertransfer.files import atomic_path
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.zoo import build_model
+from sertransfer.plain_values import parse_json
+from sertransfer.sealing import SEAL, UNSEALED, check_seal, seal
 
 FORMAT = "sertransfer checkpoint"
 VERSION = 1
@@ -62,7 +64,12 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         "cropping": None if checkpoint.cropping is None else asdict(checkpoint.cropping),
         "provenance": checkpoint.provenance,
     }
-    metadata = {"format": FORMAT, "version": str(VERSION), "checkpoint": json.dumps(values)}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "checkpoint": json.dumps(values),
+        SEAL: UNSEALED,
+    }
     # Cloned, because safetensors takes neither views of one storage nor channels-last tensors.
     state = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -70,18 +77,20 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
     }
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata)
+        seal(temporary)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint that :func:`write_checkpoint` wrote.
 
     Raises:
-        BadInput: If the file is missing, truncated, of another kind or of a newer version.
+        BadInput: If the file is missing, truncated, changed, of another kind or of a newer version.
     """
     path = Path(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise bad_input(path, found=found, expected="a checkpoint file", remedy="correct the path")
+    check_seal(path)
     try:
         with safe_open(path, framework="pt") as opened:
             values = _metadata(path, opened.metadata() or {})
@@ -127,7 +136,7 @@ def _metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
             remedy="update sertransfer",
         )
     try:
-        values = json.loads(metadata["checkpoint"])
+        values = parse_json(metadata["checkpoint"])
         keys = set(values)
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error

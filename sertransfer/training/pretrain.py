@@ -76,8 +76,6 @@ def pretrain(
         if finished_for(run, skip_bad=skip_bad):
             _log.info("%s is finished; nothing to do", run.path)
         else:
-            for abandoned in run.checkpoints.glob(".*.tmp"):  # what a process killed while writing left
-                abandoned.unlink()
             metrics = _work(config, manifest, run, skip_bad=skip_bad, progress=progress)
             run.write_metrics(metrics)
             for name in (RESUME_POINT, BEST):

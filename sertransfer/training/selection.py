@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
-from safetensors.torch import load_file, save_file
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 
 from sertransfer.errors import bad_input
-from sertransfer.files import atomic_path
+from sertransfer.fitting.best import keep_best, read_best
 from sertransfer.fitting.processes import ALONE, Processes
 
 _log = logging.getLogger(__name__)
@@ -98,9 +97,7 @@ class InnerSelection(Callback):
             self.best = self.latest
             if not self.processes.first:
                 return
-            state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-            with atomic_path(self.path) as temporary:
-                save_file(state, temporary)
+            keep_best(network, self.path)
 
     def scores(self) -> dict[str, float]:
         """Return the scores of the latest epoch as columns of the learning curve."""
@@ -108,7 +105,7 @@ class InnerSelection(Callback):
 
     def best_state(self) -> dict[str, Tensor]:
         """Return the weights of the best epoch."""
-        return dict(load_file(self.path))
+        return read_best(self.path)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best epoch so far."""

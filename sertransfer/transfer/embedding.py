@@ -7,10 +7,8 @@ the vector before the classifier. Work is kept in chunks: a killed run goes on w
 
 from __future__ import annotations
 
-import fcntl
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +31,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.encoders.base import Encoder
-from sertransfer.errors import BadInput, Fault
-from sertransfer.files import hash_value
+from sertransfer.errors import BadInput, Fault, SertransferError
+from sertransfer.files import hash_value, make_folder
+from sertransfer.fitting.workers import watched_workers
+from sertransfer.locks import hold
 from sertransfer.manifest import Manifest
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding_set import EmbeddedChunk, EmbeddingSet, open_set, raise_faults, write_set
@@ -79,11 +79,12 @@ def embed(
     sentences = take_sentences(manifest)
     key = embedding_key(manifest, encoder, pooling)
     home = folder / key
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(home, mode=0o700)
     # one lock for all sets of this encoder, which may share chunks
-    with _held(folder / f".{hash_value(encoder.fingerprint())[:16]}.lock"):
+    with hold(folder / f".{hash_value(encoder.fingerprint())[:16]}.lock", waiting=_say_holder):
         stored = open_set(home, key)
         if stored is None:
+            _clear_abandoned(home)
             paths = _embed_chunks(
                 sentences, encoder, folder, pooling, batch_seconds, workers, skip_bad, progress
             )
@@ -94,22 +95,20 @@ def embed(
         else:
             _log.info("embeddings of %d sentences taken from %s", len(stored), home)
     if stored is None:
-        raise OSError(f"{home} can not be read back; check the disk")
+        raise SertransferError(f"{home} can not be read back as it was written; check the disk")
     if not skip_bad:
         raise_faults(stored.faults, f"or remove {home} to try again")
     return stored
 
 
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Hold the lock at *path*; a second process waits, then finds the set made. A killed one lets go."""
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.warning("another process is making these embeddings; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _clear_abandoned(folder: Path, name: str = "*") -> None:
+    """Remove what a process that was killed left of the file *name*; the caller holds the lock on it."""
+    for abandoned in folder.glob(f".{name}.tmp" if name == "*" else f".{name}.*.tmp"):
+        abandoned.unlink()
+
+
+def _say_holder(holder: str) -> None:
+    _log.warning("another process is making these embeddings (%s); waiting for it", holder)
 
 
 def _embed_chunks(
@@ -129,6 +128,8 @@ def _embed_chunks(
     """
     chunks = in_chunks(sentences)
     paths = [folder / "chunks" / f"{content_key(chunk, encoder, pooling)}.npz" for chunk in chunks]
+    for path in paths:
+        _clear_abandoned(path.parent, path.name)
     todo: list[tuple[list[Sentence], Path]] = []
     embedded, faults = 0, []
     for chunk, path in zip(chunks, paths, strict=True):
@@ -149,7 +150,7 @@ def _embed_chunks(
         num_workers=workers,
         prefetch_factor=1 if workers else None,
     )
-    with _bar(progress) as bar:
+    with watched_workers(), _bar(progress) as bar:
         task = bar.add_task("embedding", total=len(sentences), completed=done)
         for (chunk, path), waveforms in zip(todo, loader, strict=True):
             result = _embed_chunk(

@@ -18,8 +18,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sertransfer.errors import BadInput, Fault
-from sertransfer.files import atomic_path, hash_file, write_json, write_text
+from sertransfer.errors import BadInput, Fault, SertransferError
+from sertransfer.files import atomic_path, hash_file, reserve, write_json, write_text
+from sertransfer.plain_values import parse_json
+from sertransfer.storage import storage_error
+from sertransfer.verifying import check_record, with_hash
 
 Vectors = NDArray[np.float32]
 
@@ -64,7 +67,7 @@ class EmbeddedChunk:
                     [str(name) for name in stored["ids"]],
                     stored["durations"],
                     stored["vectors"],
-                    _read_faults(json.loads(str(stored["faults"]))),
+                    _read_faults(parse_json(str(stored["faults"]))),
                 )
         except FileNotFoundError:
             return None
@@ -146,7 +149,7 @@ def write_set(folder: Path, key: str, chunks: Sequence[Path], about: dict[str, A
     The chunks are read one after the other, so that the whole is never in memory.
 
     Raises:
-        OSError: If a chunk has gone or the disk is full.
+        SertransferError: If a chunk has gone, or the disk or folder does not take the set.
     """
     ids: list[str] = []
     durations: list[float] = []
@@ -160,6 +163,7 @@ def write_set(folder: Path, key: str, chunks: Sequence[Path], about: dict[str, A
         dim = max(dim, chunk.vectors.shape[1])
     with atomic_path(folder / "vectors.npy") as temporary:
         target = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(ids), dim))
+        reserve(temporary)
         position = 0
         for path in chunks:
             chunk = _require(path)
@@ -172,22 +176,25 @@ def write_set(folder: Path, key: str, chunks: Sequence[Path], about: dict[str, A
     write_text(folder / "index.csv", index.to_csv(index=False, lineterminator="\n"))
     write_json(
         folder / "embedding.json",
-        {
-            "key": key,
-            "rows": len(ids),
-            "dim": dim,
-            "bytes": (folder / "vectors.npy").stat().st_size,
-            "index": hash_file(folder / "index.csv"),
-            "faults": [{"item": item, **fault.as_dict()} for item, fault in faults],
-            **about,
-        },
+        with_hash(
+            {
+                "key": key,
+                "rows": len(ids),
+                "dim": dim,
+                "bytes": (folder / "vectors.npy").stat().st_size,
+                "index": hash_file(folder / "index.csv"),
+                "sha256": hash_file(folder / "vectors.npy"),
+                "faults": [{"item": item, **fault.as_dict()} for item, fault in faults],
+                **about,
+            }
+        ),
     )
 
 
 def _require(path: Path) -> EmbeddedChunk:
     chunk = EmbeddedChunk.read(path)
     if chunk is None:
-        raise OSError(f"{path} went away while its set was being written")
+        raise SertransferError(f"{path} went away while its set was being written; run the command again")
     return chunk
 
 
@@ -200,8 +207,11 @@ def open_set(folder: Path, key: str) -> EmbeddingSet | None:
     if not about_path.is_file():
         return None
     try:
-        return _open(folder, key, json.loads(about_path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _open(folder, key, parse_json(about_path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        trouble = storage_error(error, folder)
+        if trouble is not None:  # nothing is wrong with the set; to make it again would not help
+            raise trouble from error
         _log.warning("the embeddings in %s are damaged (%s) and are made again", folder, error)
         shutil.rmtree(folder)
         return None
@@ -209,12 +219,15 @@ def open_set(folder: Path, key: str) -> EmbeddingSet | None:
 
 def _open(folder: Path, key: str, about: dict[str, Any]) -> EmbeddingSet:
     path = folder / "vectors.npy"
+    check_record(about)
     if about["key"] != key:
         raise ValueError("made from something else than the folder's name says")
     if path.stat().st_size != about["bytes"]:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, not {about['bytes']}")
     if hash_file(folder / "index.csv") != about["index"]:
         raise ValueError("index.csv was changed")
+    if about.get("sha256") not in (None, hash_file(path)):
+        raise ValueError(f"{path.name} was changed")
     index = pd.read_csv(folder / "index.csv", dtype={"id": str}, keep_default_na=False)
     rows, dim = int(about["rows"]), int(about["dim"])
     vectors = np.load(path, mmap_mode="r", allow_pickle=False)

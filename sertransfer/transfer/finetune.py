@@ -100,8 +100,6 @@ def finetune_subjects(config: TransferConfig, task: Task, run: RunFolder) -> Fin
         BadInput: If audio, depth or the resume point is at fault, or too few subjects are left.
         NonFiniteLoss: If training breaks down.
     """
-    for abandoned in run.checkpoints.glob(".*.tmp"):  # what a process killed while writing left
-        abandoned.unlink()
     trained = train_network(config, task, run.path)
     learner, held, score, stopping = trained.learner, trained.held, trained.score, trained.stopping
     network, store, (train, reported) = learner.network, learner.store, learner.parts

@@ -8,8 +8,8 @@ the frames of all utterances one after the other), ``index.csv`` (``id, offset, 
 
 from __future__ import annotations
 
-import fcntl
-import json
+import logging
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,14 +19,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sertransfer.errors import BadInput, Fault, bad_input
-from sertransfer.files import write_json, write_text
+from sertransfer.files import hash_file, make_folder, write_json, write_text
+from sertransfer.locks import hold
+from sertransfer.plain_values import parse_json
+from sertransfer.storage import storage_error, writing
 from sertransfer.transfer.embedding_set import raise_faults
+from sertransfer.verifying import check_record, is_as_written, stamp_of, with_hash
 
 Floats = NDArray[np.float32]
 Item = tuple[str, float, Floats | Fault]
 """An utterance's id, its seconds, and its values ``(frames, width)`` or what is wrong with it."""
 
 FORMAT = 1
+
+_log = logging.getLogger(__name__)
 
 
 class FrameStore:
@@ -46,7 +52,10 @@ class FrameStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+            meta = parse_json((path / "meta.json").read_text(encoding="utf-8"))
+            check_record(meta)
+            if meta.get("index_sha256") not in (None, hash_file(path / "index.csv")):
+                raise ValueError("an index that was changed since it was written")
             index = pd.read_csv(path / "index.csv", dtype={"id": str}, keep_default_na=False)
             if meta["format"] != FORMAT:
                 raise ValueError(f"format {meta['format']}")
@@ -55,16 +64,15 @@ class FrameStore:
             self.frames: NDArray[np.int64] = index["frames"].to_numpy(np.int64)
             self._offsets: NDArray[np.int64] = index["offset"].to_numpy(np.int64)
             self.seconds = pd.Series(index["seconds"].to_numpy(float), index=self.ids)
+            self._checksum: str | None = meta.get("sha256")
             self.faults = [(str(item), Fault(**fault)) for item, fault in meta["faults"]]
             shape = (int(self.frames.sum()), self.width)
             self._values = np.memmap(path / "values.bin", np.float32, mode="r", shape=shape)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise bad_input(
-                path,
-                found=f"no store of values that can be read ({type(error).__name__})",
-                expected="one that this version wrote",
-                remedy="delete this folder; it is made again when needed",
-            ) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            trouble = storage_error(error, path)
+            if trouble is not None:
+                raise trouble from error
+            raise self._broken(f"no store of values that can be read ({type(error).__name__})") from None
         self._positions = {name: place for place, name in enumerate(self.ids)}
 
     def __reduce__(self) -> tuple[type[FrameStore], tuple[Path]]:
@@ -85,6 +93,24 @@ class FrameStore:
         offset = int(self._offsets[index])
         return self._values[offset + first : offset + last].T
 
+    def verify(self) -> None:
+        """Compare the values with the hash that was written, unless that was done since the machine started.
+
+        Raises:
+            BadInput: If they differ.
+        """
+        path = self.path / "values.bin"
+        if self._checksum is not None and not is_as_written(path, self._checksum, stamp_of(self.path)):
+            raise self._broken("values that were changed since they were written")
+
+    def _broken(self, found: str) -> BadInput:
+        return bad_input(
+            self.path,
+            found=found,
+            expected="one that this version wrote",
+            remedy="delete this folder; it is made again when needed",
+        )
+
     def check(self) -> None:
         """Raise `BadInput` with what kept utterances from having values."""
         raise_faults(self.faults, f"or remove {self.path} to try again")
@@ -102,21 +128,27 @@ def take_store(folder: Path, key: str, width: int, items: Iterable[Item], *, ski
 
     Raises:
         BadInput: With the fault of every utterance, unless *skip_bad*; always if none is good.
+        StorageError: If the disk or folder does not take the store.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder, mode=0o700)
     target = folder / key
-    with (folder / f".{key}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def say(holder: str) -> None:
+        _log.warning("%s is being made by %s; waiting for it", target, holder)
+
+    with hold(folder / f".{key}.lock", waiting=say):
         if not (target / "meta.json").exists():
             temporary = folder / f".{key}.tmp"
             shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-            temporary.mkdir(mode=0o700)
             try:
-                _write(temporary, width, items, skip_bad=skip_bad)
-                temporary.rename(target)
+                with writing(target):
+                    temporary.mkdir(mode=0o700)
+                    _write(temporary, width, items, skip_bad=skip_bad)
+                    temporary.rename(target)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     store = FrameStore(target)
+    store.verify()
     if not skip_bad:
         store.check()
     return store
@@ -134,6 +166,8 @@ def _write(folder: Path, width: int, items: Iterable[Item], *, skip_bad: bool) -
             stream.write(np.ascontiguousarray(values, dtype=np.float32).tobytes())
             rows.append((name, offset, len(values), seconds))
             offset += len(values)
+        stream.flush()
+        os.fsync(stream.fileno())
     if not (skip_bad and rows):
         raise_faults(faults)
     if not rows:
@@ -141,4 +175,11 @@ def _write(folder: Path, width: int, items: Iterable[Item], *, skip_bad: bool) -
     index = pd.DataFrame(rows, columns=["id", "offset", "frames", "seconds"])
     write_text(folder / "index.csv", index.to_csv(index=False, lineterminator="\n"))
     stored = [[item, fault.as_dict()] for item, fault in faults]
-    write_json(folder / "meta.json", {"format": FORMAT, "width": width, "faults": stored})
+    meta = {
+        "format": FORMAT,
+        "width": width,
+        "faults": stored,
+        "sha256": hash_file(folder / "values.bin"),
+        "index_sha256": hash_file(folder / "index.csv"),
+    }
+    write_json(folder / "meta.json", with_hash(meta))

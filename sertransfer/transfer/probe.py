@@ -23,6 +23,8 @@ from scipy.special import expit
 
 from sertransfer.errors import bad_input
 from sertransfer.files import atomic_path
+from sertransfer.plain_values import parse_json
+from sertransfer.sealing import SEAL, UNSEALED, check_seal, seal
 from sertransfer.transfer.attention import (
     AXES,
     Attention,
@@ -185,20 +187,22 @@ def write_probe(probe: Probe, path: Path) -> None:
     }
     arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
     # one key only: several are written in an order that changes from run to run
-    about = json.dumps({"format": _FORMAT, "about": probe.about})
+    about = json.dumps({"format": _FORMAT, "about": probe.about, SEAL: UNSEALED})
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, {"probe": about})
+        seal(temporary)
 
 
 def read_probe(path: Path) -> Probe:
     """Read a probe that :func:`write_probe` wrote; it scores exactly as the one that was written.
 
     Raises:
-        BadInput: If there is no such file or it is no probe.
+        BadInput: If there is no such file, it was changed, or it is no probe.
     """
     try:
+        check_seal(path)
         with safe_open(path, framework="np") as stored:
-            metadata = json.loads((stored.metadata() or {})["probe"])
+            metadata = parse_json((stored.metadata() or {})["probe"])
             if metadata["format"] != _FORMAT:
                 raise ValueError(f"format {metadata['format']!r}")
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)

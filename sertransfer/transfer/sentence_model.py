@@ -28,6 +28,8 @@ from sertransfer.files import atomic_path
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, check_state, read_checkpoint
+from sertransfer.plain_values import parse_json
+from sertransfer.sealing import SEAL, UNSEALED, check_seal, seal
 
 KEY = "sentence_model"
 FORMAT = "sertransfer sentence model 1"
@@ -137,6 +139,7 @@ def write_sentence_model(
         "head": {"pooling": head.pooling, "layers": None if head.mix is None else len(head.mix.scores)},
         "classes": list(classes),
         "provenance": provenance,
+        SEAL: UNSEALED,
     }
     tensors = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -144,6 +147,7 @@ def write_sentence_model(
     }
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, {KEY: json.dumps(values)})
+        seal(temporary)
 
 
 def load_sentence_model(path: str | Path, *, device: str = "cpu") -> SentenceModel:
@@ -153,6 +157,8 @@ def load_sentence_model(path: str | Path, *, device: str = "cpu") -> SentenceMod
         BadInput: If there is no such file, it is damaged, or it is none of a fine-tuned network.
     """
     path = Path(path)
+    if path.is_file():
+        check_seal(path)
     try:
         with safe_open(path, framework="pt") as opened:
             text = (opened.metadata() or {}).get(KEY)
@@ -162,7 +168,7 @@ def load_sentence_model(path: str | Path, *, device: str = "cpu") -> SentenceMod
     if text is None:
         return _of_checkpoint(read_checkpoint(path), path, device)
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']!r}")
         return _rebuild(values, state, path, device)

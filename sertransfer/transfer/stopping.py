@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sertransfer.files import atomic_path
+from sertransfer.fitting.best import keep_best, read_best
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +47,7 @@ class EarlyStopping(Callback):
         pl_module.log("inner_loss", self.loss, batch_size=1)
         if not self.best or self.loss < self.best["loss"]:
             self.best = {"epoch": self.epoch, "loss": self.loss}
-            state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-            with atomic_path(self.path) as temporary:
-                save_file(state, temporary)
+            keep_best(network, self.path)
         self._stop_if_due(trainer)
 
     @property
@@ -69,7 +66,7 @@ class EarlyStopping(Callback):
 
     def best_state(self) -> dict[str, Tensor]:
         """Return the weights of the best epoch."""
-        return dict(load_file(self.path))
+        return read_best(self.path)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the latest epoch and the best one."""

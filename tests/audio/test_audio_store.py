@@ -427,3 +427,22 @@ def test_plan_places_utterances_one_after_the_other(tmp_path: Path) -> None:
     assert make_plan(corpus(tmp_path / "corpus"), replace(FrontEnd(), log="none")).dtype == "float32"
     assert isinstance(plan.jobs[0].gain, float)
     assert pd.Series([job.gain for job in plan.jobs]).tolist()[:2] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("features.bin", "features that were changed"),
+        ("index.csv", "index that was changed"),
+        ("meta.json", "changed"),
+    ],
+)
+def test_a_flipped_bit_is_found_when_the_store_is_taken(tmp_path: Path, name: str, message: str) -> None:
+    manifest = corpus(tmp_path / "corpus")
+    built = build_store(manifest, FrontEnd(), tmp_path / "cache", progress=False)
+    damaged = bytearray((built.path / name).read_bytes())
+    place = damaged.index(b"utterances") + 14 if name == "meta.json" else len(damaged) - 3
+    damaged[place] ^= 1
+    (built.path / name).write_bytes(damaged)
+    with pytest.raises(BadInput, match=message):
+        build_store(manifest, FrontEnd(), tmp_path / "cache", progress=False)

@@ -23,6 +23,7 @@ from sertransfer.models.checkpoint import (
     write_checkpoint,
 )
 from sertransfer.models.zoo import build_model
+from sertransfer.sealing import SEAL
 from sertransfer.timebase import parse_framing
 
 OPTIONS: dict[str, Any] = {"width": 0.125, "blocks": [1, 2, 1, 1], "dropout": 0.1}
@@ -174,6 +175,7 @@ def _write_values(path: Path, checkpoint: Checkpoint, **change: Any) -> None:
     write_checkpoint(checkpoint, path)
     with safe_open(path, framework="pt") as opened:
         metadata = dict(opened.metadata())
+    del metadata[SEAL]
     values = {**json.loads(metadata["checkpoint"]), **change}
     values = {key: value for key, value in values.items() if value != "take out"}
     save_file({"a": torch.zeros(1)}, path, {**metadata, "checkpoint": json.dumps(values)})

@@ -112,13 +112,13 @@ from sertransfer.training.pretrain import pretrain
 torch.set_num_threads(1)
 saves, save = {saves}, torch.save
 
-def save_or_die(value, path):
+def save_or_die(value, stream):
     global saves
     saves -= 1
-    save(value, path)
+    save(value, stream)
     if saves < 0:
-        whole = pathlib.Path(path).read_bytes()
-        pathlib.Path(path).write_bytes(whole[: len(whole) // 2])
+        stream.flush()
+        stream.truncate(stream.tell() // 2)
         os.kill(os.getpid(), signal.SIGKILL)
 
 torch.save = save_or_die
@@ -215,3 +215,16 @@ def test_weights_that_are_not_finite_are_never_a_resume_point(utterances, probe_
     kept = AtomicCheckpointIO().load_checkpoint(tmp_path / "run" / "checkpoints" / RESUME_POINT)
     assert kept["global_step"] == 3
     assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
+
+
+def test_a_flipped_bit_in_a_resume_point_is_found(tmp_path):
+    path = tmp_path / RESUME_POINT
+    checkpoints = AtomicCheckpointIO()
+    checkpoints.save_checkpoint({"weights": torch.arange(100.0)}, path)
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[whole.index(torch.arange(100.0).numpy().tobytes()) + 41] ^= 1
+    path.write_bytes(damaged)
+    assert torch.load(path, weights_only=True)["weights"].shape == (100,)  # PyTorch itself does not see it
+    with pytest.raises(BadInput, match="remove it to train from the start"):
+        checkpoints.load_checkpoint(path)

@@ -10,7 +10,7 @@ from transfer_fakes import FakeEncoder, Killed, make_interviews, write_wave
 import sertransfer.transfer.sentences as sentences_module
 from sertransfer.audio import reading
 from sertransfer.audio.reading import read_segment
-from sertransfer.errors import BadInput
+from sertransfer.errors import BadInput, SertransferError
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.embedding import embed
 from sertransfer.transfer.embedding_set import EmbeddedChunk
@@ -320,7 +320,7 @@ def test_waiting_for_another_process_is_said(manifest, tmp_path, caplog, monkeyp
 
 def test_a_set_that_can_not_be_read_back_is_our_failure(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr("sertransfer.transfer.embedding.open_set", lambda *a: None)
-    with pytest.raises(OSError, match="can not be read back"):
+    with pytest.raises(SertransferError, match="can not be read back"):
         run(manifest, FakeEncoder(), tmp_path)
 
 

@@ -1,9 +1,12 @@
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 
-from sertransfer.errors import BadInput, Fault
+from sertransfer.errors import BadInput, Fault, SertransferError
+from sertransfer.storage import StorageError
 from sertransfer.transfer.embedding_set import EmbeddedChunk, open_set, raise_faults, write_set
 
 FAULT = Fault("a.wav", "silence", "sound", "record again")
@@ -93,7 +96,7 @@ def test_a_set_made_from_something_else_is_not_used(folder):
 
 
 def test_a_chunk_that_goes_away_stops_the_writing(folder, tmp_path):
-    with pytest.raises(OSError, match="went away"):
+    with pytest.raises(SertransferError, match="went away"):
         write_set(folder, "key", [tmp_path / "gone.npz"], {})
 
 
@@ -115,3 +118,35 @@ def test_equal_faults_are_raised_together():
     assert second.where == "b.wav (sentence y)"
     assert first.remedy.startswith("record again, ")
     assert first.remedy.endswith("or go home")
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "index.csv", "embedding.json"])
+def test_a_flipped_bit_is_found_and_the_set_made_again(folder, name, caplog):
+    damaged = bytearray((folder / name).read_bytes())
+    damaged[-6] ^= 1
+    (folder / name).write_bytes(damaged)
+    assert open_set(folder, "key") is None
+    assert "damaged" in caplog.text
+    assert not folder.exists()
+
+
+def test_a_set_that_can_not_be_read_for_want_of_files_is_not_removed(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(np, "load", refuse)
+    with pytest.raises(StorageError, match="too many files are open"):
+        open_set(folder, "key")
+    monkeypatch.undo()
+    assert open_set(folder, "key") is not None
+
+
+def test_a_full_disk_is_told_before_a_mapped_file_is_written(folder, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(StorageError, match="no space"):
+        write_set(tmp_path / "other", "key", [tmp_path / "0.npz"], {})
+    assert list((tmp_path / "other").iterdir()) == []

@@ -52,3 +52,20 @@ def test_a_killed_writer_leaves_nothing_and_damage_is_named(tmp_path):
     (store.path / "values.bin").write_bytes(b"")
     with pytest.raises(BadInput, match="delete this folder"):
         FrameStore(store.path)
+
+
+def test_changed_values_and_records_are_found_by_their_hashes(tmp_path):
+    store = take_store(tmp_path, "k", 2, items("a", "c"), skip_bad=False)
+    for name, message in (
+        ("values.bin", "values that were changed"),
+        ("index.csv", "no store"),
+        ("meta.json", "no store"),
+    ):
+        whole = (store.path / name).read_bytes()
+        damaged = bytearray(whole)
+        damaged[-9] ^= 1
+        (store.path / name).write_bytes(damaged)
+        with pytest.raises(BadInput, match=message):
+            take_store(tmp_path, "k", 2, iter(()), skip_bad=False)
+        (store.path / name).write_bytes(whole)
+    assert take_store(tmp_path, "k", 2, iter(()), skip_bad=False).ids == ["a", "c"]
