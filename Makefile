@@ -6,7 +6,7 @@ EMODB ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test nightly lint postgres vad bench bench-scale bench-gpu docs lock clean
+.PHONY: setup demo test nightly faults fuzz lint postgres vad bench bench-scale bench-gpu docs lock clean
 
 setup: $(VENV)/.installed
 
@@ -28,6 +28,16 @@ test: lint
 # One epoch of each network of the paper's Table 5; needs 2 GB of disk for a moment.
 nightly: setup
 	$(BIN)/python -m pytest -m nightly --durations=25
+
+# 100 kills, and a disk that is full, read-only or closed from 120 moments of each run on; needs gcc.
+faults: setup
+	$(BIN)/python benchmarks/faults/run.py
+
+# Every reader on nearly right files: FUZZ_INPUTS of them, the same ones for the same FUZZ_SEED.
+FUZZ_INPUTS ?= 100000
+FUZZ_SEED ?= 1
+fuzz: setup
+	$(BIN)/python tests/fuzz/campaign.py --inputs $(FUZZ_INPUTS) --seed $(FUZZ_SEED)
 
 lint: setup
 	$(BIN)/ruff check .
