@@ -24,7 +24,7 @@ from sertransfer.storage import storage_error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 2 for bad input, 1 for a failure of ours.
+    """Run one command and return its exit status: 0, 2 for bad input, 1 for a full disk or a failure of ours.
 
     What is written meanwhile, by libraries too (databases, event files), is its owner's alone.
     """

@@ -14,8 +14,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from sertransfer.files import hash_file, hash_value, write_json
-from sertransfer.storage import StorageError
+from sertransfer.files import PRIVATE_FOLDER, hash_file, hash_value
 
 _HASH = "record_sha256"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -35,8 +34,10 @@ def is_as_written(path: Path, sha256: str, stamp: Path) -> bool:
     if hash_file(path) != sha256:
         return False
     if now["machine"]:
-        with contextlib.suppress(StorageError):  # without a stamp the next start verifies again
-            write_json(stamp, now)
+        # as it comes: without a stamp, or with half of one, the next start verifies again
+        with contextlib.suppress(OSError):
+            stamp.parent.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)
+            stamp.write_text(json.dumps(now), encoding="utf-8")
     return True
 
 

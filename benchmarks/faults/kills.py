@@ -56,7 +56,7 @@ class Trial:
         self.place, self.corpora = work / job.name, work / "corpora"
         self.counts: dict[str, Any] = {
             "kills": 0, "by_time": 0, "at_a_write": 0, "runs": 0, "resumed": 0, "files_read": 0,
-            "unreadable": [], "lost": [], "differing": [], "temporaries_left": 0, "failed": [],
+            "unreadable": [], "lost": [], "differing": [], "temporaries_left": [], "failed": [],
             "clocks_set_back": 0,
         }  # fmt: skip
         self._earlier: dict[str, str] = {}
@@ -134,7 +134,7 @@ class Trial:
         self.counts["resumed"] += killed > 0
         found = in_fork(lambda: look(self.place, self.place / self.job.run), self.work)
         self._count(found, before)
-        self.counts["temporaries_left"] += len(found["temporaries"])
+        self.counts["temporaries_left"] += found["temporaries"]
         differing = [
             name for name in {*expected, *found["result"]} if expected.get(name) != found["result"].get(name)
         ]

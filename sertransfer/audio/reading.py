@@ -195,8 +195,8 @@ def _opened(source: AudioSource) -> Iterator[soundfile.SoundFile | Pcm16]:
             ) from None
         with sound:
             promised = sound.frames * sound.channels
-            plain = SAMPLE_BYTES.get(sound.subtype) if sound.format not in PACKED else None
-            if promised * (plain or 1 / MOST_PACKED) > size:
+            width = SAMPLE_BYTES.get(sound.subtype) if sound.format not in PACKED else None
+            if promised * (width or 1 / MOST_PACKED) > size:
                 raise _damaged(source, f"{size} bytes, and {promised} samples by the header")
             yield _sounding(source, sound)
 

@@ -49,7 +49,7 @@ def open_storage(where: str | Path) -> BaseStorage:
             make_folder(path.parent)
             path.touch(mode=PRIVATE_FILE)
             return open_journal(path)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # Optuna takes the lines of a journal at their word
             trouble = storage_error(error, path)
             if trouble is not None:
                 raise trouble from error

@@ -65,10 +65,13 @@ def test_a_long_half_line_goes_too(tmp_path):
     assert path.read_bytes() == b""
 
 
-def test_a_line_that_was_changed_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("old", "new"), [(b'"op_code":5', b'"op_code":\x00'), (b"log", b"Log"), (b'{"op_code":5', b"[" * 9000)]
+)
+def test_a_line_that_was_changed_is_named(tmp_path, old, new):
     path = tmp_path / "study.journal"
     run_trial(path, 1.0)
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([lines[0], b"\x00" + lines[1], *lines[2:]]))
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
     with pytest.raises(BadInput, match="no study journal that can be read"):
         open_storage(path)
