@@ -86,7 +86,7 @@ class RunFolder:
             write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
             write_json(self.path / "inputs.json", dict(inputs))
             make_folder(self.checkpoints)
-            for folder in (self.path, self.checkpoints):
+            for folder in (self.path, self.checkpoints, self.path / "plots"):
                 for abandoned in folder.glob(".*.tmp"):  # what a process killed while writing left
                     with writing(abandoned):
                         abandoned.unlink()

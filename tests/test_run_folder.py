@@ -139,3 +139,13 @@ def test_what_a_stopped_run_has_to_keep_is_not_taken_over(tmp_path, keep):
         refuse(tmp_path, CONFIG, keep=keep)
     with pytest.raises(BadInput, match="epochs = 2"):
         refuse(tmp_path, {**CONFIG, "epochs": 3})
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    with RunFolder(tmp_path / "run").claim({}, {}):
+        pass
+    for folder in ("", "checkpoints", "plots"):
+        (tmp_path / "run" / folder).mkdir(exist_ok=True)
+        (tmp_path / "run" / folder / ".a.svg.12.0123abcd.tmp").touch()
+    with RunFolder(tmp_path / "run").claim({}, {}):
+        assert not list((tmp_path / "run").rglob(".*.tmp"))

@@ -76,7 +76,7 @@ def fail_all(
                     counts["unclear"].append(f"{kind} at {at}: {wrong}")
                 seen = in_fork(partial(look, trial.place, None), work)
                 counts["unreadable"] += [f"{kind} at {at}: {text}" for text in seen["wrong"]]
-                trial._count(seen, {})
+                trial.count_files(seen, {})
                 counts["temporaries"] += len(seen["temporaries"]) if kind == "full" else 0
             say(f"{name}, {kind}: {counts['faults']} faults, {time.monotonic() - start:.0f} s")
             ended = trial.run()  # what the last fault stopped goes on

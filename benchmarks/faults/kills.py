@@ -122,7 +122,7 @@ class Trial:
             self.counts["kills"] += 1
             self.counts["by_time" if "kill_after" in moment else "at_a_write"] += 1
             found = in_fork(lambda: look(self.place, None), self.work)
-            self._count(found, before)
+            self.count_files(found, before)
             before = found["finished"] or before
             if self.random.random() < 0.25:
                 self._set_clock_back()
@@ -133,7 +133,7 @@ class Trial:
             return
         self.counts["resumed"] += killed > 0
         found = in_fork(lambda: look(self.place, self.place / self.job.run), self.work)
-        self._count(found, before)
+        self.count_files(found, before)
         self.counts["temporaries_left"] += found["temporaries"]
         differing = [
             name for name in {*expected, *found["result"]} if expected.get(name) != found["result"].get(name)
@@ -156,7 +156,7 @@ class Trial:
             "fault": (self.random.randint(1, whole.operations), self.random.choice([KILL_BEFORE, KILL_AFTER]))
         }
 
-    def _count(self, found: dict[str, Any], before: dict[str, Any]) -> None:
+    def count_files(self, found: dict[str, Any], before: dict[str, Any]) -> None:
         self.counts["files_read"] += found["read"]
         self.counts["unreadable"] += found["wrong"]
         if before and found["finished"]:
