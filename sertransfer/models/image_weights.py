@@ -8,17 +8,16 @@ is left out; all else is taken over or the file is refused.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sertransfer.errors import BadInput, Faults, bad_input
+from sertransfer.files import check_archive
 from sertransfer.models.checkpoint import check_state
 from sertransfer.models.image_network import ImageNetwork
 
@@ -82,8 +81,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
         text = " ".join(str(error).split())[:200]
         raise bad_input(
             path,

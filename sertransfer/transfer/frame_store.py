@@ -8,6 +8,7 @@ the frames of all utterances one after the other), ``index.csv`` (``id, offset, 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -157,13 +158,15 @@ def take_store(folder: Path, key: str, width: int, items: Iterable[Item], *, ski
 def _write(folder: Path, width: int, items: Iterable[Item], *, skip_bad: bool) -> None:
     rows: list[tuple[str, int, int, float]] = []
     faults: list[tuple[str, Fault]] = []
-    offset = 0
+    offset, digest = 0, hashlib.sha256()
     with (folder / "values.bin").open("wb") as stream:
         for name, seconds, values in items:
             if isinstance(values, Fault):
                 faults.append((name, values))
                 continue
-            stream.write(np.ascontiguousarray(values, dtype=np.float32).tobytes())
+            content = np.ascontiguousarray(values, dtype=np.float32).tobytes()
+            stream.write(content)
+            digest.update(content)
             rows.append((name, offset, len(values), seconds))
             offset += len(values)
         stream.flush()
@@ -179,7 +182,7 @@ def _write(folder: Path, width: int, items: Iterable[Item], *, skip_bad: bool) -
         "format": FORMAT,
         "width": width,
         "faults": stored,
-        "sha256": hash_file(folder / "values.bin"),
+        "sha256": digest.hexdigest(),
         "index_sha256": hash_file(folder / "index.csv"),
     }
     write_json(folder / "meta.json", with_hash(meta))

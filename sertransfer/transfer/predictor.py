@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from sertransfer.encoders.registry import open_encoder
 from sertransfer.errors import BadInput, Fault, bad_input
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
+from sertransfer.plain_values import parse_json
 from sertransfer.reporting.run_files import read_json
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding import embed
@@ -103,7 +103,7 @@ def open_predictor(run_dir: Path, *, checkpoint: Path | None = None) -> Predicto
 def _read_population(run_dir: Path) -> dict[str, Any] | None:
     path = run_dir / POPULATION
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
         known = {"ranges", "sample_rates", "subjects", "cutting"} <= set(found)
     except FileNotFoundError:
         return None

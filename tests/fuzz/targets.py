@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 import wave
@@ -239,6 +240,27 @@ def _weights(work: Path) -> list[Target]:
     point = io.BytesIO()
     torch.save({"state_dict": small, "global_step": 3, "callbacks": {"x": {"rows": [1.5]}}}, point)
 
+    from sertransfer.encoders.ssl import read_ssl
+    from sertransfer.models.image_weights import _read as read_image_weights
+    from sertransfer.transfer.population import FILE as POPULATION
+    from sertransfer.transfer.predictor import _read_population as read_population
+
+    ssl = home / "ssl"
+    ssl.mkdir()
+    save_file(small, ssl / "model.safetensors")
+    described = {
+        "family": "hubert",
+        "model": {"extractor_conv_layer_config": [[4, 10, 5]], "encoder_num_layers": 1},
+    }
+    (ssl / "config.yaml").write_text(yaml.safe_dump(described))
+    whole = {"ranges": {}, "sample_rates": {"16000": 3}, "subjects": {"train": 2}, "cutting": "rows"}
+
+    def in_ssl(path: Path) -> None:
+        read_ssl(path.parent)
+
+    def population(path: Path) -> None:
+        read_population(path.parent)
+
     def stream(path: Path) -> None:
         with path.open("rb") as opened:
             read_weights(opened, path)
@@ -249,6 +271,10 @@ def _weights(work: Path) -> list[Target]:
         Target("fine-tuned network", (unsealed, probed), "m.safetensors", load_sentence_model),
         Target("probe", (probed, probed.replace(SEAL.encode(), b"seal_sha255")), "p.safetensors", read_probe),
         Target("published file", tuple(saved), "m.pth", read_pickled),
+        Target("ImageNet weights", tuple(saved[:2]), "m.pth", read_image_weights),
+        Target("wav2vec 2.0 config", ((ssl / "config.yaml").read_bytes(),), "config.yaml", in_ssl, ssl),
+        Target("wav2vec 2.0 weights", (other,), "model.safetensors", in_ssl, ssl),
+        Target("training data of a run", (json.dumps(whole).encode(),), POPULATION, population),
         Target("weights of torch.save", tuple(saved), "m.pth", stream),
         Target("resume point", (point.getvalue(),), "r.ckpt", AtomicCheckpointIO().load_checkpoint),
     ]
