@@ -22,7 +22,7 @@ from sertransfer.errors import BadInput, Fault, SertransferError
 from sertransfer.files import atomic_path, hash_file, reserve, write_json, write_text
 from sertransfer.plain_values import parse_json
 from sertransfer.storage import storage_error
-from sertransfer.verifying import check_record, with_hash
+from sertransfer.verifying import check_record, is_as_written, stamp_of, with_hash
 
 Vectors = NDArray[np.float32]
 
@@ -226,7 +226,7 @@ def _open(folder: Path, key: str, about: dict[str, Any]) -> EmbeddingSet:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, not {about['bytes']}")
     if hash_file(folder / "index.csv") != about["index"]:
         raise ValueError("index.csv was changed")
-    if about.get("sha256") not in (None, hash_file(path)):
+    if "sha256" in about and not is_as_written(path, about["sha256"], stamp_of(folder)):
         raise ValueError(f"{path.name} was changed")
     index = pd.read_csv(folder / "index.csv", dtype={"id": str}, keep_default_na=False)
     rows, dim = int(about["rows"]), int(about["dim"])
