@@ -29,11 +29,11 @@ test: lint
 nightly: setup
 	$(BIN)/python -m pytest -m nightly --durations=25
 
-# 100 kills, and a disk that is full, read-only or closed from 120 moments of each run on; needs gcc.
+# 100 kills, and a disk that is full, read-only or closed from 60 moments of each run on; about ten minutes, needs gcc.
 faults: setup
 	$(BIN)/python benchmarks/faults/run.py
 
-# Every reader on nearly right files: FUZZ_INPUTS of them, the same ones for the same FUZZ_SEED.
+# Every reader on nearly right files: FUZZ_INPUTS of them, the same ones for the same FUZZ_SEED; about eight minutes.
 FUZZ_INPUTS ?= 100000
 FUZZ_SEED ?= 1
 fuzz: setup

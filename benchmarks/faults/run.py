@@ -29,7 +29,7 @@ def main() -> int:
     """Run what is asked for; the exit status is 1 where anything went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs, over all jobs together")
-    parser.add_argument("--disk", type=int, default=40, help="changes at which each error begins, at most")
+    parser.add_argument("--disk", type=int, default=20, help="changes at which each error begins, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=list(JOBS), choices=list(JOBS))
     parser.add_argument("--results", type=Path, default=RESULTS)

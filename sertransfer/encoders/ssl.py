@@ -121,11 +121,11 @@ def _from_config(config: Path, weights: Path, where: str) -> SslModel:
         return _from_bundle(bundles()[choose("bundle", str(content["bundle"]), bundles())], weights, where)
     family = choose("family", str(content.get("family")), BUILDERS)
     rate = content.get("sample_rate", SAMPLE_RATE)
-    if not isinstance(content["model"], dict) or type(rate) is not int or rate < 1:
+    if type(rate) is not int or rate < 1:
         raise bad_input(
             config,
-            found=f"model a {type(content['model']).__name__}, sample_rate {str(rate)[:50]!r}",
-            expected="model: the arguments of torchaudio's builder; sample_rate: a whole number of Hz",
+            found=f"sample_rate {str(rate)[:50]!r}",
+            expected="a whole number of Hz",
             remedy="correct the file",
         )
     return SslModel(

@@ -52,7 +52,7 @@ def _square(value: Any) -> bool:
 
 
 _KINDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("n", "wa", "ua", "f1", "macro_f1", "sensitivity", "specificity", "auroc"), _number),
+    **dict.fromkeys(("n", "wa", "ua", "macro_f1", "sensitivity", "specificity", "auroc"), _number),
     **dict.fromkeys(("wa_ci95", "ua_ci95"), _interval),
     **dict.fromkeys(("classes", "absent"), _names),
     "confusion": _square,

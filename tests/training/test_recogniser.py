@@ -57,7 +57,7 @@ def test_the_demo_recogniser_becomes_an_encoder_without_a_network(tmp_path, monk
 
 def test_the_command_says_what_came_of_it(tmp_path, monkeypatch, capsys):
     result = {"cer": 0.25, "epochs": 3, "seconds": 1.4, "note": NOTE}
-    monkeypatch.setattr(demo_recogniser, "train_demo_recogniser", lambda folder: result)
+    monkeypatch.setattr(demo_recogniser, "train_demo_recogniser", lambda folder, **_: result)
     assert main(["demo-recogniser", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "character error rate 0.250 after 3 epochs, 1 s" in printed
