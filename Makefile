@@ -6,7 +6,7 @@ EMODB ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test nightly faults fuzz lint postgres vad bench bench-scale bench-gpu docs lock clean
+.PHONY: setup demo test nightly faults fuzz lint postgres vad export-tools bench bench-scale bench-gpu docs lock clean
 
 setup: $(VENV)/.installed
 
@@ -58,6 +58,13 @@ vad: $(VENV)/.vad
 # The driver for 'sertransfer tune --storage postgresql://...'.
 postgres: $(VENV)/.postgres
 
+$(VENV)/.export: $(VENV)/.installed requirements-export.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-export.lock
+	touch $@
+
+# What 'sertransfer export --onnx' writes and checks with.
+export-tools: $(VENV)/.export
+
 $(VENV)/.bench: $(VENV)/.installed benchmarks/requirements.lock
 	$(BIN)/python -m pip install --quiet --require-hashes -r benchmarks/requirements.lock
 	touch $@
@@ -89,6 +96,7 @@ lock:
 	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
 	echo 'psycopg[binary]' | $(COMPILE) - -c requirements.lock -o requirements-postgres.lock
 	echo 'silero-vad' | $(COMPILE) - -c requirements.lock -o requirements-vad.lock
+	printf 'onnx\nonnxscript\nonnxruntime\n' | $(COMPILE) - -c requirements.lock -o requirements-export.lock
 	$(COMPILE) benchmarks/requirements.in -c requirements.lock -o benchmarks/requirements.lock
 	$(COMPILE) docs/requirements.in -c requirements.lock -o docs/requirements.lock
 

@@ -14,7 +14,7 @@ FLOORS = {
     "manifest": 1, "aggregation": 1, "front_end": 1, "config": 1, "run_folder": 1,
     "audio": 2, "corpora": 2, "models": 2,
     "encoders": 3, "fitting": 3,
-    "training": 4, "transfer": 4, "reporting": 4,
+    "training": 4, "transfer": 4, "reporting": 4, "exporting": 4,
     "commands": 5, "arguments": 6, "cli": 7,
 }  # fmt: skip
 FORBIDDEN = {

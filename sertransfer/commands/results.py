@@ -52,6 +52,20 @@ def add_to(commands: Commands) -> None:
         help="key of the pseudonyms, for several runs (default: the run's own)",
     )
 
+    command = commands.add(
+        "export",
+        run_export,
+        "write the model of a finished run for others: weights, settings, model card, ONNX",
+    )
+    command.add_argument("run_dir", type=Path, help="folder of a finished run of either stage")
+    command.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
+    command.add_argument(
+        "--onnx", action="store_true", help="model.onnx too, compared with PyTorch (needs the extra 'export')"
+    )
+    command.add_argument(
+        "--checkpoint", type=Path, help="encoder of a probe, if it is no longer where it was"
+    )
+
 
 def run_compare(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Compare two runs of stage 2."""
@@ -103,3 +117,17 @@ def run_share(args: argparse.Namespace, overrides: Overrides) -> Result:
     }
     text = "pseudonyms are no anonymity: see docs/privacy.md before this leaves the machine"
     return Result({"run": str(args.run_dir), "copied": sorted(written)}, text, written)
+
+
+def run_export(args: argparse.Namespace, overrides: Overrides) -> Result:
+    """Export a model."""
+    from sertransfer.exporting.export import export
+
+    found = export(args.run_dir, args.output, onnx=args.onnx, checkpoint=args.checkpoint)
+    check = found["onnx"]
+    text = f"exported a {found['kind']}; read MODEL_CARD.md before it leaves the machine"
+    if check is not None:
+        text += (
+            f"\nonnx: {check['difference']:.2g} from PyTorch at most, over {len(check['lengths'])} lengths"
+        )
+    return Result(found, text, {name: args.output / name for name in found["files"]})

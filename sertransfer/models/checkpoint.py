@@ -27,6 +27,8 @@ from sertransfer.sealing import SEAL, UNSEALED, check_seal, seal
 
 FORMAT = "sertransfer checkpoint"
 VERSION = 1
+EXPORTED = "model.safetensors"
+"""Name of the checkpoint in a folder of 'sertransfer export'."""
 KEYS = ("model", "options", "classes", "front_end", "cropping", "provenance")
 """What the metadata of a checkpoint must hold, and all that it may hold."""
 
@@ -81,12 +83,14 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint that :func:`write_checkpoint` wrote.
+    """Read a checkpoint that :func:`write_checkpoint` wrote, or that of an exported folder.
 
     Raises:
         BadInput: If the file is missing, truncated, changed, of another kind or of a newer version.
     """
     path = Path(path)
+    if (path / EXPORTED).is_file():
+        path = path / EXPORTED
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise bad_input(path, found=found, expected="a checkpoint file", remedy="correct the path")

@@ -53,6 +53,11 @@ def read_key(path: Path) -> bytes:
     return bytes.fromhex(text)
 
 
+def without_folders(text: str) -> str:
+    """Return *text* with absolute paths cut to their last part."""
+    return _FOLDERS.sub(r"\1", text)
+
+
 class Pseudonyms:
     """Replaces identities of subjects.
 
@@ -82,7 +87,7 @@ class Pseudonyms:
 
     def in_text(self, text: str) -> str:
         """Return *text* with every known subject replaced, and absolute paths cut to their last part."""
-        return self._pattern.sub(lambda match: self._known[match[0]], _FOLDERS.sub(r"\1", text))
+        return self._pattern.sub(lambda match: self._known[match[0]], without_folders(text))
 
     def in_values(self, value: Any, *, people: Collection[str] = (), keep: Collection[str] = ()) -> Any:
         """Return nested plain values with their texts replaced.

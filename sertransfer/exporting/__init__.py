@@ -1,0 +1,1 @@
+"""Finished models as files for others: weights, settings, a card, and ONNX."""

@@ -1,0 +1,151 @@
+"""``MODEL_CARD.md``: what an exported model is for, was trained on and scores, and what it is not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sertransfer.exporting.licences import terms_lines
+from sertransfer.exporting.source import Exported
+
+NOT_A_DEVICE = "**This is not a diagnostic device.**"
+_KINDS = {
+    "classifier": "speech emotion recognition model (stage 1)",
+    "probe": "encoder with a probe for depression detection (stage 2)",
+    "finetuned": "fine-tuned network for depression detection (stage 2)",
+}
+_FIGURES = ("wa", "ua", "macro_f1", "sensitivity", "specificity", "auroc")
+
+
+def model_card(exported: Exported, metrics: dict[str, Any], check: dict[str, Any] | None) -> str:
+    """Return the card, in Markdown.
+
+    Args:
+        exported: The model.
+        metrics: Of the run that it is from.
+        check: What :func:`sertransfer.exporting.onnx_file.write_onnx` found; ``None`` without ONNX.
+    """
+    generated = bool(metrics.get("generated"))
+    stage_2 = exported.kind != "classifier"
+    scored = () if generated else str(metrics.get("corpus") or "").split(", ")
+    corpora = (*scored, *exported.corpora)
+    parts = [
+        f"# {exported.classes[-1] if stage_2 else 'Emotion'} from speech: {_KINDS[exported.kind]}",
+        _warning(generated),
+        "## Intended use\n\n" + _intended(stage_2),
+        "## Data\n\n" + _listed(_data(metrics, exported)),
+        "## Numbers\n\n" + _numbers(metrics),
+        "## Limits\n\n" + _listed(_limits(metrics, stage_2)),
+        "## Licence terms\n\n"
+        + _listed(terms_lines((name for name in corpora if name), generated=generated)),
+        "## Input and output\n\n" + _listed(_interface(exported)),
+        "## ONNX\n\n" + _check_line(check),
+        "## Origin\n\n```json\n" + json.dumps(exported.origin, indent=2, default=str) + "\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _warning(generated: bool) -> str:
+    note = (
+        " **Its data are generated: the numbers below show that the software works and say nothing about"
+        " people.**"
+        if generated
+        else ""
+    )
+    return NOT_A_DEVICE + note
+
+
+def _intended(stage_2: bool) -> str:
+    if stage_2:
+        return (
+            "Research on speech and depression, on recordings like those it was trained on. It must not"
+            " decide about a person: no diagnosis, no screening, no triage, no insurance, no employment."
+        )
+    return (
+        "Research on speech emotion recognition, and as an encoder for stage 2, on recordings like those it"
+        " was trained on. It must not decide about a person; its classes are those of its corpora."
+    )
+
+
+def _data(metrics: dict[str, Any], exported: Exported) -> list[str]:
+    lines = [f"Trained and scored on: {metrics.get('corpus') or 'a corpus that the run does not name'}"]
+    if exported.corpora:
+        lines.append(f"The encoder was trained on: {', '.join(exported.corpora)}")
+    elif exported.kind != "classifier":
+        lines.append(
+            "The encoder's own training data are not known to sertransfer; its publisher's terms hold for it"
+        )
+    if metrics.get("generated"):
+        lines.append("Generated audio, not real speech")
+    for part, counts in (metrics.get("counts") or {}).items():
+        lines.append(f"{part}: {_counts(counts.get('subjects', {}))}")
+    train = metrics.get("train")
+    if isinstance(train, dict):
+        lines.append(f"train: {train.get('n')} utterances of {train.get('speakers')} speakers")
+    return [*lines, *map(str, metrics.get("assumptions") or [])]
+
+
+def _counts(subjects: dict[str, Any]) -> str:
+    return ", ".join(f"{count} subjects {label}" for label, count in subjects.items())
+
+
+def _numbers(metrics: dict[str, Any]) -> str:
+    level = "subject" if "subject" in metrics else "utterance"
+    block, majority = metrics[level], metrics["majority"]
+    lines = ["| | value | 95 % interval | majority class |", "|---|---|---|---|"]
+    for name in _FIGURES:
+        if name in block:
+            bounds = block.get(f"{name}_ci95")
+            interval = f"[{_number(bounds[0])}, {_number(bounds[1])}]" if bounds else "none"
+            row = (name.replace("_", " "), _number(block[name]), interval, _number(majority.get(name)))
+            lines.append(f"| {' | '.join(row)} |")
+    return f"{block['n']} {level}s, split {metrics.get('split', 'unknown')}.\n\n" + "\n".join(lines)
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{float(value):.3f}"
+
+
+def _limits(metrics: dict[str, Any], stage_2: bool) -> list[str]:
+    lines = [
+        "Other languages, microphones, rooms, ages and ways of speaking than those of the data are untried.",
+        "Scores are not calibrated for another population: a share of positives is part of what was learnt.",
+    ]
+    if stage_2:
+        lines.append(
+            "A label from a questionnaire is no diagnosis, and a model can score by shortcuts (loudness,"
+            " length, topic): see the shortcut rows of the run's report."
+        )
+    if metrics.get("speakers_shared"):
+        lines.append(
+            f"{metrics['speakers_shared']} speakers are in training and test, which flatters the numbers."
+        )
+    return lines
+
+
+def _interface(exported: Exported) -> list[str]:
+    taken = exported.input
+    axes = "(batch, samples)" if taken["kind"] == "waveform" else f"(batch, 1, {taken['shape'][-1]}, frames)"
+    rate = f" at {taken['sample_rate']} Hz, full scale 1" if taken["kind"] == "waveform" else ""
+    return [
+        f"Input: {taken['kind']} {axes}{rate}; at least {taken['shortest']} on the last axis."
+        " config.json holds all that makes it of audio.",
+        f"Output: {exported.output[0]}, {exported.output[1]}",
+        f"Classes: {', '.join(exported.classes)}",
+    ]
+
+
+def _check_line(check: dict[str, Any] | None) -> str:
+    if check is None:
+        return "None was asked for."
+    lengths = ", ".join(map(str, check["lengths"]))
+    batches = " and ".join(map(str, check["batches"]))
+    return (
+        f"`model.onnx` differs from PyTorch by {check['difference']:.2g} at most ({check['tolerance']:g} is"
+        f" let through), at {lengths} on the last axis, in batches of {batches},"
+        f" by onnxruntime {check['versions']['onnxruntime']} on the CPU."
+    )
+
+
+def _listed(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
