@@ -34,7 +34,9 @@ def make_folder(path: Path, *, mode: int = PRIVATE_FOLDER) -> None:
     """
     try:
         with writing(path):
-            path.mkdir(parents=True, exist_ok=True, mode=mode)
+            for folder in reversed([one for one in (path, *path.parents) if not one.exists()]):
+                folder.mkdir(exist_ok=True, mode=mode)
+            path.mkdir(exist_ok=True)  # what is there already has to be a folder
     except (FileExistsError, NotADirectoryError):
         raise bad_input(
             path, found="a file in the way", expected="a folder to write into", remedy="name another place"

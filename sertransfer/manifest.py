@@ -24,6 +24,7 @@ COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender",
 to the corpus root; ``speaker`` is the subject; an unknown label, split, gender or age is empty."""
 
 TIMES = ("start", "end")
+_FORMULA = r"[=@\t\r]|\+(?![\d.]+$)|-.*[|(!]"
 NUMBERS = (*TIMES, "gain", "overlap")
 """Columns that hold numbers; every other one is text. ``gain`` (optional) multiplies the waveform,
 ``overlap`` (optional) is the share of the utterance that another speaker talks over."""
@@ -146,6 +147,7 @@ def validate_table(table: pd.DataFrame, where: str, faults: Faults) -> None:
             faults.add(
                 f"{where}, row {row + 2}", found=f"no {column}", expected="a value", remedy="fill it in"
             )
+    _validate_cells(table, where, faults)
     repeated = text["id"].duplicated() & (text["id"] != "")
     first = {value: row for row, value in reversed(list(enumerate(text["id"])))}
     for row in table.index[repeated]:
@@ -164,6 +166,19 @@ def validate_table(table: pd.DataFrame, where: str, faults: Faults) -> None:
             remedy="correct the split",
         )
     _validate_times(table, text, where, faults)
+
+
+def _validate_cells(table: pd.DataFrame, where: str, faults: Faults) -> None:
+    """Refuse texts that a spreadsheet would run as a formula; every table with ids is made of these."""
+    for column in ("id", "audio", "speaker", "label", "corpus"):
+        cells = table[column].fillna("").astype(str)
+        for row in table.index[cells.str.match(_FORMULA)]:
+            faults.add(
+                f"{where}, row {row + 2}",
+                found=f"{column} {ascii(cells[row])[:60]}, which a spreadsheet runs as a formula",
+                expected="no text that begins with = + @ or a tab, or is a call behind a -",
+                remedy="rename it",
+            )
 
 
 def _validate_times(table: pd.DataFrame, text: dict[str, pd.Series[str]], where: str, faults: Faults) -> None:

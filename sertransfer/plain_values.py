@@ -42,8 +42,7 @@ def parse_yaml(text: str | bytes | BinaryIO) -> Any:
     content = text if isinstance(text, (str, bytes)) else text.read()
     try:
         _check_depth(content)
-        value = yaml.load(content, Loader=_LOADER)
-        _count(value)
+        value = _construct(content)
     except RecursionError:
         raise ValueError("values nested too deeply") from None
     except UnicodeDecodeError:
@@ -62,15 +61,32 @@ def _check_depth(content: str | bytes) -> None:
             raise ValueError("values nested too deeply")
 
 
-def _count(value: Any) -> None:
-    """Count the values that are reached, each as often as it is referred to, without recursion."""
-    pending, count = [value], 0
-    while pending:
-        one = pending.pop()
-        count += 1
-        if count > MOST_VALUES:
-            raise ValueError(f"more than {MOST_VALUES} values, or values that hold themselves")
-        if isinstance(one, dict):
-            pending.extend(one.values())
-        elif isinstance(one, (list, tuple, set)):
-            pending.extend(one)
+def _construct(content: str | bytes) -> Any:
+    """Make the values, after counting: a chain of merge keys writes itself out while they are made."""
+    loader = _LOADER(content)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, {}, set())
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node, known: dict[int, int], within: set[int]) -> int:
+    """Return how many values *node* stands for, each as often as it is referred to."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) in within:
+        raise ValueError("values that hold themselves")
+    if id(node) not in known:
+        within.add(id(node))
+        parts = node.value  # of a mapping, pairs of key and value
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_count(part, known, within) for part in parts)
+        within.discard(id(node))
+        if known[id(node)] > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES} values")
+    return known[id(node)]

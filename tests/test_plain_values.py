@@ -11,6 +11,9 @@ def test_plain_values():
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
 )
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 30)
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         "[" * 100_000,
         "a: &a [*a]",
         BOMB,
+        MERGES,
         "!!timestamp x",
         "!!int ''",
         "!!float x",

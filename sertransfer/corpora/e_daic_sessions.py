@@ -22,6 +22,8 @@ from sertransfer.files import atomic_path
 from sertransfer.manifest import AudioSource
 
 FOLDER = "data"
+AUDIO_LIMIT, LARGEST_MEMBER = 2**32, 2**36
+"""Bytes of a recording, which is what a WAV file can hold, and of any member that is read past."""
 
 _NAME = re.compile(r"([1-9]\d{0,8})_P(\.tar\.gz|\.tgz)?", re.IGNORECASE | re.ASCII)
 
@@ -148,20 +150,28 @@ def _read_archive(archive: Path, number: int, wav: Path) -> _Members:
     current = _is_current(wav, archive)
     with tarfile.open(archive, "r|gz") as stream:
         for member in stream:
+            _check_size(member, LARGEST_MEMBER)
             name = PurePosixPath(member.name).name.casefold()
             content = stream.extractfile(member) if member.isfile() else None
             if content is None:
                 continue
             if name == f"{number}_transcript.csv":
                 members.transcript_name = member.name
-                members.transcript = content.read(TRANSCRIPT_LIMIT)
+                _check_size(member, TRANSCRIPT_LIMIT)
+                members.transcript = content.read()
             elif name == f"{number}_audio.wav":
                 members.audio_name = member.name
+                _check_size(member, AUDIO_LIMIT)
                 if not current:
                     _write(content, wav)
             if members.audio_name is not None and members.transcript is not None:
                 break
     return members
+
+
+def _check_size(member: tarfile.TarInfo, most: int) -> None:
+    if member.size > most:
+        raise OSError(f"a member of {member.size} bytes, {member.name}")
 
 
 def _write(content: IO[bytes], wav: Path) -> None:

@@ -28,6 +28,8 @@ CONFIG = "config.yaml"
 META = "meta.yaml"
 LARGEST = 16 * 2**30
 """Bytes of a member at most; an archive may claim to unpack to anything."""
+SMALL = 256 * 2**20
+"""Bytes of a config or of statistics at most."""
 _ABOVE = 4
 """Folders above the experiment's own that paths in a config are tried from."""
 
@@ -116,6 +118,14 @@ class _Archive:
         faults.raise_if_any()
 
     def open(self, name: str) -> BinaryIO:
+        size = self._archive.getinfo(name).file_size
+        if size > SMALL and name.endswith((".yaml", ".npz")):
+            raise bad_input(
+                f"{self.where}:{name}",
+                found=f"a member of {size} bytes",
+                expected=f"at most {SMALL}",
+                remedy="pack the model again",
+            )
         try:
             return io.BytesIO(self._archive.read(name))
         except _DAMAGED as error:

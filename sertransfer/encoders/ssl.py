@@ -118,8 +118,9 @@ def _from_config(config: Path, weights: Path, where: str) -> SslModel:
     for key in content:
         choose(f"setting of {config}", str(key), SETTINGS)
     if "bundle" in content:
-        return _from_bundle(bundles()[choose("bundle", str(content["bundle"]), bundles())], weights, where)
-    family = choose("family", str(content.get("family")), BUILDERS)
+        name = choose(f"bundle in {config}", str(content["bundle"]), bundles())
+        return _from_bundle(bundles()[name], weights, where)
+    family = choose(f"family in {config}", str(content.get("family")), BUILDERS)
     rate = content.get("sample_rate", SAMPLE_RATE)
     if type(rate) is not int or rate < 1:
         raise bad_input(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sertransfer.audio.reading import inspect
 from sertransfer.audio.store import FeatureStore, build_store
+from sertransfer.files import make_folder
 from sertransfer.fitting.batches import Utterances
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
@@ -40,7 +41,7 @@ def take_features(
     """
     wanted = pd.concat([part.sentences["id"] for part in parts])
     table = manifest.table[manifest.table["id"].isin(wanted)].reset_index(drop=True)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder)
     store = build_store(
         manifest.with_table(table),
         front_end,

@@ -23,7 +23,7 @@ import yaml
 from optuna.trial import FixedTrial, FrozenTrial
 
 from sertransfer.config import config_dict
-from sertransfer.files import hash_value, write_text
+from sertransfer.files import hash_value, make_folder, write_text
 from sertransfer.fitting.breakdown import NonFiniteLoss
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.page import flat
@@ -141,7 +141,7 @@ def _value(trial: optuna.Trial, config: FinetuneTuneConfig, task: Task, folder: 
     """
     chosen = suggest_finetuning(trial, config.space, config.transfer)
     home = folder / hash_value(asdict(chosen.finetune))[:16]
-    (home / "checkpoints").mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(home / "checkpoints")
     try:
         stopping = train(chosen, task, home).stopping
     except NonFiniteLoss as error:  # the rate is too high: a finding, and no reason to end the study

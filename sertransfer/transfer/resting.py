@@ -27,6 +27,7 @@ from sertransfer.audio.store import measure_resting
 from sertransfer.encoders.base import Encoder
 from sertransfer.encoders.ser import SerEncoder
 from sertransfer.errors import BadInput, Faults
+from sertransfer.files import make_folder
 from sertransfer.manifest import Manifest
 
 _log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def with_rest(
 
     @functools.cache
     def measure() -> Mapping[Speaker, RestingState]:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
         found = measure_resting(manifest, front_end, folder, manifest, workers=workers, progress=progress)
         if found.faults and not skip_bad:
             raise BadInput(found.faults)
