@@ -21,6 +21,7 @@ from sertransfer.exporting.plain import without_people
 from sertransfer.files import atomic_path
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
+from sertransfer.sealing import SEAL, UNSEALED, seal
 from sertransfer.transfer.probe import Probe, read_probe, write_probe
 from sertransfer.transfer.sentence_model import KEY, load_sentence_model
 
@@ -140,7 +141,8 @@ def _finetuned(path: Path) -> Exported:
         with safe_open(path, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
         with atomic_path(target) as temporary:
-            save_file(tensors, temporary, {KEY: json.dumps(values)})
+            save_file(tensors, temporary, {KEY: json.dumps({**values, SEAL: UNSEALED})})
+            seal(temporary)
 
     network, blueprint = model.network, values["blueprint"]
     if model.encoder == "ser":
@@ -220,7 +222,8 @@ def _waveform_probe(
             name: value.detach().cpu().contiguous() for name, value in opened.network.state_dict().items()
         }
         with atomic_path(target) as temporary:
-            save_file(tensors, temporary, {ENCODER_KEY: json.dumps(about)})
+            save_file(tensors, temporary, {ENCODER_KEY: json.dumps({**about, SEAL: UNSEALED})})
+            seal(temporary)
 
     network = WaveformProbe(opened, ProbeHead(probe), pooling)
     return network, _waveforms(opened.sample_rate, opened.shortest), (), {ENCODER: write}
