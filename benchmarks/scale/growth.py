@@ -8,17 +8,16 @@ all, or by no more than what has to be known of each item. All data are generate
 from __future__ import annotations
 
 import argparse
-import json
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from own_process import measure, measure_here
 
 HERE = Path(__file__)
 FACTORS = (1, 4, 16)
@@ -64,6 +63,19 @@ def manifest(count: int, work: Path) -> Callable[[], None]:
     def run() -> None:
         write_manifest(made, work / "manifest.csv")
         describe(read_manifest(work / "manifest.csv"))
+
+    return run
+
+
+def split(count: int, work: Path) -> Callable[[], None]:
+    """Split by the paper's rule, and speaker-disjoint."""
+    from sertransfer.corpora.splits import paper_split, speaker_split
+
+    table = manifest_rows(count, work).table
+
+    def run() -> None:
+        paper_split(table)
+        speaker_split(table)
 
     return run
 
@@ -120,36 +132,79 @@ def stage_2(count: int, work: Path) -> Callable[[], None]:
     write_encoder("pyresnet_tiny", work / "encoder.safetensors")
     config = TransferConfig(negative="sad", positive="angry", split="test")
     paths = {"checkpoint": work / "encoder.safetensors", "run_dir": work / "run"}
-    return lambda: transfer(config, made, encoder="ser", **paths, progress=False) and None
+    more = {"embeddings": work / "embeddings", "progress": False}
+    return lambda: transfer(config, made, encoder="ser", **paths, **more) and None
+
+
+def embedding(count: int, work: Path) -> Callable[[], None]:
+    """Embedding by a small network."""
+    from daic import write_encoder
+
+    from sertransfer.encoders.registry import open_encoder
+    from sertransfer.transfer.embedding import embed
+
+    made = manifest_rows(count, work)
+    write_encoder("pyresnet_tiny", work / "encoder.safetensors")
+    encoder = open_encoder("ser", work / "encoder.safetensors")
+    (work / "embeddings").mkdir()
+    return lambda: embed(made, encoder, work / "embeddings", progress=False) and None
+
+
+def probing(count: int, work: Path) -> Callable[[], None]:
+    """Stage 2 on embeddings that are there: probing, scores and report."""
+    import shutil
+
+    again = stage_2(count, work)
+    again()
+    shutil.rmtree(work / "run")
+    return again
+
+
+def report(count: int, work: Path) -> Callable[[], None]:
+    """The report of a finished run of stage 2."""
+    from sertransfer.reporting.html import write_report
+
+    stage_2(count, work)()
+    return lambda: write_report(work / "run") and None
 
 
 WORK: dict[str, tuple[Callable[[int, Path], Callable[[], None]], int]] = {
     "manifest: write, read, check, describe": (manifest, 10_000),
+    "splits: the paper's and speaker-disjoint": (split, 10_000),
     "feature store: build": (store, 500),
     "training batches: one epoch from the store": (epoch, 4_000),
     "stage 1: features, one epoch, scores, report": (stage_1, 200),
+    "embedding: a small network": (embedding, 200),
+    "stage 2 on stored embeddings: probe, score, report": (probing, 200),
+    "stage 2: report alone": (report, 200),
     "stage 2: embed, probe, score, report": (stage_2, 200),
 }
 """What is measured, and the items at factor 1. 16 times the manifest is more than LSSED has."""
 
 
-def measure_here(name: str, count: int) -> None:
+def measure_one(name: str, count: int) -> None:
     """Measure one piece of work in this process and print it."""
     import torch
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as work:
-        run = WORK[name][0](count, Path(work))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        start = time.perf_counter()
-        run()
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(
-        json.dumps(
-            {"items": count, "seconds": seconds, "peak_mb": peak / 1e3, "added_mb": (peak - before) / 1e3}
-        )
-    )
+        measure_here(WORK[name][0](count, Path(work)))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the figures as Markdown, a line for each piece of work."""
+    heads = [f"{factor} x" for factor in FACTORS]
+    lines = [
+        f"| work | items | {' | '.join(f'ms an item, {head}' for head in heads)} "
+        f"| {' | '.join(f'MB by the work, {head}' for head in heads)} |",
+        "|---" * (2 + 2 * len(heads)) + "|",
+    ]
+    for name in dict.fromkeys(row["work"] for row in rows):
+        own = [row for row in rows if row["work"] == name]
+        cells = [f"{1000 * row['seconds'] / row['items']:.3f}" for row in own]
+        cells += [f"{row['added_mb']:.0f}" for row in own]
+        lines.append(f"| {name} | {own[0]['items']:,} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -160,24 +215,25 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE.parents[1] / "results/scale_growth.json")
     arguments = parser.parse_args()
     if arguments.one:
-        measure_here(arguments.one[0], int(arguments.one[1]))
+        measure_one(arguments.one[0], int(arguments.one[1]))
         return
     rows = []
     for name, (_, base) in WORK.items():
         for factor in FACTORS:
             count = max(100, base // arguments.shrink) * factor
-            command = [sys.executable, str(HERE), "--one", name, str(count)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            row = {"work": name, "factor": factor, **json.loads(done.stdout.splitlines()[-1])}
+            found = measure(HERE, "--one", name, count)
+            row = {"work": name, "factor": factor, "items": count, **found}
             print(
                 f"{name} x{factor}: {row['seconds']:.2f} s, {1000 * row['seconds'] / count:.3f} ms an item, "
                 f"peak {row['peak_mb']:.0f} MB, {row['added_mb']:.0f} of them by the work",
                 flush=True,
             )
             rows.append(row)
-    from sertransfer.files import write_json
+    from sertransfer.files import write_json, write_text
 
     write_json(arguments.output, rows)
+    write_text(arguments.output.with_suffix(".md"), table(rows))
+    print(table(rows))
 
 
 if __name__ == "__main__":
