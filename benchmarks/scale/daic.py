@@ -1,10 +1,10 @@
 """DAIC-WOZ at its true size, from raw folders to the subject table: ``make bench-scale``.
 
-``python benchmarks/scale/daic.py [--sessions N] [--model NAME] [--work DIR]``. Needs 6 GB of disk at full
-size. Two spans are compared with what embedding alone takes at the rate measured in the same run, on
-sentences of the same corpus that are already in memory: to the subject table (prepare, embed the participants'
-sentences, probe, score), and to the finished report, for which the interviewer's turns are embedded too, as a
-check. The corpus is generated and says nothing of people.
+``python benchmarks/scale/daic.py [--sessions N] [--model NAME] [--work DIR]``. Needs 6 GB of disk at
+full size. Two spans are compared with what embedding alone takes at the rate measured in the same run,
+on sentences of the same corpus that are already in memory: to the subject table (prepare, embed the
+participants' sentences, probe, score), and to the finished report, for which the interviewer's turns are
+embedded too, as a check. The corpus is generated and says nothing of people.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -86,7 +85,8 @@ def reporting(faults: Faults, output: Path) -> Iterator[None]:
     try:
         yield
     except BadInput as error:
-        collected = [fault for fault in faults if fault not in faults.skipped]
+        skipped = set(faults.skipped)
+        collected = [fault for fault in faults if fault not in skipped]
         every = list(dict.fromkeys([*collected, *error.faults]))
         write_json(report, [fault.as_dict() for fault in every])
         refusal = BadInput(every)
@@ -164,12 +164,13 @@ def _split_lines(split: Any) -> list[str]:
 def _left_out_lines(left_out: list[dict[str, str]]) -> list[str]:
     if not left_out:
         return ["nothing was left out"]
-    reasons = Counter(entry["reason"] for entry in left_out)
+    items: dict[str, list[str]] = {}
+    for entry in left_out:
+        items.setdefault(entry["reason"], []).append(entry["item"])
     lines = [f"left out: {len(left_out)}"]
-    for reason, count in reasons.most_common():
-        items = [entry["item"] for entry in left_out if entry["reason"] == reason][:EXAMPLES]
-        more = ", ..." if count > len(items) else ""
-        lines.append(f"  {count}: {reason} ({', '.join(items)}{more})")
+    for reason, named in sorted(items.items(), key=lambda pair: -len(pair[1])):
+        more = ", ..." if len(named) > EXAMPLES else ""
+        lines.append(f"  {len(named)}: {reason} ({', '.join(named[:EXAMPLES])}{more})")
     return lines
 
 

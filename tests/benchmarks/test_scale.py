@@ -109,12 +109,12 @@ def test_daic_woz_goes_from_raw_folders_to_subjects(
 ) -> None:
     daic = script("daic")
     monkeypatch.setattr(script("interviews"), "SENTENCES", 4)
-    found = daic.measure(tmp_path, 12, "pyresnet_tiny", 5.0)
-    assert found["sessions"] == 12
-    assert found["sentences"] == 48
+    found = daic.measure(tmp_path, 14, "pyresnet_tiny", 5.0)
+    assert found["sessions"] == 8 + 4 + 4
+    assert found["sentences"] == 4 * 16
     assert found["whole_seconds"] > found["to_subject_table_seconds"] > found["prepare_seconds"] > 0
     ratio = found["to_subject_table_seconds"] / found["embedding_alone_seconds"]
     assert found["to_subject_table_over_embedding_alone"] == pytest.approx(ratio)
     assert 0 < found["interviewer_hours"] < found["hours"] - found["speech_hours"]
     assert found["embedding_both_seconds"] > found["embedding_alone_seconds"]
-    assert len((tmp_path / "run" / "subjects.csv").read_text().splitlines()) > 12 / 3
+    assert len((tmp_path / "run" / "subjects.csv").read_text().splitlines()) == 1 + 4  # the reported split
