@@ -18,6 +18,9 @@ from sertransfer.timebase import SAMPLE_RATE
 WORKERS = 16
 """Threads. Reading a header waits for the disk, not for a processor."""
 
+BLOCK = 64
+"""Recordings that a thread takes at once: handing over each by itself takes as long as reading it."""
+
 SLACK = 512 / 16_000
 """An end time may pass the end of its file by this much (one hop of the paper's framing, in seconds)."""
 
@@ -33,18 +36,23 @@ def inspect_all(sources: Mapping[str, AudioSource]) -> tuple[dict[str, AudioInfo
 
     recordings = looking()  # asked here: threads do not inherit it
 
-    def one(key: str, source: AudioSource) -> AudioInfo | list[Fault]:
+    def look(key: str) -> AudioInfo | list[Fault]:
         try:
-            return recordings.inspect(source) if recordings.holds(key) else UNSEEN
+            return recordings.inspect(sources[key]) if recordings.holds(key) else UNSEEN
         except BadInput as error:
             return list(error.faults)
 
+    keys = list(sources)
+    blocks = [keys[first : first + BLOCK] for first in range(0, len(keys), BLOCK)]
     with ThreadPoolExecutor(WORKERS) as pool:
-        results = list(pool.map(one, sources, sources.values()))
-    good = {
-        key: result for key, result in zip(sources, results, strict=True) if isinstance(result, AudioInfo)
-    }
-    bad = {key: result for key, result in zip(sources, results, strict=True) if isinstance(result, list)}
+        results = [found for block in pool.map(lambda block: [*map(look, block)], blocks) for found in block]
+    good: dict[str, AudioInfo] = {}
+    bad: dict[str, list[Fault]] = {}
+    for key, found in zip(keys, results, strict=True):
+        if isinstance(found, AudioInfo):
+            good[key] = found
+        else:
+            bad[key] = found
     return good, bad
 
 
