@@ -69,7 +69,6 @@ def test_a_promised_recording_has_the_length_that_its_header_says(
         "splits: the paper's and speaker-disjoint",
         "training batches: one epoch from the store",
         "embedding: a small network",
-        "stage 2: report alone",
     ],
 )
 def test_work_that_grows_runs(name: str, script: Callable[[str], ModuleType], tmp_path: Path) -> None:
