@@ -195,13 +195,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Return the figures as Markdown, a line for each piece of work."""
     heads = [f"{factor} x" for factor in FACTORS]
     lines = [
-        f"| work | items | {' | '.join(f'ms an item, {head}' for head in heads)} "
+        f"| work | items | {' | '.join(f'processor ms an item, {head}' for head in heads)} "
         f"| {' | '.join(f'MB by the work, {head}' for head in heads)} |",
         "|---" * (2 + 2 * len(heads)) + "|",
     ]
     for name in dict.fromkeys(row["work"] for row in rows):
         own = [row for row in rows if row["work"] == name]
-        cells = [f"{1000 * row['seconds'] / row['items']:.3f}" for row in own]
+        cells = [f"{1000 * row['processor_seconds'] / row['items']:.3f}" for row in own]
         cells += [f"{row['added_mb']:.0f}" for row in own]
         lines.append(f"| {name} | {own[0]['items']:,} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

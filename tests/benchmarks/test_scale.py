@@ -79,7 +79,13 @@ def test_work_that_grows_runs(name: str, script: Callable[[str], ModuleType], tm
 def test_growth_makes_a_table_of_figures_an_item(script: Callable[[str], ModuleType]) -> None:
     growth = script("growth")
     rows = [
-        {"work": "a", "factor": factor, "items": 10 * factor, "seconds": 0.1 * factor, "added_mb": 7.4}
+        {
+            "work": "a",
+            "factor": factor,
+            "items": 10 * factor,
+            "processor_seconds": 0.1 * factor,
+            "added_mb": 7.4,
+        }
         for factor in growth.FACTORS
     ]
     assert growth.table(rows).splitlines()[-1] == "| a | 10 | 10.000 | 10.000 | 10.000 | 7 | 7 | 7 |"
