@@ -1,9 +1,9 @@
 """The folder of one run: claimed by one process, recognised by content, resumed or refused.
 
 A run folder holds ``config.yaml`` (resolved settings), ``inputs.json`` (hashes of what the run was
-given), ``metrics.json`` (written last), ``log.txt``, ``checkpoints/``, the run's tables and plots, and,
-if it stopped at bad input, ``faults.json``. It is made readable by its owner alone, since a run on
-clinical data derives clinical data.
+given), ``sessions.json`` (command, machine and time), ``metrics.json`` (written last), ``log.txt``,
+``checkpoints/``, the run's tables and plots, and, if it stopped at bad input, ``faults.json``. It is made
+readable by its owner alone, since a run on clinical data derives clinical data.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.files import hash_value, make_folder, write_json, write_text
 from sertransfer.locks import hold
 from sertransfer.plain_values import parse_json, parse_yaml
+from sertransfer.sessions import Session
 from sertransfer.storage import StorageError, storage_error, writing
 
 log = logging.getLogger("sertransfer")
@@ -34,6 +35,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.stamp = ""
+        self._session: Session | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -62,6 +64,8 @@ class RunFolder:
         """Write ``metrics.json`` with the run's stamp, which marks the run as finished."""
         stamped = {**metrics, "stamp": self.stamp}
         write_json(self.metrics_path, stamped)
+        if self._session is not None:
+            self._session.end("finished")
         return stamped
 
     @contextmanager
@@ -94,6 +98,7 @@ class RunFolder:
             faults = self.path / "faults.json"
             with writing(faults):
                 faults.unlink(missing_ok=True)
+            self._session = None if self.finished else Session(self.path)
             try:
                 yield self
             except BadInput as error:
@@ -103,6 +108,10 @@ class RunFolder:
                     # to the file alone: whoever catches the exception says it to the user
                     log_file.handle(log.makeRecord(log.name, logging.ERROR, "", 0, str(error), (), None))
                 raise
+            finally:
+                if self._session is not None:
+                    with contextlib.suppress(StorageError):  # what stopped the run is to be told, not this
+                        self._session.end("stopped")
 
     @property
     def _came_to_nothing(self) -> bool:

@@ -11,9 +11,14 @@ from sertransfer.commands.result import Result
 
 def add_to(commands: Commands) -> None:
     """Add the commands."""
-    command = commands.add("compare", run_compare, "compare two stage-2 runs by McNemar and paired bootstrap")
-    command.add_argument("run_a", type=Path)
-    command.add_argument("run_b", type=Path)
+    command = commands.add("report", run_report, "write report.html of a finished run again, from its files")
+    command.add_argument("run_dir", type=Path, help="folder of a finished run of either stage")
+
+    command = commands.add(
+        "compare", run_compare, "compare stage-2 runs on the same subjects, by McNemar and paired bootstrap"
+    )
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIR", help="two folders or more")
+    command.add_argument("--html", type=Path, metavar="FILE", help="also write a page of the comparison")
     command.add_argument("--resamples", type=int, default=2000)
     command.add_argument("--seed", type=int, default=0)
 
@@ -67,12 +72,30 @@ def add_to(commands: Commands) -> None:
     )
 
 
-def run_compare(args: argparse.Namespace, overrides: Overrides) -> Result:
-    """Compare two runs of stage 2."""
-    from sertransfer.transfer.compare import compare, comparison_text
+def run_report(args: argparse.Namespace, overrides: Overrides) -> Result:
+    """Write a run's report again."""
+    from sertransfer.reporting.html import write_report
 
-    found = compare(args.run_a, args.run_b, resamples=args.resamples, seed=args.seed)
-    return Result(found, comparison_text(found))
+    return Result({"run": str(args.run_dir)}, files={"report": write_report(args.run_dir)})
+
+
+def run_compare(args: argparse.Namespace, overrides: Overrides) -> Result:
+    """Compare runs of stage 2."""
+    from sertransfer.transfer.compare import compare, compare_all, comparison_text, comparisons_text
+
+    rules = {"resamples": args.resamples, "seed": args.seed}
+    whole = compare_all(args.runs, **rules)
+    found, text = whole, comparisons_text(whole)
+    if len(args.runs) == 2:
+        two = compare(*args.runs, **rules)
+        found, text = whole | two, comparison_text(two)
+    files = {}
+    if args.html is not None:
+        from sertransfer.reporting.comparison_page import write_comparison
+
+        write_comparison(whole, args.html)
+        files["comparison"] = args.html
+    return Result(found, text, files)
 
 
 def run_seeds(args: argparse.Namespace, overrides: Overrides) -> Result:

@@ -2,61 +2,103 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sertransfer.reporting import check_plots
-from sertransfer.reporting.page import NO_VALUE, Plot, Row, Section, Table, as_text, draw, number, scored
+from sertransfer.reporting.page import Numbers, Plot, Row, Section, Table, draw
 from sertransfer.reporting.run_files import read_table
+from sertransfer.reporting.values import NO_VALUE, as_text, number, scored
 
 _INNER_OUTER = ("ua", "auroc")
+_SHORTCUT = ("wa", "ua", "auroc")
 
 
-def shortcut_lines(metrics: dict[str, Any], figures: list[str]) -> list[Row]:
-    """Return one line of the score table a shortcut, in the order of *figures*; one left out says why."""
-    lines = [
-        Row(
-            f"{row['name']} alone",
-            [scored(row, name) if name in ("wa", "ua", "auroc") else NO_VALUE for name in figures],
-            row.get("note", "no speech emotion: what the corpus gives away"),
-        )
-        for row in metrics.get("shortcuts", [])
+def shortcut_section(metrics: dict[str, Any]) -> list[Section]:
+    """Return the table of what decides as well without any speech emotion, the run's own row first."""
+    scored_ones, left_out = metrics.get("shortcuts", []), metrics.get("shortcuts_left_out", [])
+    if not scored_ones and not left_out:
+        return []
+    rows = [Row("this run", [scored(metrics["subject"], name) for name in _SHORTCUT])]
+    for row in scored_ones:
+        note = row.get("note", "no speech emotion: what the corpus gives away")
+        rows.append(Row(f"{row['name']} alone", [scored(row, name) for name in _SHORTCUT], note))
+    for row in left_out:
+        rows.append(Row(f"{row['name']} alone", [NO_VALUE] * len(_SHORTCUT), f"not scored: {row['reason']}"))
+    note = (
+        "Each row decides about the same subjects by that alone. Where one comes near to the run, the run "
+        "may have learnt no more than that."
+    )
+    table = Table(["WA", "UA", "AUROC"], rows, corner="decided by")
+    return [Section("shortcuts", "Shortcuts: what the corpus gives away", table, note)]
+
+
+def calibration_section(folder: Path, metrics: dict[str, Any]) -> list[Section]:
+    """Return Brier scores, calibration errors and reliability, where *metrics* has them."""
+    if "calibration" not in metrics:
+        return []
+    blocks = metrics["calibration"]
+    rows = [
+        Row(f"{level}s", [number(blocks[level][name]) for name in ("brier", "brier_of_share", "ece")])
+        for level in ("subject", "sentence")
     ]
-    lines += [
-        Row(f"{one['name']} alone", [NO_VALUE for _ in figures], f"not scored: {one['reason']}")
-        for one in metrics.get("shortcuts_left_out", [])
+    columns = ["Brier", "Brier of the share", "calibration error"]
+    note = (
+        "0 is best. The Brier score of the share is that of giving every item the positives' share as its "
+        f"score: a score above it is worse than none. {blocks['note'][:1].upper()}{blocks['note'][1:]}."
+    )
+    title = "Calibration: can a score be read as a probability?"
+    drawn = [
+        reliability_plot(folder / "plots" / f"reliability_{level}s.svg", blocks[level]["bins"], f"{level}s")
+        for level in ("subject", "sentence")
     ]
-    return lines
+    return [Section("calibration", title, Table(columns, rows, False, "scores of"), note, plots=drawn)]
 
 
-def check_sections(metrics: dict[str, Any]) -> list[Section]:
-    """Return the tables of head tuning, calibration and groups that *metrics* has."""
-    sections = []
-    if "folds" in metrics.get("tuning", {}):
-        sections.append(_tuning(metrics["tuning"]))
-    if "calibration" in metrics:
-        sections.append(_calibration(metrics["calibration"]))
-    if metrics.get("audit"):
-        rows = [
-            Row(
-                f"{row['by']}: {row['group']}",
-                [str(row["n"]), str(row["positive"]), scored(row, "wa"), scored(row, "ua")],
-                row["warning"],
-            )
-            for row in metrics["audit"]
+def reliability_plot(path: Path, bins: Sequence[dict[str, Any]], what: str) -> Plot:
+    """Draw share of positives against score, with the bins behind it."""
+    rows = [
+        [
+            f"{row['low']:.1f} to {row['high']:.1f}",
+            str(row["n"]),
+            number(row["score"]),
+            number(row["positive"]),
         ]
-        note = (
-            "Sentences are counted in thirds of the subjects. "
-            "Every group is also a chance to find a difference by accident."
-        )
-        sections.append(
-            Section("Scores by group of subjects", Table(["n", "positive", "WA", "UA"], rows, False), note)
-        )
-    return sections
+        for row in bins
+    ]
+    numbers = Numbers(["score", "items", "mean score", "share of positives"], rows, f"Reliability, {what}")
+    plot = partial(check_plots.plot_reliability, bins, title=f"Reliability, {what}")
+    caption = f"Share of positives against score, by {what}; larger dots hold more."
+    return draw(path, caption, plot, numbers=numbers)
 
 
-def _tuning(tuning: dict[str, Any]) -> Section:
+def group_section(metrics: dict[str, Any]) -> list[Section]:
+    """Return the scores by group of subjects, where *metrics* has them."""
+    if not metrics.get("audit"):
+        return []
+    rows = [
+        Row(
+            f"{row['by']}: {row['group']}",
+            [str(row["n"]), str(row["positive"]), scored(row, "wa"), scored(row, "ua")],
+            row["warning"],
+        )
+        for row in metrics["audit"]
+    ]
+    note = (
+        "Sentences are counted in thirds of the subjects. "
+        "Every group is also a chance to find a difference by accident."
+    )
+    table = Table(["n", "positive", "WA", "UA"], rows, False, "group")
+    return [Section("groups", "Scores by group of subjects", table, note)]
+
+
+def tuning_section(folder: Path, metrics: dict[str, Any]) -> list[Section]:
+    """Return what head tuning promised and kept, with its trials, where the run was tuned."""
+    tuning = metrics.get("tuning", {})
+    if "folds" not in tuning:
+        return []
     rows = [
         Row(
             "outer: subjects that no trial saw",
@@ -75,46 +117,54 @@ def _tuning(tuning: dict[str, Any]) -> Section:
     note = (
         f"Chosen: {as_text(tuning['best'])}. Trials by the {tuning['objective']}. Note: {tuning['shared']}."
     )
-    return Section("Head tuning: inner against outer scores", Table(["UA", "AUROC"], rows), note)
+    table = Table(["UA", "AUROC"], rows, corner="scored on")
+    title = "Head tuning: inner against outer scores"
+    return [Section("tuning", title, table, note, plots=_tuning_plots(folder, tuning))]
 
 
-def _calibration(blocks: dict[str, Any]) -> Section:
-    rows = [
-        Row(
-            f"{level}s",
-            [number(blocks[level][name]) for name in ("brier", "brier_of_share", "ece")],
-        )
-        for level in ("subject", "sentence")
+def _tuning_plots(folder: Path, tuning: dict[str, Any]) -> list[Plot]:
+    trials = read_table(folder / "trials.csv", ["study", "trial", "state", "value"])
+    columns = ["study", "trial", "state", "value"]
+    cells = [
+        [str(row["study"]), str(row["trial"]), str(row["state"]), _value(row["value"])]
+        for row in trials[columns].to_dict("records")
     ]
-    columns = ["Brier", "Brier of the share", "calibration error"]
-    note = (
-        "0 is best. The Brier score of the share is that of giving every item the positives' share as its "
-        f"score: a score above it is worse than none. {blocks['note'][:1].upper()}{blocks['note'][1:]}."
-    )
-    return Section("Calibration: can a score be read as a probability?", Table(columns, rows, False), note)
-
-
-def check_plots_of(folder: Path, metrics: dict[str, Any]) -> list[Plot]:
-    """Draw the reliability of scores, and the trials and folds of head tuning, where there are such."""
-    drawn: list[Plot] = []
-    for level in ("subject", "sentence"):
-        if "calibration" in metrics:
-            plot = partial(
-                check_plots.plot_reliability,
-                metrics["calibration"][level]["bins"],
-                title=f"Reliability, {level}s",
+    drawn = [
+        draw(
+            folder / "plots" / "trials.svg",
+            "Value of each complete trial, and the best so far, by study.",
+            partial(check_plots.plot_trials, trials),
+            numbers=Numbers(columns, cells, "Trials"),
+        )
+    ]
+    if mattered := tuning.get("importance"):
+        rows = [[name, number(share)] for name, share in sorted(mattered.items(), key=lambda pair: -pair[1])]
+        drawn.append(
+            draw(
+                folder / "plots" / "importance.svg",
+                "How much each setting mattered to the trials of the final study (functional ANOVA).",
+                partial(check_plots.plot_importance, mattered),
+                numbers=Numbers(["setting", "share of the variance"], rows, "Importance"),
             )
-            caption = f"Share of positives against score, by {level}s; larger dots hold more."
-            drawn.append(draw(folder / "plots" / f"reliability_{level}s.svg", caption, plot))
-    if "folds" in metrics.get("tuning", {}):
-        trials = read_table(folder / "trials.csv", ["study", "trial", "state", "value"])
-        caption = "Value of each complete trial, and the best so far, by study."
-        drawn.append(draw(folder / "plots" / "trials.svg", caption, partial(check_plots.plot_trials, trials)))
-        if mattered := metrics["tuning"].get("importance"):
-            caption = "How much each setting mattered to the trials of the final study (functional ANOVA)."
-            plot = partial(check_plots.plot_importance, mattered)
-            drawn.append(draw(folder / "plots" / "importance.svg", caption, plot))
-        caption = "Inner against outer scores of each fold: what tuning promised, and what it kept."
-        plot = partial(check_plots.plot_inner_outer, metrics["tuning"]["folds"])
-        drawn.append(draw(folder / "plots" / "inner_outer.svg", caption, plot))
+        )
+    rows = [
+        [
+            str(fold["fold"]),
+            *(number(fold[side][name]) for name in _INNER_OUTER for side in ("inner", "outer")),
+        ]
+        for fold in tuning["folds"]
+    ]
+    heads = ["fold", "UA inner", "UA outer", "AUROC inner", "AUROC outer"]
+    drawn.append(
+        draw(
+            folder / "plots" / "inner_outer.svg",
+            "Inner against outer scores of each fold: what tuning promised, and what it kept.",
+            partial(check_plots.plot_inner_outer, tuning["folds"]),
+            numbers=Numbers(heads, rows, "Inner and outer scores by fold"),
+        )
+    )
     return drawn
+
+
+def _value(value: float) -> str:
+    return NO_VALUE if value != value else number(value)  # a pruned trial has none

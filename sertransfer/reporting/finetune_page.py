@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sertransfer.reporting.page import Row, Section, Table, as_text, number
+from sertransfer.reporting.page import Row, Section, Table
+from sertransfer.reporting.values import as_text, number
 
 WEIGHTS = (
     "Weights of the blocks' outputs in the mix that was learned with the classifier; they add up to 1 and "
@@ -23,10 +24,11 @@ def finetune_sections(metrics: dict[str, Any]) -> list[Section]:
             f"Chosen among trials ({as_text(tuning['trials'])}): {as_text(tuning['best'])}. Trials by the "
             f"{tuning['objective']}. Note: {tuning['note']}."
         )
-        sections.append(Section("Tuning of the fine-tuning", Table(["inner loss"], rows), note))
+        table = Table(["inner loss"], rows, corner="trial")
+        sections.append(Section("tuning", "Tuning of the fine-tuning", table, note))
     weights = metrics.get("finetune", {}).get("layer_weights", [])
     if weights:
         rows = [Row(f"block {place}", [number(value)]) for place, value in enumerate(weights, start=1)]
-        table = Table(["weight"], rows, leads=False)
-        sections.append(Section("Learned layer weights", table, WEIGHTS))
+        table = Table(["weight"], rows, leads=False, corner="layer")
+        sections.append(Section("layers", "Learned layer weights", table, WEIGHTS))
     return sections

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from sertransfer.errors import bad_input
 from sertransfer.files import write_text
-from sertransfer.reporting.page import entries, flat, left_out_lines
+from sertransfer.reporting.origin_page import origin_of
 from sertransfer.reporting.rendering import render
 from sertransfer.reporting.run_files import read_json, read_yaml
 from sertransfer.reporting.subject_page import subject_page
 from sertransfer.reporting.utterance_page import utterance_page
+from sertransfer.reporting.values import entries, flat, left_out_lines
 
 TEMPLATE = "report.html.jinja"
 
@@ -52,6 +53,7 @@ def write_report(run_dir: str | Path) -> Path:
         generated=bool(metrics.get("generated")),
         version=str(metrics.get("sertransfer", "")),
         page=page,
+        origin=origin_of(folder),
         errata=entries(metrics.get("errata")),
         assumptions=entries(metrics.get("assumptions")),
         left_out=left_out_lines(metrics.get("left_out") or {}),

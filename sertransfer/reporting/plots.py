@@ -12,20 +12,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from sertransfer.errors import bad_input
 from sertransfer.files import atomic_path
-from sertransfer.metrics import auroc
 
 INK = "#22262b"
 """Colour of text and lines; the report exchanges it for the page's own."""
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#8c6d31")
+
+DARKEST = 0.7
+"""Opacity of a full cell: on it the page's text can be read on light and on dark ground."""
 
 _SUFFIXES = (".png", ".svg")
 
@@ -47,25 +49,26 @@ def plot_confusion(confusion: ArrayLike, classes: Sequence[str], path: str | Pat
     shares = counts / np.maximum(totals, 1)
     size = len(classes)
     figure, axes = new_figure(1.8 + 1.05 * size, 1.5 + 0.85 * size)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    dark = colormaps["Blues"]
     for row in range(size):
         for column in range(size):
-            red, green, blue, _ = dark(float(shares[row, column]))
-            light = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+            share = float(shares[row, column])
+            cell = Rectangle((column - 0.5, row - 0.5), 1, 1, color=COLOURS[0], alpha=DARKEST * share, lw=0)
+            axes.add_patch(cell)
             axes.text(
                 column,
                 row,
-                f"{shares[row, column]:.1%}\n{counts[row, column]}" if totals[row, 0] else "no item",
+                f"{share:.1%}\n{counts[row, column]}" if totals[row, 0] else "no item",
                 ha="center",
                 va="center",
                 fontsize=9,
-                color="#ffffff" if light else "#000000",
+                color=INK,
             )
+    axes.set_xlim(-0.5, size - 0.5)
+    axes.set_ylim(size - 0.5, -0.5)
     axes.set_xticks(
-        range(size), [_plain(name) for name in classes], rotation=30 if size > 3 else 0, ha="center"
+        range(size), [plain(name) for name in classes], rotation=30 if size > 3 else 0, ha="center"
     )
-    axes.set_yticks(range(size), [_plain(name) for name in classes])
+    axes.set_yticks(range(size), [plain(name) for name in classes])
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     save_figure(figure, axes, path, title)
@@ -94,7 +97,7 @@ def plot_label_shares(
     wedges = axes.pie(values.to_numpy(), colors=colours, startangle=90, counterclock=False)[0]
     for index, wedge in enumerate(wedges):
         wedge.set(edgecolor="#ffffff", linewidth=0.8, alpha=1.0 if index < len(COLOURS) else 0.65)
-    entries = [f"{_plain(str(name))}  {share:.1%}" for name, share in values.items()]
+    entries = [f"{plain(str(name))}  {share:.1%}" for name, share in values.items()]
     legend = axes.legend(
         wedges, entries, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9
     )
@@ -133,13 +136,13 @@ def plot_learning_curves(epochs: pd.DataFrame | str | Path, path: str | Path) ->
             points = table[["epoch", name]].dropna()
             marker = "o" if len(points) < 3 else None
             colour = COLOURS[number % len(COLOURS)]
-            axes.plot(points["epoch"], points[name], label=_plain(name), color=colour, marker=marker)
+            axes.plot(points["epoch"], points[name], label=plain(name), color=colour, marker=marker)
         axes.set_xlabel("epoch")
         axes.set_ylabel(what)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         draw_legend(axes)
-        _style(axes)
-    _write(figure, path)
+        style_axes(axes)
+    write_figure(figure, path)
 
 
 def plot_subject_scores(
@@ -157,7 +160,7 @@ def plot_subject_scores(
         BadInput: If *path* has another suffix.
     """
     table = subjects.sort_values("score", kind="stable").reset_index(drop=True)
-    figure, axes = new_figure(min(2.5 + 0.2 * len(table), 12), 3.4)
+    figure, axes = new_figure(max(7.5, min(2.5 + 0.2 * len(table), 12)), 3.4)
     axes.axhline(threshold, color=INK, linewidth=1, linestyle="--", label=f"threshold {threshold:.3g}")
     labels = list(dict.fromkeys([*classes, *subjects["label"].astype(str)]))
     undecided = _flags(table)
@@ -171,7 +174,7 @@ def plot_subject_scores(
                     np.flatnonzero(rows),
                     table["score"][rows],
                     marker=marker,
-                    label=_plain(label) + ("" if fill else " (undecided)"),
+                    label=plain(label) + ("" if fill else " (undecided)"),
                     facecolors=colour if fill else "none",
                     edgecolors=colour,
                     s=34,
@@ -182,52 +185,12 @@ def plot_subject_scores(
     few = len(table) <= 60
     axes.set_xticks(
         range(len(table)) if few else [],
-        [_plain(str(name)) for name in table["subject"]] if few else [],
+        [plain(shortened(str(name), 16)) for name in table["subject"]] if few else [],
         rotation=90,
         fontsize=7,
     )
     draw_legend(axes)
     save_figure(figure, axes, path, "Subjects by score")
-
-
-def plot_roc(truth: ArrayLike, scores: ArrayLike, path: str | Path, *, title: str = "ROC") -> None:
-    """Draw the receiver operating characteristic; tied scores make one sloped step.
-
-    Args:
-        truth: Positive or not, shape ``(items,)``.
-        scores: Higher = more likely positive, shape ``(items,)``.
-        path: PNG or SVG to write.
-        title: Heading.
-
-    Raises:
-        BadInput: If *path* has another suffix, or a class is absent.
-    """
-    positive = np.asarray(truth, dtype=bool)
-    values = np.asarray(scores, dtype=float)
-    area = auroc(positive, values)
-    if area is None:
-        raise bad_input(
-            "ROC", found="items of one class", expected="both classes", remedy="give both classes"
-        )
-    false_alarms, hits = roc_points(positive, values)
-    figure, axes = new_figure(4.2, 3.8)
-    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="chance")
-    axes.plot(false_alarms, hits, color=COLOURS[1], label=f"AUROC {area:.3f}")
-    axes.set_xlabel("1 - specificity")
-    axes.set_ylabel("sensitivity")
-    draw_legend(axes)
-    save_figure(figure, axes, path, title)
-
-
-def roc_points(
-    positive: NDArray[np.bool_], scores: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return false alarm rate and hit rate at every distinct threshold, from (0, 0) to (1, 1)."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = np.cumsum(positive[order])[ends] / positive.sum()
-    alarms = np.cumsum(~positive[order])[ends] / (~positive).sum()
-    return np.append(0.0, alarms), np.append(0.0, hits)
 
 
 def _flags(table: pd.DataFrame) -> NDArray[np.bool_]:
@@ -236,9 +199,14 @@ def _flags(table: pd.DataFrame) -> NDArray[np.bool_]:
     return (table["undecided"].astype(str).str.lower() == "true").to_numpy(bool)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return *text* such that matplotlib draws it as it is: a dollar sign opens no formula."""
     return text.replace("\\", "\\\\").replace("$", r"\$") if "$" in text else text
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return *text*, cut where it would leave the figure no room."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Any]:
@@ -254,7 +222,8 @@ def draw_legend(axes: Any) -> None:
         text.set_color(INK)
 
 
-def _style(axes: Any) -> None:
+def style_axes(axes: Any) -> None:
+    """Give *axes* no ground, and the ink for all its lines and texts."""
     axes.set_facecolor("none")
     axes.tick_params(colors=INK, labelcolor=INK)
     for spine in axes.spines.values():
@@ -265,12 +234,13 @@ def _style(axes: Any) -> None:
 
 def save_figure(figure: Figure, axes: Any, path: str | Path, title: str) -> None:
     """Write *figure*, its only *axes* styled, to *path*; ``BadInput`` if that is no PNG or SVG."""
-    axes.set_title(_plain(title), fontsize=11)
-    _style(axes)
-    _write(figure, path)
+    axes.set_title(plain(title), fontsize=11)
+    style_axes(axes)
+    write_figure(figure, path)
 
 
-def _write(figure: Figure, path: str | Path) -> None:
+def write_figure(figure: Figure, path: str | Path) -> None:
+    """Write *figure* to *path*; ``BadInput`` if that is no PNG or SVG."""
     target = Path(path)
     suffix = target.suffix.lower()
     if suffix not in _SUFFIXES:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
-from sertransfer.reporting.page import NO_VALUE, with_interval
+from sertransfer import __version__
+from sertransfer.reporting.rendering import render
 from sertransfer.reporting.tables import align
+from sertransfer.reporting.values import NO_VALUE, with_interval
 
 Format = Literal["text", "csv", "latex", "html"]
 
@@ -73,16 +74,8 @@ def format_tables(tables: Sequence[ResultTable], form: Format) -> str:
         frame = pd.concat([table.values() for table in tables], ignore_index=True)
         return frame.to_csv(index=False, lineterminator="\n", float_format="%.6g")
     if form == "html":
-        body = "\n".join(map(_html, tables))
-        return f"{_HEAD}\n{body}\n</html>\n"
+        return _html(tables)
     return "\n\n".join(map({"text": _text, "latex": _latex}[form], tables)) + "\n"
-
-
-_HEAD = (
-    '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Tables</title>\n'
-    "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2em}table{border-collapse:collapse}"
-    "th,td{border-bottom:1px solid #999;padding:.2em .7em;text-align:left}</style>"
-)
 
 
 def _cell(row: dict[str, Any], key: str) -> str:
@@ -114,7 +107,21 @@ def _escape(text: str) -> str:
     return "".join(special.get(char, char) for char in text)
 
 
-def _html(table: ResultTable) -> str:
-    body = table.shown().to_html(index=False, escape=True, border=0)
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
-    return f"<h2>{html.escape(table.title)}</h2>\n{body}\n{notes}"
+def _html(tables: Sequence[ResultTable]) -> str:
+    """Return one page of all tables, in the look of a run's report."""
+    parts = []
+    for index, table in enumerate(tables):
+        frame = table.shown()
+        parts.append(
+            {
+                "key": f"table_{index}",
+                "title": table.title,
+                "columns": list(frame.columns),
+                "rows": [list(row) for row in frame.itertuples(index=False, name=None)],
+                "texts": [place for place, column in enumerate(table.columns) if column.key == "remark"],
+                "notes": table.notes,
+            }
+        )
+    generated = any("generated data" in str(row.get("remark", "")) for table in tables for row in table.rows)
+    title = tables[0].title if len(tables) == 1 else "Tables of results"
+    return render("tables.html.jinja", title=title, generated=generated, version=__version__, tables=parts)

@@ -8,28 +8,32 @@ from typing import Any
 
 import pandas as pd
 
-from sertransfer.reporting import plots
-from sertransfer.reporting.check_page import check_plots_of, check_sections, shortcut_lines
-from sertransfer.reporting.finetune_page import finetune_sections
-from sertransfer.reporting.page import (
-    NO_VALUE,
-    Page,
-    Plot,
-    Row,
-    Table,
-    draw,
-    flat,
-    majority_row,
-    number,
-    scored,
-    with_interval,
+from sertransfer.metrics import clopper_pearson
+from sertransfer.reporting.check_page import (
+    calibration_section,
+    group_section,
+    shortcut_section,
+    tuning_section,
 )
+from sertransfer.reporting.confusion import class_numbers, confusion_plot
+from sertransfer.reporting.curve_page import curve_plots
+from sertransfer.reporting.curves import Curve, curve
+from sertransfer.reporting.finetune_page import finetune_sections
+from sertransfer.reporting.learning_page import learning_section
+from sertransfer.reporting.page import Numbers, Page, Row, Section, Table, draw, majority_row, tile
 from sertransfer.reporting.paper import paper_table
+from sertransfer.reporting.plots import plot_subject_scores
 from sertransfer.reporting.run_files import read_table
+from sertransfer.reporting.score_page import intervals_note, scores_plot
+from sertransfer.reporting.score_plot import Bounds, Scored
+from sertransfer.reporting.values import NO_VALUE, flat, number, scored, with_interval
+from sertransfer.reporting.verdict import verdict
 
-PAPER_SUBJECTS = {row["encoder"]: (row["wa"], row["ua"]) for row in paper_table(6)["rows"]}
+PAPER_SUBJECTS: dict[str, dict[str, Any]] = {row["encoder"]: row for row in paper_table(6)["rows"]}
 """Table 6 of the paper: WA and UA of the 35 development subjects of DAIC-WOZ."""
 
+CHOSEN = "chosen on the development set"
+"""Mark of a figure from the literature that is no held-out score."""
 
 _FIGURES = {
     "wa": "WA",
@@ -43,76 +47,128 @@ _FIGURES = {
 
 def subject_page(folder: Path, metrics: dict[str, Any]) -> Page:
     """Build the page of the stage 2 run in *folder*."""
-    subject = metrics["subject"]
+    subject, majority = metrics["subject"], metrics["majority"]
     subjects = read_table(folder / "subjects.csv", ["subject", "label", "score", "prediction"])
     sentences = read_table(folder / "sentences.csv", ["label", "score"])
     classes = [str(name) for name in subject["classes"]]
     encoder, split = str(metrics["encoder"]), str(metrics["split"])
-    intervals = subject.get("f1_ci95", {})
-    f1 = {str(name): with_interval(value, intervals.get(name)) for name, value in subject["f1"].items()}
+    paper = PAPER_SUBJECTS.get(encoder, {})
+    tiles = [
+        tile(
+            f"{_FIGURES[name]}, by subject",
+            subject,
+            name,
+            {"majority class": majority.get(name), "paper": paper.get(name)},
+        )
+        for name in ("wa", "ua", "auroc")
+    ]
+    curves = [
+        (what, [curve("", table["label"] == classes[-1], table["score"])])
+        for what, table in (("subjects", subjects), ("sentences", sentences))
+    ]
     return Page(
         title=f"{classes[-1]} or {classes[0]}: {encoder} encoder, split {split}",
-        unit="subject",
-        scores=Table(list(_FIGURES.values()), _rows(metrics, encoder, split)),
-        intervals=flat(subject.get("intervals", {})),
-        classes=classes,
-        confusion=subject["confusion"],
+        summary=_summary(metrics, split),
+        tiles=tiles,
+        verdict=verdict(subject, majority, "subject", paired=True),
+        sections=[
+            _scores(folder, metrics, classes, paper),
+            _subjects(folder, metrics, classes, subjects),
+            Section(
+                "confusion",
+                "Confusion",
+                plots=[
+                    confusion_plot(
+                        folder / "plots" / "confusion.svg", subject["confusion"], classes, "subjects"
+                    )
+                ],
+            ),
+            *_thresholds(folder, curves),
+            _sentences(metrics["sentence"]),
+            *shortcut_section(metrics),
+            *group_section(metrics),
+            *calibration_section(folder, metrics),
+            *finetune_sections(metrics),
+            *tuning_section(folder, metrics),
+            *learning_section(folder),
+        ],
         facts=_facts(metrics, encoder, split),
-        by_class=("F1", f1),
-        sentences=_sentence_table(metrics["sentence"]),
-        sections=finetune_sections(metrics) + check_sections(metrics),
-        plots=_plots(folder, metrics, classes, subjects, sentences),
-        subjects=_subject_rows(subjects),
-        note=str(metrics.get("undecided_rule", "")),
     )
 
 
-def _rows(metrics: dict[str, Any], encoder: str, split: str) -> list[Row]:
-    subject = metrics["subject"]
-    cells = [scored(subject, name) for name in _FIGURES]
+def _summary(metrics: dict[str, Any], split: str) -> str:
+    corpus, use = metrics.get("corpus") or "the corpus", metrics.get("reported_split_use", "")
+    text = f"{metrics['subject']['n']} subjects of {corpus}, split {split}, mode {metrics['mode']}"
+    return f"{text}; {use}." if use else f"{text}."
+
+
+def _scores(folder: Path, metrics: dict[str, Any], classes: list[str], paper: dict[str, Any]) -> Section:
+    subject, majority = metrics["subject"], metrics["majority"]
     rows = [
-        Row("this run", cells, f"{subject['n']} subjects, split {split}"),
+        Row("this run", [scored(subject, name) for name in _FIGURES], f"{subject['n']} subjects"),
         majority_row(metrics, len(_FIGURES), "always the most frequent class of these subjects"),
     ]
-    if encoder in PAPER_SUBJECTS:
-        cells = [number(value) for value in PAPER_SUBJECTS[encoder]] + [NO_VALUE] * (len(_FIGURES) - 2)
-        remark = "35 development subjects of DAIC-WOZ; chosen on the development set, so no held-out score"
-        rows.append(Row(f"paper, Table 6 ({encoder.upper()})", cells, remark))
-    return rows + shortcut_lines(metrics, list(_FIGURES))
+    marks = [
+        Scored("this run", subject["wa"], subject["ua"], subject.get("wa_ci95"), subject.get("ua_ci95")),
+        Scored("majority class", majority["wa"], majority["ua"]),
+    ]
+    if paper:
+        name, exact = f"paper, Table 6 ({str(metrics['encoder']).upper()})", _exact(paper)
+        cells = [with_interval(paper["wa"], exact), number(paper["ua"])]
+        remark = "35 development subjects of DAIC-WOZ: no held-out score; interval of its WA inferred"
+        rows.append(Row(name, [*cells, *[NO_VALUE] * (len(_FIGURES) - 2)], remark, CHOSEN))
+        marks.append(Scored(name, paper["wa"], paper["ua"], exact))
+    bounds = subject.get("f1_ci95", {})
+    f1 = [with_interval(value, bounds.get(name)) for name, value in subject["f1"].items()]
+    return Section(
+        "scores",
+        "Scores by subject",
+        Table(list(_FIGURES.values()), rows, corner="scores of"),
+        intervals_note(flat(subject.get("intervals", {}))),
+        [class_numbers(subject["confusion"], classes, f1=f1)],
+        [scores_plot(folder, marks)],
+    )
 
 
-def _sentence_table(sentence: dict[str, Any]) -> Table:
+def _exact(paper: dict[str, Any]) -> Bounds:
+    return clopper_pearson(paper["right"], paper["of"])
+
+
+def _subjects(folder: Path, metrics: dict[str, Any], classes: list[str], subjects: pd.DataFrame) -> Section:
+    threshold = float(metrics["threshold"]["value"])
+    rows = []
+    for entry in subjects.sort_values("score", ascending=False, kind="stable").to_dict("records"):
+        undecided = str(entry.get("undecided", "")).lower() == "true"
+        remark = ("right" if entry["label"] == entry["prediction"] else "wrong") + ", undecided" * undecided
+        named = [str(entry.get(name, "")) for name in ("label", "prediction", "sentences")]
+        rows.append([str(entry["subject"]), named[0], number(entry["score"]), named[1], named[2], remark])
+    rule = str(metrics.get("undecided_rule", ""))
+    note = f"Positive from a score of {threshold:.4g} on."
+    if rule:
+        note += f" An undecided subject has no sentence that could be used; {rule}."
+    columns = ["subject", "label", "score", "prediction", "sentences", "decision"]
+    plot = draw(
+        folder / "plots" / "subjects.svg",
+        "Score of each subject, sorted, with the threshold of the decision.",
+        partial(plot_subject_scores, subjects, threshold, classes=classes),
+        numbers=Numbers(columns, rows, "Every subject, from the highest score", note, shown=True),
+        wide=True,
+    )
+    return Section("subjects", "Every subject", plots=[plot])
+
+
+def _thresholds(folder: Path, curves: list[tuple[str, list[Curve]]]) -> list[Section]:
+    drawn = [plot for what, lines in curves for plot in curve_plots(folder, lines, what)]
+    note = "A threshold that is read off here was chosen on the scores that it then judges."
+    return [Section("curves", "ROC and precision-recall", None, note, plots=drawn)] if drawn else []
+
+
+def _sentences(sentence: dict[str, Any]) -> Section:
     cells = [scored(sentence, name) for name in ("wa", "ua", "auroc")]
     rows = [Row("this run", cells, f"{sentence['n']} sentences")]
     if "majority" in sentence:
         rows.append(majority_row(sentence, 3))
-    return Table(["WA", "UA", "AUROC"], rows)
-
-
-def _plots(
-    folder: Path, metrics: dict[str, Any], classes: list[str], subjects: pd.DataFrame, sentences: pd.DataFrame
-) -> list[Plot]:
-    confusion = metrics["subject"]["confusion"]
-    threshold = float(metrics["threshold"]["value"])
-    drawn = [
-        draw(
-            folder / "plots" / "confusion.svg",
-            "Confusion of subjects: rows are the truth, normalised, with counts.",
-            lambda path: plots.plot_confusion(confusion, classes, path, title="Subjects"),
-        ),
-        draw(
-            folder / "plots" / "subjects.svg",
-            "Score of each subject, sorted, with the threshold of the decision.",
-            lambda path: plots.plot_subject_scores(subjects, threshold, path, classes=classes),
-        ),
-    ]
-    for table, what in ((subjects, "subjects"), (sentences, "sentences")):
-        truth = table["label"] == classes[-1]
-        if truth.nunique() == 2:
-            caption = f"Sensitivity against false alarms, by {what}, over all thresholds."
-            plot = partial(plots.plot_roc, truth, table["score"], title=f"ROC, {what}")
-            drawn.append(draw(folder / "plots" / f"roc_{what}.svg", caption, plot))
-    return drawn + check_plots_of(folder, metrics)
+    return Section("sentences", "Scores by sentence", Table(["WA", "UA", "AUROC"], rows, corner="scores of"))
 
 
 def _facts(metrics: dict[str, Any], encoder: str, split: str) -> dict[str, str]:
@@ -127,26 +183,6 @@ def _facts(metrics: dict[str, Any], encoder: str, split: str) -> dict[str, str]:
         "threshold": f"{threshold['value']:.4g} ({threshold.get('rule', '')})",
         "counts": metrics.get("counts", {}),
         "out of fold": metrics.get("out_of_fold", {}),
-        "shortcuts left out": {
-            str(entry["name"]): entry["reason"] for entry in metrics.get("shortcuts_left_out", [])
-        },
         "encoder": {"name": encoder, **metrics.get("encoder_details", {})},
     }
     return flat(facts)
-
-
-def _subject_rows(subjects: pd.DataFrame) -> list[dict[str, str]]:
-    rows = []
-    for entry in subjects.sort_values("score", ascending=False, kind="stable").to_dict("records"):
-        undecided = str(entry.get("undecided", "")).lower() == "true"
-        right = "right" if entry["label"] == entry["prediction"] else "wrong"
-        rows.append(
-            {
-                **{
-                    name: str(entry.get(name, "")) for name in ("subject", "label", "prediction", "sentences")
-                },
-                "score": number(entry["score"]),
-                "remark": right + (", undecided" if undecided else ""),
-            }
-        )
-    return rows

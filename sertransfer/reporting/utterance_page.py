@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sertransfer.reporting import plots
-from sertransfer.reporting.page import Page, Plot, Row, Table, draw, flat, majority_row, number, scored
+import pandas as pd
+
+from sertransfer.metrics import expected_calibration_error, reliability
+from sertransfer.reporting.check_page import reliability_plot
+from sertransfer.reporting.confusion import class_numbers, confusion_plot
+from sertransfer.reporting.curve_page import curve_plots
+from sertransfer.reporting.curves import curve
+from sertransfer.reporting.learning_page import learning_section
+from sertransfer.reporting.page import Page, Row, Section, Table, majority_row, tile
 from sertransfer.reporting.paper import paper_table
 from sertransfer.reporting.run_files import read_table
+from sertransfer.reporting.score_page import intervals_note, scores_plot
+from sertransfer.reporting.score_plot import Scored
+from sertransfer.reporting.values import flat, number, scored
+from sertransfer.reporting.verdict import verdict
 
 PAPER_UTTERANCES = {
     kind: {row["model"]: row for row in paper_table(5)["rows"] if row["input"] == kind}
     for kind in ("clean", "fake")
 }
 """Rows of the paper's Table 5 (four classes of LSSED) by kind of input and model."""
+
+SHARED = "speakers shared with training"
+"""Mark of the paper's figures of stage 1."""
 
 _ELSEWHERE = (
     "utterance",
@@ -33,73 +46,119 @@ _ELSEWHERE = (
 
 def utterance_page(folder: Path, metrics: dict[str, Any]) -> Page:
     """Build the page of the stage 1 run in *folder*."""
-    scores = metrics["utterance"]
+    scores, majority = metrics["utterance"], metrics["majority"]
     classes = [str(name) for name in scores["classes"]]
     model, split = str(metrics.get("model", "model")), str(metrics.get("split", "test"))
+    attacked = (metrics.get("adversarial") or {}).get("utterance", {})
+    paper = PAPER_UTTERANCES["clean"].get(model, {})
+    speakers = f" of {scores['speakers']} speakers" if scores.get("speakers") else ""
+    tiles = [
+        tile(
+            f"{name.upper()}, by utterance",
+            scores,
+            name,
+            {"majority class": majority.get(name), "paper": paper.get(name)},
+        )
+        for name in ("wa", "ua")
+    ]
+    confusions = [
+        confusion_plot(folder / "plots" / f"{name}.svg", counts, classes, what)
+        for name, counts, what in (
+            ("confusion", scores["confusion"], "utterances"),
+            ("confusion_adversarial", attacked.get("confusion"), "attacked inputs"),
+        )
+        if counts
+    ]
+    return Page(
+        title=f"Speech emotion recognition, {model}, split {split}",
+        summary=f"{scores['n']} utterances{speakers}, {metrics.get('corpus', '')}, {len(classes)} classes.",
+        tiles=tiles,
+        verdict=verdict(scores, majority, "utterance", paired=False),
+        sections=[
+            _scores(folder, metrics, classes),
+            *([Section("confusion", "Confusion", plots=confusions)] if confusions else []),
+            *_by_score(folder, classes),
+            *learning_section(folder),
+        ],
+        facts=flat({key: value for key, value in metrics.items() if key not in _ELSEWHERE}),
+    )
+
+
+def _scores(folder: Path, metrics: dict[str, Any], classes: list[str]) -> Section:
+    scores, majority, attacked = metrics["utterance"], metrics["majority"], metrics.get("adversarial")
     rows = [
-        Row("this run", _cells(scores), f"{scores['n']} utterances, split {split}"),
+        Row("this run", _cells(scores), f"{scores['n']} utterances"),
         majority_row(metrics, 2, "always the most frequent class of these utterances"),
     ]
-    attacked = metrics.get("adversarial")
+    marks = [_mark("this run", scores), Scored("majority class", majority["wa"], majority["ua"])]
     if attacked:
         remark = f"the same utterances, each moved by {attacked['epsilon']:g} to raise its loss (FGSM)"
         rows.insert(1, Row("this run, attacked inputs", _cells(attacked["utterance"]), remark))
-    rows += _paper_rows(model, bool(attacked))
-    recalls = dict(zip(classes, map(number, scores.get("recall") or []), strict=False))
-    return Page(
-        title=f"Speech emotion recognition, {model}, split {split}",
-        unit="utterance",
-        scores=Table(["WA", "UA"], rows),
-        intervals={"bootstrap over": str(scores.get("intervals_over", "speakers"))},
-        classes=classes,
-        confusion=scores["confusion"] or [],
-        facts=flat({key: value for key, value in metrics.items() if key not in _ELSEWHERE}),
-        by_class=("recall", recalls),
-        plots=_plots(folder, scores["confusion"], (attacked or {"utterance": {}})["utterance"], classes),
+        marks.insert(1, _mark("this run, attacked", attacked["utterance"]))
+    for row, printed in _paper_rows(str(metrics.get("model", "model")), bool(attacked)):
+        rows.append(row)
+        marks.append(Scored(row.name, printed["wa"], printed["ua"]))
+    return Section(
+        "scores",
+        "Scores by utterance",
+        Table(["WA", "UA"], rows, corner="scores of"),
+        intervals_note({"bootstrap over": str(scores.get("intervals_over", "speakers"))}),
+        [class_numbers(scores["confusion"], classes)] if scores["confusion"] else [],
+        [scores_plot(folder, marks)] if scores["wa"] is not None else [],
     )
+
+
+def _mark(name: str, scores: dict[str, Any]) -> Scored:
+    return Scored(name, scores["wa"], scores["ua"], scores.get("wa_ci95"), scores.get("ua_ci95"))
 
 
 def _cells(scores: dict[str, Any]) -> list[str]:
     return [scored(scores, name) for name in ("wa", "ua")]
 
 
-def _paper_rows(model: str, attacked: bool) -> list[Row]:
+def _paper_rows(model: str, attacked: bool) -> list[tuple[Row, dict[str, Any]]]:
     """Return the paper's row for *model*, and for an adversarial one that of attacked inputs too."""
     rows = []
     for kind in ("clean", "fake") if attacked else ("clean",):
         row = PAPER_UTTERANCES[kind].get(model)
         if row is not None:
             name = f"paper, Table 5 ({row['algorithm']})" if attacked else "paper, Table 5"
-            remark = (
-                "LSSED, 21,206 test utterances whose speakers are in training too; which epoch is not said"
-            )
-            rows.append(Row(name, [number(row["wa"]), number(row["ua"])], remark))
+            remark = "LSSED, 21,206 test utterances; which epoch is scored, and who chose it, is not said"
+            rows.append((Row(name, [number(row["wa"]), number(row["ua"])], remark, SHARED), row))
     return rows
 
 
-def _plots(
-    folder: Path, confusion: list[list[int]] | None, attacked: dict[str, Any], classes: list[str]
-) -> list[Plot]:
-    drawn = []
-    for name, counts, what in (
-        ("confusion", confusion, "utterances"),
-        ("confusion_adversarial", attacked.get("confusion"), "attacked inputs"),
-    ):
-        if counts:
-            drawn.append(
-                draw(
-                    folder / "plots" / f"{name}.svg",
-                    f"Confusion of {what}: rows are the truth, normalised, with counts.",
-                    partial(plots.plot_confusion, counts, classes, title=what.capitalize()),
-                )
-            )
-    if (folder / "epochs.csv").is_file():
-        epochs = read_table(folder / "epochs.csv", ["epoch"])
-        drawn.append(
-            draw(
-                folder / "plots" / "learning_curves.svg",
-                "Training over the epochs.",
-                lambda path: plots.plot_learning_curves(epochs, path),
-            )
-        )
-    return drawn
+def _by_score(folder: Path, classes: list[str]) -> list[Section]:
+    """Return curves of each class and the calibration, of a run that has scores of classes."""
+    if not (folder / "utterances.csv").is_file():
+        return []
+    names = [f"score_{name}" for name in classes]
+    table = read_table(folder / "utterances.csv", ["label", "prediction", *names])
+    if table.empty:
+        return []
+    curves = [
+        curve(name, table["label"] == name, table[key]) for name, key in zip(classes, names, strict=True)
+    ]
+    drawn = curve_plots(folder, curves, "classes")
+    note = "Each class against all others, by its own score; the legend has the area under each curve."
+    sections = [Section("curves", "ROC and precision-recall by class", None, note, plots=drawn)]
+    return [*(sections if drawn else []), _calibration(folder, table, names)]
+
+
+def _calibration(folder: Path, table: pd.DataFrame, names: list[str]) -> Section:
+    """Return how often the answer is right, against the score that it was given."""
+    right = (table["label"] == table["prediction"]).to_numpy(bool)
+    confidence = table[names].max(axis=1).clip(0, 1).to_numpy(float)
+    error = expected_calibration_error(right, confidence)
+    cells = [number(confidence.mean()), number(right.mean()), number(error)]
+    rows = [Row("answers", cells)]
+    note = (
+        "The score of the class that was answered, against the share of right answers; 0 is the best error. "
+        "A mean score above the share right is overconfidence."
+    )
+    plot = reliability_plot(
+        folder / "plots" / "reliability.svg", reliability(right, confidence), "answers (positive: right)"
+    )
+    columns = ["mean score", "share right", "calibration error"]
+    title = "Calibration: can a score be read as a probability?"
+    return Section("calibration", title, Table(columns, rows, False, "scores of"), note, plots=[plot])

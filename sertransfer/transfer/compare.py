@@ -1,24 +1,26 @@
-"""Two runs of stage 2 on the same subjects: is the difference more than chance?
+"""Runs of stage 2 on the same subjects: is the difference between two more than chance?
 
-The exact McNemar test asks whether the subjects on which the runs disagree lean to one side. The bootstrap
-draws the same subjects for both runs, so that what makes a subject hard for both cancels.
+The exact McNemar test asks whether the subjects on which two runs disagree lean to one side. The bootstrap
+draws the same subjects for both runs, so that what makes a subject hard for both cancels. Among several runs
+one difference in twenty is "significant" where there is none: p is given after Holm's correction too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from sertransfer import metrics
-from sertransfer.errors import Faults, bad_input
-from sertransfer.reporting.run_files import read_json, read_table
+from sertransfer.errors import bad_input
 from sertransfer.reporting.tables import align
+from sertransfer.transfer.paired import Decisions, read_decisions
 
-COLUMNS = ["subject", "label", "prediction"]
-_NAMED = 8
+MOST_PAIRED = 5
+"""Of more runs than these not every pair is compared, but each with the first."""
 
 
 def compare(run_a: Path, run_b: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
@@ -39,81 +41,119 @@ def compare(run_a: Path, run_b: Path, *, resamples: int = 2000, seed: int = 0) -
         BadInput: If a folder holds no finished run, or the subjects or their labels differ; each
             difference is named.
     """
-    if resamples < 1:
-        raise bad_input("compare", found=f"{resamples} resamples", expected="1 or more", remedy="correct it")
-    folders = [Path(run_a), Path(run_b)]
-    found = [read_json(folder / "metrics.json", "the metrics of a finished run") for folder in folders]
-    for folder, values in zip(folders, found, strict=True):
-        if "subject" not in values:
-            raise bad_input(
-                folder / "metrics.json",
-                found="no scores of subjects",
-                expected="a finished run of 'sertransfer transfer' or 'tune'",
-                remedy="give two runs of stage 2",
-            )
-    first, second = (read_table(folder / "subjects.csv", COLUMNS) for folder in folders)
-    _check_same(first, second, folders, [values["subject"]["classes"] for values in found])
-    second = second.set_index("subject").loc[first["subject"]].reset_index()
-    classes = [str(name) for name in found[0]["subject"]["classes"]]
-    truth = first["label"].tolist()
-    guesses = [table["prediction"].tolist() for table in (first, second)]
-    runs = [
-        {
-            "run": str(folder),
-            **{key: values.get(key) for key in ("encoder", "mode", "split")},
-            **_scores(truth, guess, classes),
-        }
-        for folder, values, guess in zip(folders, found, guesses, strict=True)
-    ]
-    right = [np.array(guess) == np.array(truth) for guess in guesses]
-    clusters = first["cluster" if "cluster" in first else "subject"].astype(str).tolist()
+    _check_resamples(resamples)
+    decisions = read_decisions([run_a, run_b])
+    runs = [_run(decisions, index) for index in (0, 1)]
     return {
-        "n": len(truth),
-        "classes": classes,
+        "n": len(decisions.truth),
+        "classes": decisions.classes,
         "a": runs[0],
         "b": runs[1],
-        "mcnemar": metrics.exact_mcnemar(*right),
-        "difference": _difference(truth, guesses, classes, clusters, resamples, seed),
+        **_pair(decisions, 0, 1, resamples, seed),
         "resamples": resamples,
         "seed": seed,
-        "generated": any(bool(values.get("generated")) for values in found),
+        "generated": decisions.generated,
     }
 
 
-def _check_same(
-    first: pd.DataFrame, second: pd.DataFrame, folders: list[Path], classes: list[list[str]]
-) -> None:
-    faults = Faults()
-    names = [set(table["subject"]) for table in (first, second)]
-    for mine, other, folder in ((0, 1, folders[0]), (1, 0, folders[1])):
-        if extra := sorted(names[mine] - names[other]):
-            faults.add(
-                folder / "subjects.csv",
-                found=f"{len(extra)} subject(s) that the other run has not scored: {_some(extra)}",
-                expected="the same subjects in both runs",
-                remedy="score both runs on the same split of the same manifest",
-            )
-    labels = first.merge(second, on="subject", suffixes=("_a", "_b"))
-    if other_label := labels.loc[labels["label_a"] != labels["label_b"], "subject"].tolist():
-        faults.add(
-            folders[1] / "subjects.csv",
-            found=f"another label than in {folders[0]} for subject(s) {_some(other_label)}",
-            expected="the same labels in both runs",
-            remedy="prepare both runs' manifests with the same label files and errata",
-        )
-    if classes[0] != classes[1]:
-        faults.add(
-            folders[1] / "metrics.json",
-            found=f"classes {', '.join(classes[1])}",
-            expected=", ".join(classes[0]),
-            remedy="compare runs of the same classes",
-        )
-    faults.raise_if_any()
+def compare_all(folders: Sequence[Path], *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """Compare several finished runs, every pair of them, or of more than five each with the first.
+
+    Args:
+        folders: Run folders, two or more.
+        resamples: Bootstrap resamples.
+        seed: Of the bootstrap.
+
+    Returns:
+        ``n``, ``classes``, ``majority``, ``runs`` as :func:`compare` gives them, with the intervals and the
+        AUROC of their own ``metrics.json``, ``pairs`` (``a`` and ``b``, numbers of runs from 0, ``mcnemar``
+        with ``p_holm``, and ``difference``), and ``subjects`` (``subject, label``, and for each run
+        ``predictions`` and ``scores``, ``None`` where the run's table has none).
+
+    Raises:
+        BadInput: As :func:`compare`.
+    """
+    _check_resamples(resamples)
+    decisions = read_decisions(folders)
+    runs = []
+    for index, values in enumerate(decisions.metrics):
+        known = {key: values["subject"].get(key) for key in ("wa_ci95", "ua_ci95", "auroc", "auroc_ci95")}
+        runs.append({**_run(decisions, index), **known})
+    every = combinations(range(len(runs)), 2)
+    chosen = list(every) if len(runs) <= MOST_PAIRED else [(0, index) for index in range(1, len(runs))]
+    pairs = [{"a": a, "b": b, **_pair(decisions, a, b, resamples, seed)} for a, b in chosen]
+    for pair, p in zip(pairs, holm([pair["mcnemar"]["p"] for pair in pairs]), strict=True):
+        pair["mcnemar"]["p_holm"] = p
+    truth = decisions.truth
+    common = metrics.majority_row(metrics.confusion_matrix(truth, truth, decisions.classes))
+    return {
+        "n": len(truth),
+        "classes": decisions.classes,
+        "majority": common,
+        "runs": runs,
+        "pairs": pairs,
+        "subjects": _subjects(decisions),
+        "resamples": resamples,
+        "seed": seed,
+        "generated": decisions.generated,
+    }
 
 
-def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p-values corrected by Holm's step-down method, in the order given.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    corrected = [0.0] * len(values)
+    least = 0.0
+    for rank, index in enumerate(sorted(range(len(values)), key=lambda place: values[place])):
+        least = max(least, min(1.0, (len(values) - rank) * values[index]))
+        corrected[index] = least
+    return corrected
+
+
+def _check_resamples(resamples: int) -> None:
+    if resamples < 1:
+        raise bad_input("compare", found=f"{resamples} resamples", expected="1 or more", remedy="correct it")
+
+
+def _run(decisions: Decisions, index: int) -> dict[str, Any]:
+    values, guess = decisions.metrics[index], decisions.tables[index]["prediction"].tolist()
+    return {
+        "run": str(decisions.folders[index]),
+        **{key: values.get(key) for key in ("encoder", "mode", "split")},
+        **_scores(decisions.truth, guess, decisions.classes),
+    }
+
+
+def _pair(decisions: Decisions, a: int, b: int, resamples: int, seed: int) -> dict[str, Any]:
+    truth = decisions.truth
+    guesses = [decisions.tables[index]["prediction"].tolist() for index in (a, b)]
+    right = [np.array(guess) == np.array(truth) for guess in guesses]
+    return {
+        "mcnemar": metrics.exact_mcnemar(*right),
+        "difference": _difference(truth, guesses, decisions.classes, decisions.clusters, resamples, seed),
+    }
+
+
+def _subjects(decisions: Decisions) -> list[dict[str, Any]]:
+    predictions = [table["prediction"].tolist() for table in decisions.tables]
+    scores = [
+        table["score"].astype(float).tolist() if "score" in table else [None] * len(table)
+        for table in decisions.tables
+    ]
+    names = decisions.tables[0]["subject"]
+    return [
+        {
+            "subject": name,
+            "label": label,
+            "predictions": [guess[place] for guess in predictions],
+            "scores": [values[place] for values in scores],
+        }
+        for place, (name, label) in enumerate(zip(names, decisions.truth, strict=True))
+    ]
 
 
 def _scores(truth: list[str], guess: list[str], classes: list[str]) -> dict[str, float | None]:
@@ -156,32 +196,57 @@ def _difference(
 
 def comparison_text(result: dict[str, Any]) -> str:
     """Return the result of :func:`compare` as a table and two sentences."""
-    rows: list[list[str]] = [["", "run", "encoder", "mode", "WA", "UA"]]
-    for name in ("a", "b"):
-        run = result[name]
-        rows.append(
-            [
-                name.upper(),
-                str(run["run"]),
-                str(run["encoder"]),
-                str(run["mode"]),
-                _number(run["wa"]),
-                _number(run["ua"]),
-            ]
-        )
-    test, difference = result["mcnemar"], result["difference"]
-    lines = [align(rows, left=4), f"{result['n']} subjects, the same in both runs"]
-    for name in ("wa", "ua"):
-        bounds = difference[f"{name}_ci95"]
-        interval = f"[{bounds[0]:+.3f}, {bounds[1]:+.3f}]" if bounds else "[no interval]"
-        value = "undefined" if difference[name] is None else f"{difference[name]:+.3f}"
-        lines.append(f"{name.upper()} of B less A: {value} {interval} (paired bootstrap over subjects, 95 %)")
+    lines = [_table([result["a"], result["b"]]), f"{result['n']} subjects, the same in both runs"]
+    lines += [_difference_text(result, name, "B less A") for name in ("wa", "ua")]
+    test = result["mcnemar"]
     lines.append(
         f"right in A alone: {test['only_a']}, in B alone: {test['only_b']}; exact McNemar p = {test['p']:.3g}"
     )
-    if result["generated"]:
-        lines.append("generated data: the comparison shows that the software works, and nothing else")
-    return "\n".join(lines)
+    return "\n".join(lines + _generated(result))
+
+
+def comparisons_text(result: dict[str, Any]) -> str:
+    """Return the result of :func:`compare_all` as a table and a paragraph for each pair."""
+    lines = [_table(result["runs"]), f"{result['n']} subjects, the same in all runs"]
+    for pair in result["pairs"]:
+        a, b = letter(pair["a"]), letter(pair["b"])
+        test = pair["mcnemar"]
+        lines.append(
+            f"{b} less {a}: "
+            + "; ".join(_difference_text(pair, name, "", note=False) for name in ("wa", "ua"))
+            + f"; right in {a} alone {test['only_a']}, in {b} alone {test['only_b']}, exact McNemar "
+            + f"p = {test['p']:.3g}, {test['p_holm']:.3g} after Holm's correction"
+        )
+    lines.append(
+        f"{len(result['pairs'])} comparison(s): Holm's correction keeps the chance of any false one at 5 %"
+    )
+    return "\n".join(lines + _generated(result))
+
+
+def letter(index: int) -> str:
+    """Return the name of the run of this number: A, B, ... Z, then R27 and so on."""
+    return chr(ord("A") + index) if index < 26 else f"R{index + 1}"
+
+
+def _table(runs: Sequence[dict[str, Any]]) -> str:
+    rows: list[list[str]] = [["", "run", "encoder", "mode", "WA", "UA"]]
+    for index, run in enumerate(runs):
+        words = [str(run[key]) for key in ("run", "encoder", "mode")]
+        rows.append([letter(index), *words, _number(run["wa"]), _number(run["ua"])])
+    return align(rows, left=4)
+
+
+def _difference_text(pair: dict[str, Any], name: str, of: str, *, note: bool = True) -> str:
+    value, bounds = pair["difference"][name], pair["difference"][f"{name}_ci95"]
+    interval = f"[{bounds[0]:+.3f}, {bounds[1]:+.3f}]" if bounds else "[no interval]"
+    text = "undefined" if value is None else f"{value:+.3f}"
+    start = f"{name.upper()} of {of}:" if of else name.upper()
+    return f"{start} {text} {interval}" + (" (paired bootstrap over subjects, 95 %)" if note else "")
+
+
+def _generated(result: dict[str, Any]) -> list[str]:
+    told = "generated data: the comparison shows that the software works, and nothing else"
+    return [told] if result["generated"] else []
 
 
 def _number(value: float | None) -> str:

@@ -26,7 +26,7 @@ from sertransfer.config import config_dict
 from sertransfer.files import hash_value, make_folder, write_text
 from sertransfer.fitting.breakdown import NonFiniteLoss
 from sertransfer.manifest import Manifest
-from sertransfer.reporting.page import flat
+from sertransfer.reporting.values import flat
 from sertransfer.run_folder import RunFolder
 from sertransfer.transfer.finetune import Search, check_finetune
 from sertransfer.transfer.finetune_learner import Task

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sertransfer.files import hash_value
-from sertransfer.reporting.page import flat
+from sertransfer.reporting.values import flat
 from sertransfer.transfer.candidates import Candidate, candidate_of
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.inner_score import OBJECTIVE, InnerData, InnerScore, inner_score

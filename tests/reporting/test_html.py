@@ -5,59 +5,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from report_runs import SENTENCES, STAGE_1, STAGE_2, SUBJECT, SUBJECTS, make_run
 
 from sertransfer.errors import BadInput
 from sertransfer.reporting.html import write_report
-from sertransfer.reporting.page import as_text, entries, flat, left_out_lines, scored
-
-SUBJECT = {
-    "n": 3, "wa": 2 / 3, "ua": 0.75, "wa_ci95": [0.09, 0.99], "ua_ci95": None,
-    "f1": {"not depressed": 2 / 3, "depressed": None}, "f1_ci95": {"not depressed": [0.1, 0.9]},
-    "macro_f1": None, "sensitivity": 1.0, "specificity": 0.5, "auroc": 0.5, "confusion": [[1, 1], [0, 1]],
-    "classes": ["not depressed", "depressed"], "intervals": {"cluster": "speaker"},
-}  # fmt: skip
-STAGE_2 = {
-    "sentence": {"n": 4, "wa": 0.5, "ua": 0.5, "auroc": 0.6, "majority": {"wa": 0.75, "ua": 0.5}},
-    "subject": SUBJECT,
-    "majority": {"wa": 0.667, "ua": 0.5},
-    "split": "dev",
-    "encoder": "ser",
-    "mode": "probe",
-    "errata": ["409: label corrected", {"session": 318, "shift": 34.319917}],
-    "threshold": {"rule": "fixed", "value": 0.5},
-    "assumptions": {"gender": "1 = male"},
-    "left_out": {
-        "manifest": 7,
-        "embedding": [{"item": "300_1", "reason": "silent"}],
-        "undecided_subjects": [],
-    },
-    "generated": False,
-    "encoder_details": {
-        "model": "pyresnet152",
-        "provenance": {"train_speakers": [str(i) for i in range(50)]},
-    },
-    "undecided_rule": "by the rule",
-    "sertransfer": "0.1.0",
-}
-STAGE_1 = {
-    "utterance": {
-        "n": 4, "wa": 0.5, "ua": 0.5, "wa_ci95": [0.2, 0.8], "ua_ci95": [0.1, 0.9],
-        "confusion": [[1, 1], [1, 1]],
-        "classes": ["angry", "sad"], "recall": [0.5, None], "intervals_over": "speakers",
-    },
-    "majority": {"wa": 0.5, "ua": 0.5},
-    "split": "test",
-    "model": "pyresnet152",
-    "generated": False,
-    "left_out": {"labels": {"train": {"bored": 3}, "test": {}}, "audio": []},
-}  # fmt: skip
-SUBJECTS = (
-    "subject,split,label,score,prediction,sentences,undecided\n"
-    "300,dev,not depressed,0.9,depressed,2,False\n"
-    "301,dev,depressed,0.6,depressed,2,False\n"
-    "302,dev,not depressed,0.25,not depressed,0,True\n"
-)
-SENTENCES = "id,subject,split,label,score\na,300,dev,not depressed,0.9\nb,301,dev,depressed,0.6\n"
+from sertransfer.reporting.values import as_text, entries, flat, left_out_lines, scored
 
 
 class Page(HTMLParser):
@@ -94,15 +46,6 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
-def make_run(folder, metrics, **files):
-    folder.mkdir(exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    defaults = {"subjects.csv": SUBJECTS, "sentences.csv": SENTENCES} if "subject" in metrics else {}
-    for name, text in {**defaults, **files}.items():
-        (folder / name).write_text(text)
-    return folder
-
-
 def report(folder):
     return Page(write_report(folder).read_text())
 
@@ -132,9 +75,13 @@ def test_stage_2(tmp_path):
     ):
         assert text in page.text, text
     assert "Generated data" not in page.text
-    assert page.tags.count("svg") == 4
     names = {path.name for path in (folder / "plots").iterdir()}
-    assert names == {"confusion.svg", "subjects.svg", "roc_subjects.svg", "roc_sentences.svg"}
+    curves = {
+        f"{kind}_{what}.svg" for kind in ("roc", "precision_recall") for what in ("subjects", "sentences")
+    }
+    assert names == {"scores.svg", "confusion.svg", "subjects.svg", *curves}
+    assert page.tags.count("svg") == len(names)
+    assert page.text.count("Numbers of this figure") == len(names)
 
 
 def test_what_the_scores_are_worth(tmp_path):
@@ -183,7 +130,7 @@ def test_what_the_scores_are_worth(tmp_path):
     names = {path.name for path in (folder / "plots").iterdir()}
     drawn = ("reliability_subjects", "reliability_sentences", "trials", "inner_outer", "importance")
     assert names >= {f"{name}.svg" for name in drawn}
-    assert page.tags.count("svg") == 9
+    assert page.tags.count("svg") == page.text.count("Numbers of this figure") == 12
 
 
 def test_subjects_are_listed_from_the_highest_score(tmp_path):
@@ -206,7 +153,21 @@ def test_stage_1(tmp_path):
         "No correction was applied",
     ):
         assert text in page.text, text
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 3  # no curves by class without the scores of classes
+
+
+def test_classes_have_curves_and_a_calibration_where_their_scores_are_there(tmp_path):
+    utterances = (
+        "id,speaker,split,label,prediction,score_angry,score_sad\n"
+        "a,1,test,angry,angry,0.9,0.1\nb,1,test,angry,sad,0.4,0.6\nc,2,test,sad,sad,0.2,0.8\n"
+    )
+    folder = make_run(tmp_path / "run", STAGE_1, **{"utterances.csv": utterances})
+    page = report(folder)
+    drawn = {path.name for path in (folder / "plots").iterdir()}
+    assert drawn == {
+        "scores.svg", "confusion.svg", "roc_classes.svg", "precision_recall_classes.svg", "reliability.svg"
+    }  # fmt: skip
+    assert "answers 0.767 0.667 0.300" in page.text  # mean score, share right, their distance by bin
 
 
 def test_an_adversarial_model_is_shown_on_clean_and_on_attacked_inputs(tmp_path):
@@ -225,10 +186,10 @@ def test_an_adversarial_model_is_shown_on_clean_and_on_attacked_inputs(tmp_path)
         "Confusion of attacked inputs",
     ):
         assert text in page.text, text
-    assert (
-        page.text.index("this run ") < page.text.index("attacked inputs") < page.text.index("majority class")
-    )
+    table = page.text[page.text.index("scores of") :]
+    assert table.index("this run ") < table.index("attacked inputs") < table.index("majority class")
     assert {path.name for path in (folder / "plots").iterdir()} == {
+        "scores.svg",
         "confusion.svg",
         "confusion_adversarial.svg",
     }
@@ -265,7 +226,7 @@ def test_one_class_has_no_roc(tmp_path):
     del metrics["sentence"]["majority"]
     (folder / "metrics.json").write_text(json.dumps(metrics))
     page = report(folder)
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 3
     assert "Table 6" not in page.text
 
 

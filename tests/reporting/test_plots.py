@@ -3,18 +3,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import roc_curve
 
 from sertransfer.errors import BadInput
 from sertransfer.reporting.plots import (
     plot_confusion,
     plot_label_shares,
     plot_learning_curves,
-    plot_roc,
     plot_subject_scores,
-    roc_points,
 )
 
 SUBJECTS = pd.DataFrame(
@@ -107,33 +102,11 @@ def test_many_subjects_are_not_named(tmp_path):
     assert "300" not in texts(tmp_path / "s.svg")
 
 
-def test_the_roc_names_its_area(tmp_path):
-    plot_roc([False, True, True], [0.1, 0.1, 0.9], tmp_path / "r.svg", title="ROC, subjects")
-    assert {"AUROC 0.750", "ROC, subjects", "sensitivity"} <= set(texts(tmp_path / "r.svg"))
-
-
-def test_the_roc_of_one_class_is_refused(tmp_path):
-    with pytest.raises(BadInput, match="one class"):
-        plot_roc([True], [0.1], tmp_path / "r.svg")
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.25, 0.5, 1.0])), min_size=2, max_size=30))
-def test_roc_points_are_those_of_scikit_learn(items):
-    truth, scores = (np.array(column) for column in zip(*items, strict=True))
-    if truth.all() or not truth.any():
-        return
-    alarms, hits = roc_points(truth, scores)
-    expected_alarms, expected_hits, _ = roc_curve(truth, scores, drop_intermediate=False)
-    assert alarms == pytest.approx(expected_alarms)
-    assert hits == pytest.approx(expected_hits)
-
-
 def test_no_state_of_matplotlib_is_touched(tmp_path):
     import matplotlib as mpl
     from matplotlib import _pylab_helpers
 
     before = {name: value for name, value in mpl.rcParams.items() if name != "backend"}
-    plot_roc([False, True], [0.1, 0.9], tmp_path / "r.png")
+    plot_subject_scores(SUBJECTS, 0.5, tmp_path / "r.png")
     assert {name: mpl.rcParams[name] for name in before} == before
     assert not _pylab_helpers.Gcf.figs

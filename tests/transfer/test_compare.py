@@ -3,7 +3,14 @@ import json
 import pytest
 
 from sertransfer.errors import BadInput
-from sertransfer.transfer.compare import compare, comparison_text
+from sertransfer.transfer.compare import (
+    compare,
+    compare_all,
+    comparison_text,
+    comparisons_text,
+    holm,
+    letter,
+)
 
 CLASSES = ["not depressed", "depressed"]
 NO, YES = CLASSES
@@ -114,3 +121,49 @@ def test_what_is_no_run_of_stage_2_is_refused(tmp_path):
         compare(tmp_path / "stage_1", run)
     with pytest.raises(BadInput, match="0 resamples"):
         compare(run, run, resamples=0)
+
+
+def test_several_runs_are_compared_in_every_pair_with_a_correction(tmp_path):
+    folders = [write_run(tmp_path / name, table_6(right)) for name, right in (("a", 0), ("b", 6), ("c", 9))]
+    result = compare_all(folders, resamples=50)
+    assert [(pair["a"], pair["b"]) for pair in result["pairs"]] == [(0, 1), (0, 2), (1, 2)]
+    tests = [pair["mcnemar"] for pair in result["pairs"]]
+    assert [test["only_b"] for test in tests] == [6, 9, 3]
+    assert tests[0]["p"] == pytest.approx(2 / 64)
+    assert [test["p_holm"] for test in tests] == pytest.approx([4 / 64, 6 / 512, 0.25])
+    assert result["pairs"][0]["difference"] == compare(*folders[:2], resamples=50)["difference"]
+    assert result["majority"] == {"wa": pytest.approx(23 / 35), "ua": 0.5}
+    assert result["subjects"][-1]["predictions"] == [NO, NO, NO]
+    assert result["subjects"][0]["scores"] == [0.5, 0.5, 0.5]
+    text = comparisons_text(result)
+    assert "C less A: WA +0.257" in text
+    assert "p = 0.0312, 0.0625 after Holm's correction" in text
+    assert "3 comparison(s)" in text
+
+
+def test_of_many_runs_each_is_compared_with_the_first(tmp_path):
+    folders = [write_run(tmp_path / str(index), table_6(index)) for index in range(6)]
+    pairs = compare_all(folders, resamples=2)["pairs"]
+    assert [(pair["a"], pair["b"]) for pair in pairs] == [(0, index) for index in range(1, 6)]
+
+
+def test_faults_of_every_run_are_named_at_once(tmp_path):
+    good = write_run(tmp_path / "good", table_6(0))
+    short = write_run(tmp_path / "short", table_6(0)[1:])
+    odd = write_run(tmp_path / "odd", table_6(0), classes=["x", "y"])
+    with pytest.raises(BadInput) as caught:
+        compare_all([good, short, odd])
+    assert len(caught.value.faults) == 2
+    with pytest.raises(BadInput, match="1 run; expected two or more"):
+        compare_all([good])
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, "A"), (25, "Z"), (26, "R27")])
+def test_runs_have_letters(number, name):
+    assert letter(number) == name
+
+
+def test_holm_grows_and_ends_at_one():
+    assert holm([]) == []
+    assert holm([0.5, 0.9, 0.4]) == [1.0, 1.0, 1.0]
+    assert holm([0.01, 0.01]) == [0.02, 0.02]

@@ -1,0 +1,64 @@
+"""The page over several runs."""
+
+import json
+
+import pytest
+from report_runs import STAGE_2, SUBJECTS, make_run
+
+from sertransfer import cli
+from sertransfer.reporting.comparison_page import run_names
+
+
+@pytest.fixture
+def folders(tmp_path):
+    worse = SUBJECTS.replace("301,dev,depressed,0.6,depressed", "301,dev,depressed,0.4,not depressed")
+    (tmp_path / "x").mkdir()
+    same = {"config.yaml": "probe: {kind: logistic}\nseed: 1\n"}
+    return [
+        make_run(tmp_path / "one", STAGE_2, **same),
+        make_run(tmp_path / "x/one", {**STAGE_2, "encoder": "asr"}, **{"subjects.csv": worse, **same}),
+        make_run(tmp_path / "three", STAGE_2, **{"config.yaml": "probe: {kind: svm}\nseed: 1\n"}),
+    ]
+
+
+def test_scores_pairs_curves_agreement_and_settings_stand_on_one_page(folders, tmp_path, capsys):
+    page = tmp_path / "c.html"
+    words = ["compare", *map(str, folders), "--resamples", "20", "--html", str(page)]
+    assert cli.main(words) == 0
+    assert f"comparison: {page}" in capsys.readouterr().out
+    text = page.read_text()
+    for part in (
+        "3 runs on the same 3 subjects",
+        "No difference between the runs is shown",
+        "3 comparisons were made",
+        ">x/one less ",
+        "-0.333",
+        "wrong, 0.400",
+        "2 of 3",
+        "probe kind",
+        "svm",
+    ):
+        assert part in text, part
+    assert text.count("<svg") == 3
+    assert ">seed<" not in text  # the same in all
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".svg"] == []
+
+
+def test_two_runs_keep_their_json(folders, capsys):
+    assert cli.main(["compare", *map(str, folders[:2]), "--resamples", "20", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)["result"]
+    assert set(result) >= {"a", "b", "mcnemar", "difference", "runs", "pairs", "subjects", "majority"}
+    assert result["mcnemar"]["only_a"] == result["pairs"][0]["mcnemar"]["only_a"] == 1
+
+
+def test_the_report_command_writes_the_report_again(folders, capsys):
+    assert cli.main(["report", str(folders[0])]) == 0
+    assert f"report: {folders[0] / 'report.html'}" in capsys.readouterr().out
+    (folders[0] / "metrics.json").unlink()
+    assert cli.main(["report", str(folders[0])]) == 2
+
+
+def test_runs_have_the_shortest_names_that_tell_them_apart():
+    assert run_names(["/a/b", "/a/c"]) == ["b", "c"]
+    assert run_names(["/a/x/r", "/a/y/r"]) == ["x/r", "y/r"]
+    assert run_names(["/a/b", "/a/b"]) == ["b", "b"]

@@ -1,0 +1,160 @@
+"""Every page in headless Chromium: desktop and phone, light and dark, printed, and without its script."""
+
+import io
+import json
+import warnings
+
+import numpy as np
+import pytest
+from browser import PROGRAM, Browser
+from PIL import Image
+from report_runs import STAGE_1, STAGE_2, SUBJECTS, make_run
+
+from sertransfer import cli
+from sertransfer.reporting.html import write_report
+
+EVIL = "<img src=x onerror=\"document.title='run'\"></td><script>document.title='run'</script>"
+LONG = "a_name_that_is_long_and_has_no_place_to_break_" * 4
+
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if PROGRAM is None:
+        warnings.warn("no Chromium: the layout of the pages is not tested", stacklevel=1)
+        pytest.skip("no Chromium: the layout of the pages is not tested; apt-get install chromium")
+    opened = Browser()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Write one page of each kind, with names that try to break it."""
+    place = tmp_path_factory.mktemp("pages")
+    metrics = {
+        **STAGE_2,
+        "generated": True,
+        "errata": [EVIL, LONG],
+        "assumptions": {"where": LONG},
+        "shortcuts": [{"name": EVIL, "wa": 0.6, "ua": 0.55, "auroc": 0.4, "wa_ci95": [0.3, 0.8]}],
+    }
+    files = {
+        "subjects.csv": SUBJECTS.replace("300", '"' + EVIL.replace('"', '""') + '"'),
+        "config.yaml": json.dumps({EVIL: LONG}),
+        "sessions.json": json.dumps([{"command": f"sertransfer transfer --run-dir {LONG}", "seconds": 1.0}]),
+    }
+    one = make_run(place / "one", metrics, **files)
+    other = make_run(place / "other", {**metrics, "encoder": "asr"}, **files)
+    utterances = "id,speaker,split,label,prediction,score_angry,score_sad\n" + "".join(
+        f"{index},1,test,{('angry', 'sad')[index % 2]},angry,{0.5 + index / 50},{0.5 - index / 50}\n"
+        for index in range(20)
+    )
+    epochs = "epoch,loss,train_wa\n1,2.0,0.3\n2,1.0,0.5\n"
+    first = make_run(place / "first", STAGE_1, **{"utterances.csv": utterances, "epochs.csv": epochs})
+    compared, tables = place / "comparison.html", place / "tables.html"
+    assert cli.main(["compare", str(one), str(other), "--resamples", "50", "--html", str(compared)]) == 0
+    folders = [str(folder) for folder in (one, other, first)]
+    assert cli.main(["tables", *folders, "--format", "html", "-o", str(tables)]) == 0
+    return {
+        "subjects": write_report(one),
+        "utterances": write_report(first),
+        "comparison": compared,
+        "tables": tables,
+    }
+
+
+KINDS = ("subjects", "utterances", "comparison", "tables")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True), (390, False), (1280, True)])
+def test_nothing_is_wider_than_the_window_and_the_console_is_empty(browser, pages, kind, width, dark):
+    tab = browser.open(pages[kind], width=width, dark=dark)
+    assert tab.value(OVERFLOW) <= 0
+    wide = "[...document.querySelectorAll('section, figure, .tile, pre, h1, h2, p, li')].filter("
+    wide += "e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+    assert tab.value(wide) == []
+    assert tab.complaints == []
+    assert [url for url in tab.requests if not url.startswith(("file:", "data:"))] == []
+    assert tab.value("document.title") != "run"
+    shown = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("L"))
+    assert shown.shape == (900, width)
+    assert (np.median(shown) < 60) if dark else (np.median(shown) > 200)
+    assert shown.std() > 10  # something is drawn
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_printed_page_is_light_and_as_wide_as_its_paper(browser, pages, kind):
+    tab = browser.open(pages[kind], width=794, dark=True, printed=True)  # A4
+    assert tab.value(OVERFLOW) <= 0
+    assert tab.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def column(tab, name):
+    """Return the cells of the column *name* in the list of subjects."""
+    return tab.value(
+        "(() => { const table = [...document.querySelectorAll('table')].find(t => t.tHead.textContent"
+        ".includes('prediction') && t.tHead.textContent.includes('decision'));"
+        "const at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent === '" + name + "');"
+        "return [...table.tBodies[0].rows].map(r => r.cells[at].textContent) })()"
+    )
+
+
+def test_a_table_is_sorted_by_the_keyboard_and_says_so(browser, pages):
+    tab = browser.open(pages["subjects"])
+    assert column(tab, "score") == ["0.900", "0.600", "0.250"]
+    head = "[...document.querySelectorAll('th')].find(h => h.textContent === 'score')"
+    tab.value(f"{head}.querySelector('button').focus()")
+    tab.press("Enter")
+    assert column(tab, "score") == ["0.250", "0.600", "0.900"]
+    assert tab.value(f"{head}.getAttribute('aria-sort')") == "ascending"
+    tab.press("Enter")
+    assert column(tab, "score") == ["0.900", "0.600", "0.250"]
+    assert tab.value(f"{head}.getAttribute('aria-sort')") == "descending"
+    other = "[...document.querySelectorAll('th')].find(h => h.textContent === 'decision')"
+    tab.value(f"{other}.querySelector('button').click()")
+    assert tab.value(f"{head}.getAttribute('aria-sort')") is None
+    assert column(tab, "decision") == ["right", "right, undecided", "wrong"]
+    assert tab.complaints == []
+
+
+def test_what_is_no_number_stands_last_whichever_way_is_sorted(browser, pages):
+    tab = browser.open(pages["subjects"])
+    cells = "[...document.querySelector('table').tBodies[0].rows].map(r => r.cells[3].textContent)"
+    click = "[...document.querySelectorAll('th button')].find(b => b.textContent === 'macro-F1')"
+    for _ in range(2):
+        tab.value(f"{click}.click()")
+        assert tab.value(cells)[-1] in ("–", "undefined")
+
+
+def test_without_its_script_the_page_is_whole(browser, pages):
+    tab = browser.open(pages["subjects"], script=False)
+    text = json.dumps(tab.send("DOM.getDocument", depth=-1))
+    assert '"nodeName": "TABLE"' in text
+    assert '"nodeName": "BUTTON"' not in text
+    assert tab.complaints == []
+
+
+def test_details_open_for_the_printer_and_close_again(browser, pages):
+    tab = browser.open(pages["utterances"])
+    closed = "document.querySelectorAll('details:not([open])').length"
+    before = tab.value(closed)
+    assert before > 0
+    tab.value("dispatchEvent(new Event('beforeprint'))")
+    assert tab.value(closed) == 0
+    tab.value("dispatchEvent(new Event('afterprint'))")
+    assert tab.value(closed) == before
+
+
+def test_the_browser_sees_what_is_wrong(browser, tmp_path):
+    """The checks above can fail: a page without our manners fails each."""
+    page = tmp_path / "bad.html"
+    page.write_text(
+        "<!DOCTYPE html><meta http-equiv='Content-Security-Policy' content=\"default-src 'none'\">"
+        "<div style='width: 3000px'>x</div><script>throw 1</script><div id=w><svg width=3000></svg></div>"
+    )
+    tab = browser.open(page)
+    assert tab.value(OVERFLOW) > 0
+    assert tab.complaints
