@@ -76,7 +76,7 @@ def storage_error(error: BaseException, place: object = None) -> StorageError | 
             number = _in_words(str(link))
     if number is None:
         return None
-    name = named if isinstance(named, (str, Path)) else None
+    name = os.fsdecode(named) if isinstance(named, (str, bytes, Path)) else None
     return StorageError(number, _without_suffix(name) if name else place or Path.cwd())
 
 

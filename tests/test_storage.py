@@ -1,6 +1,7 @@
 import errno
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors import SafetensorError
 from sertransfer import cli
 from sertransfer.errors import SertransferError, bad_input
 from sertransfer.files import atomic_path, make_folder, reserve, write_text
+from sertransfer.fitting.trainer import _quiet_threads
 from sertransfer.run_folder import RunFolder
 from sertransfer.storage import StorageError, storage_error, writing
 
@@ -24,6 +26,7 @@ def full(*_, **__):
         (OSError(errno.EROFS, "x", "/a/b"), "/a/b: the disk is read-only", 2),
         (PermissionError(errno.EACCES, "x", "/a/b"), "/a/b: no permission", 2),
         (OSError(errno.EIO, "x"), "here: the disk fails", 1),
+        (OSError(errno.EROFS, "x", b"/a/b"), "/a/b: the disk is read-only", 2),
         (OSError(errno.ENOSPC, "x", "/a/.m.json.12.0123abcd.tmp"), "/a/m.json: no space", 1),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "here: no space", 1),
         (sqlite3.OperationalError("database or disk is full"), "here: no space", 1),
@@ -142,3 +145,17 @@ def test_a_bad_input_is_said_where_its_report_can_not_be_written(tmp_path, monke
     with pytest.raises(SertransferError, match="found x") as error:
         run()
     assert error.value.report is None
+
+
+@pytest.mark.parametrize(("error", "printed"), [(OSError(errno.ENOSPC, "x"), 0), (ValueError("x"), 1)])
+def test_a_thread_of_tensorboards_prints_no_traceback_of_a_full_disk(error, printed, monkeypatch):
+    def fail():
+        raise error
+
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    with _quiet_threads():
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    assert len(seen) == printed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from sertransfer.fitting.module import SeededModule
 from sertransfer.fitting.processes import ALONE, JoinedEnvironment, Processes
 from sertransfer.fitting.resume import AtomicCheckpointIO, ResumePoint
 from sertransfer.fitting.workers import watched_workers
+from sertransfer.storage import storage_error
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ def fit(
             use_distributed_sampler=False,
         )
         try:
-            with watched_workers():
+            with watched_workers(), _quiet_threads():
                 trainer.fit(module, train_dataloaders=batches, ckpt_path=start, weights_only=True)
         except SystemExit as stop:  # what Lightning makes of Ctrl-C, after it has turned Ctrl-C off
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -128,6 +130,22 @@ def _layout(
         "sync_batchnorm": sync_batch_norm,
         "plugins": [checkpoints, JoinedEnvironment(launch)],
     }
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Keep a thread from printing what a disk has against its file: TensorBoard raises it here as well."""
+    hook = threading.excepthook
+
+    def say(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is None or storage_error(args.exc_value) is None:
+            hook(args)
+
+    threading.excepthook = say
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
 
 
 @contextmanager
