@@ -21,4 +21,4 @@ runs=("$demo/daic_asr" "$demo/daic_ser")
 write_tables "$demo" "${runs[@]}"
 "$sertransfer" compare "${runs[@]}" --html "$demo/comparison.html"
 echo "All numbers of ours above are of generated data: they show that the software works and nothing about people."
-echo "Open $demo/daic_ser/report.html, $demo/daic_asr/report.html $demo/comparison.html and $demo/tables.html"
+echo "Open $demo/daic_ser/report.html, $demo/daic_asr/report.html, $demo/comparison.html and $demo/tables.html"
