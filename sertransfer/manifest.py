@@ -24,7 +24,8 @@ COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender",
 to the corpus root; ``speaker`` is the subject; an unknown label, split, gender or age is empty."""
 
 TIMES = ("start", "end")
-_FORMULA = r"[=@\t\r]|\+(?![\d.]+$)|-.*[|(!]"
+FORMULA = r"[=@\t\r]|\+(?![\d.]+$)|-.*[|(!]"
+"""How a text begins that a spreadsheet runs as a formula."""
 NUMBERS = (*TIMES, "gain", "overlap")
 """Columns that hold numbers; every other one is text. ``gain`` (optional) multiplies the waveform,
 ``overlap`` (optional) is the share of the utterance that another speaker talks over."""
@@ -172,7 +173,7 @@ def _validate_cells(table: pd.DataFrame, where: str, faults: Faults) -> None:
     """Refuse texts that a spreadsheet would run as a formula; every table with ids is made of these."""
     for column in ("id", "audio", "speaker", "label", "corpus"):
         cells = table[column].fillna("").astype(str)
-        for row in table.index[cells.str.match(_FORMULA)]:
+        for row in table.index[cells.str.match(FORMULA)]:
             faults.add(
                 f"{where}, row {row + 2}",
                 found=f"{column} {ascii(cells[row])[:60]}, which a spreadsheet runs as a formula",

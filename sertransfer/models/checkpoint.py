@@ -82,15 +82,19 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         seal(temporary)
 
 
+def checkpoint_file(path: str | Path) -> Path:
+    """Return *path*, or the checkpoint in it if it is a folder of 'sertransfer export'."""
+    inside = Path(path) / EXPORTED
+    return inside if inside.is_file() else Path(path)
+
+
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint that :func:`write_checkpoint` wrote, or that of an exported folder.
 
     Raises:
         BadInput: If the file is missing, truncated, changed, of another kind or of a newer version.
     """
-    path = Path(path)
-    if (path / EXPORTED).is_file():
-        path = path / EXPORTED
+    path = checkpoint_file(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise bad_input(path, found=found, expected="a checkpoint file", remedy="correct the path")

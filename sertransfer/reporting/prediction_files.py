@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sertransfer.files import write_text
+from sertransfer.reporting.cells import without_formulas
 
 RECORDING = [
     "recording",
@@ -46,8 +47,9 @@ def write_prediction_tables(prediction: Mapping[str, Any], path: Path) -> None:
     ]
     columns = ["recording", "sentence", "start", "end", "score"]
     frame = pd.DataFrame(sentences) if sentences else pd.DataFrame(columns=columns)
-    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
-    write_text(recordings_path(path), pd.DataFrame(recordings).to_csv(index=False, lineterminator="\n"))
+    write_text(path, without_formulas(frame).to_csv(index=False, lineterminator="\n"))
+    table = without_formulas(pd.DataFrame(recordings))
+    write_text(recordings_path(path), table.to_csv(index=False, lineterminator="\n"))
 
 
 def prediction_text(prediction: Mapping[str, Any]) -> str:
@@ -91,4 +93,5 @@ def write_emotion_table(found: Mapping[str, Any], path: Path) -> None:
         }
         for row in found["utterances"]
     ]
-    write_text(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    table = without_formulas(pd.DataFrame(rows))
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from sertransfer import __version__
+from sertransfer.reporting.cells import without_formulas
 from sertransfer.reporting.rendering import render
 from sertransfer.reporting.tables import align
 from sertransfer.reporting.values import NO_VALUE, with_interval
@@ -72,7 +73,7 @@ def format_tables(tables: Sequence[ResultTable], form: Format) -> str:
     """
     if form == "csv":
         frame = pd.concat([table.values() for table in tables], ignore_index=True)
-        return frame.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+        return without_formulas(frame).to_csv(index=False, lineterminator="\n", float_format="%.6g")
     if form == "html":
         return _html(tables)
     return "\n\n".join(map({"text": _text, "latex": _latex}[form], tables)) + "\n"

@@ -17,7 +17,7 @@ from sertransfer.fitting.prediction import predict_probabilities
 from sertransfer.fitting.trainer import choose_device
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.manifest import Manifest
-from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint
+from sertransfer.models.checkpoint import Checkpoint, build_from, checkpoint_file, read_checkpoint
 from sertransfer.run_folder import RunFolder
 from sertransfer.training.adversarial import adversarial_epsilon
 from sertransfer.training.parts import (
@@ -61,7 +61,7 @@ def evaluate(
     """Score *checkpoint* on a split, with the front end and the crop rule that it carries.
 
     Args:
-        checkpoint: A file that ``pretrain`` or ``import-checkpoint`` wrote.
+        checkpoint: A file that ``pretrain`` or ``import-checkpoint`` wrote, or a folder of ``export``.
         manifest: Utterances; labels outside the checkpoint's classes are left out and counted.
         split: Split to score.
         run_dir: Folder of the run; a finished one of the same inputs returns its metrics.
@@ -79,6 +79,7 @@ def evaluate(
     Raises:
         BadInput: If checkpoint, manifest or audio are at fault, or the folder belongs to another run.
     """
+    checkpoint = checkpoint_file(checkpoint)
     carried = read_checkpoint(checkpoint)
     front_end = _front_end(carried, checkpoint)
     config = {"command": "evaluate", "split": split, "absent": absent, "seed": seed}

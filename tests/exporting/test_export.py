@@ -5,6 +5,7 @@ import stat
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import sertransfer
@@ -113,6 +114,20 @@ def test_a_recogniser_loads_again_and_scores_alike(stage_1, tmp_path):
     assert config["input"]["front_end"]["mels"] == 32
     assert config["input"]["cropping"] == {"seconds": 0.5, "pad": False}
     assert config["classes"] == list(CLASSES)
+
+
+def test_an_exported_folder_can_be_evaluated(stage_1, tmp_path):
+    export(stage_1, tmp_path / "out")
+    rows = ["audio,speaker,label,split"]
+    for number, label in enumerate(CLASSES):
+        noise = np.random.default_rng(number).normal(0, 0.1, 8000)
+        soundfile.write(tmp_path / f"{number}.wav", noise, 16000)
+        rows.append(f"{number}.wav,s{number},{label},test")
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    manifest = str(tmp_path / "m.csv")
+    assert main(["prepare", "csv", str(tmp_path), "-o", manifest, "--table", "table.csv"]) == 0
+    assert main(["evaluate", str(tmp_path / "out"), manifest, "--run-dir", str(tmp_path / "run"), "-q"]) == 0
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["speakers_shared"] is None  # not named
 
 
 def test_an_export_names_nobody_and_is_its_owners_alone(stage_1, stage_2, tmp_path):
