@@ -35,7 +35,7 @@ class UtteranceHead(nn.Module):
             features: Shape ``(batch, frames, dim)``, or ``(batch, frames, layers, dim)`` to mix.
         """
         mixed = features if self.mix is None else self.mix(features)
-        frames = torch.full((len(mixed),), mixed.shape[1], device=mixed.device)
+        frames = torch.full((mixed.shape[0],), mixed.shape[1], device=mixed.device)
         if self.attention is None:
             pooled = pool(mixed, frames, self.pooling)
         else:
