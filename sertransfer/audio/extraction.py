@@ -18,14 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
-from rich.text import Text
 
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.planning import Failure, Job, Plan, failure_of
 from sertransfer.audio.reading import read_segment
 from sertransfer.errors import BadInput, Fault, SertransferError, bad_input
+from sertransfer.progress import bar
 
 _JOBS_AT_ONCE = 32
 
@@ -68,13 +66,12 @@ def extract(plan: Plan, path: Path, *, workers: int, progress: bool) -> Result:
     chunks = list(_chunks(plan.jobs))
     writer = _Writer(plan, path)
     parts = _in_processes(writer, chunks, workers) if workers else ((len(c), writer(c)) for c in chunks)
-    with _progress_bar(progress) as bar:
-        task = bar.add_task("features", total=len(plan.ids), completed=len(plan.failures))
+    with bar("features", len(plan.ids), unit="utterances", shown=progress, done=len(plan.failures)) as shown:
         for done, part in parts:
             total.failures += part.failures
             total.clipped += part.clipped
             total.samples += part.samples
-            bar.advance(task, done)
+            shown.advance(done)
     place = {identity: index for index, identity in enumerate(plan.ids)}
     total.failures.sort(key=lambda failure: place[failure[0]])
     with path.open("rb") as written:
@@ -196,22 +193,3 @@ def _run_in_worker(jobs: list[Job]) -> Result:
     if _writer is None:
         raise SertransferError("a worker process was not started properly")
     return _writer(jobs)
-
-
-class _Rate(ProgressColumn):
-    """Utterances per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.0f}/s" if task.speed else "", style="progress.data.speed")
-
-
-def _progress_bar(shown: bool) -> Progress:
-    return Progress(
-        "[progress.description]{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not shown,
-    )

@@ -63,14 +63,15 @@ def run_prepare(args: argparse.Namespace, overrides: Overrides) -> Result:
     from sertransfer.config import load_config
     from sertransfer.corpora.prepare import prepare
     from sertransfer.corpora.registry import CORPORA
+    from sertransfer.progress import showing
 
     corpus = CORPORA[choose("corpus", args.corpus, CORPORA)]
     options = load_config(corpus.options, args.config, overrides)
-    if args.shard is not None:
-        return _prepare_shard(args, options)
-    return _prepared(
-        prepare(args.corpus, args.root, options, args.output, skip_bad=args.skip_bad), args.output
-    )
+    with showing(not args.quiet):
+        if args.shard is not None:
+            return _prepare_shard(args, options)
+        manifest = prepare(args.corpus, args.root, options, args.output, skip_bad=args.skip_bad)
+    return _prepared(manifest, args.output)
 
 
 def _prepare_shard(args: argparse.Namespace, options: Any) -> Result:
@@ -120,6 +121,7 @@ def _prepared(manifest: Manifest, output: Path) -> Result:
 def run_describe(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Print the paper's tables for a manifest, or for several side by side."""
     from sertransfer.corpora.statistics import describe_files
+    from sertransfer.progress import showing
     from sertransfer.reporting.corpus_tables import corpus_tables
     from sertransfer.reporting.plots import plot_label_shares
     from sertransfer.reporting.result_table import format_tables
@@ -133,7 +135,8 @@ def run_describe(args: argparse.Namespace, overrides: Overrides) -> Result:
                 expected="one manifest with this option",
                 remedy="describe them one by one",
             )
-    descriptions = describe_files(args.manifests, root=args.root)
+    with showing(not args.quiet):
+        descriptions = describe_files(args.manifests, root=args.root)
     if args.format == "text" and len(descriptions) == 1:
         tables = format_description(descriptions[0]) + "\n"
     else:

@@ -27,6 +27,7 @@ from sertransfer.corpora.daic_sessions import Session, find_corpus, open_session
 from sertransfer.corpora.daic_splits import SPLIT_FILES, read_splits
 from sertransfer.errors import Faults, nearest
 from sertransfer.manifest import INTERVIEWER_TURNS, WITHOUT_SENTENCES, Manifest, make_table
+from sertransfer.progress import tracked
 from sertransfer.timebase import PRESETS, SAMPLE_RATE, samples_to_seconds
 
 CORPUS = "daic-woz"
@@ -87,7 +88,8 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
         )
         reading.splits = splits.files
         order = {split: index for index, split in enumerate(SPLIT_FILES)}
-        for subject in sorted(splits.subjects.values(), key=lambda item: (order[item.split], item.session)):
+        subjects = sorted(splits.subjects.values(), key=lambda item: (order[item.split], item.session))
+        for subject in tracked(subjects, "reading interviews", unit="interviews"):
             reading.add(subject, layout.sessions.get(subject.session, []))
         for session in sorted(layout.sessions.keys() - splits.named):
             reading.leave_out(f"{session}_P", "no split file names this session")

@@ -18,13 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
 from sertransfer.corpora import demo_daic_woz, demo_iemocap, demo_lssed
 from sertransfer.errors import bad_input
 from sertransfer.files import write_text
 from sertransfer.manifest import GENERATED_MARKER
+from sertransfer.progress import tracked
 
 GENERATOR = 1
 """Raised whenever the same settings give other bytes."""
@@ -183,7 +181,7 @@ def _run(jobs: Sequence[Job], description: str, progress: bool) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         futures = [pool.submit(job) for job in jobs]
         try:
-            for future in track(futures, description, console=Console(stderr=True), disable=not progress):
+            for future in tracked(futures, description, unit="files", shown=progress):
                 future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)

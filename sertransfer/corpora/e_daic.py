@@ -34,6 +34,7 @@ from sertransfer.corpora.roots import check_root
 from sertransfer.corpora.video import open_audio_folder
 from sertransfer.errors import Faults
 from sertransfer.manifest import WITHOUT_SENTENCES, Manifest, make_table
+from sertransfer.progress import tracked
 
 CORPUS = "e-daic"
 
@@ -104,7 +105,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     level = options.level_dbfs if options.level_normalise else None
     reader = InterviewReader(rules, options.keep_nonverbal, level, errata, faults)
     reading = _Reading(root / "data", reader, options.keep_text, audio_folder=folder)
-    for subject in subjects if sessions else []:
+    for subject in tracked(subjects if sessions else [], "reading interviews", unit="interviews"):
         reading.add(subject, sessions.get(subject.session, []))
     for number in sorted(sessions.keys() - named):
         reading.leave_out(f"{number}_P", "no split file names this session")

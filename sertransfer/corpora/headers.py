@@ -13,6 +13,7 @@ from sertransfer.audio.reading import AudioInfo
 from sertransfer.corpora.looking import UNSEEN, looking
 from sertransfer.errors import BadInput, Fault, Faults
 from sertransfer.manifest import AudioSource
+from sertransfer.progress import bar
 from sertransfer.timebase import SAMPLE_RATE
 
 WORKERS = 16
@@ -44,8 +45,11 @@ def inspect_all(sources: Mapping[str, AudioSource]) -> tuple[dict[str, AudioInfo
 
     keys = list(sources)
     blocks = [keys[first : first + BLOCK] for first in range(0, len(keys), BLOCK)]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        results = [found for block in pool.map(lambda block: [*map(look, block)], blocks) for found in block]
+    results: list[AudioInfo | list[Fault]] = []
+    with ThreadPoolExecutor(WORKERS) as pool, bar("reading headers", len(keys), unit="files") as shown:
+        for looked in pool.map(lambda block: [*map(look, block)], blocks):
+            results += looked
+            shown.advance(len(looked))
     good: dict[str, AudioInfo] = {}
     bad: dict[str, list[Fault]] = {}
     for key, found in zip(keys, results, strict=True):

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sertransfer.files import write_text
 from sertransfer.fitting.module import SeededModule
+from sertransfer.progress import clock_time
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,10 @@ class EpochLog(Callback):
             return
         write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n"))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
-        _log.info("epoch %d of %s: %s", row["epoch"], trainer.max_epochs, shown)
+        seconds = [past["seconds"] for past in self.rows]
+        left = ((trainer.max_epochs or 0) - row["epoch"]) * sum(seconds) / len(seconds)
+        told = f"at most {clock_time(left)} left" if left > 0 else "the last one"
+        _log.info("epoch %d of %s: %s; %s", row["epoch"], trainer.max_epochs, shown, told)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows."""

@@ -7,13 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from sertransfer.fitting.batches import Utterances, load_batches
 from sertransfer.fitting.plans import plan_evaluation
 from sertransfer.fitting.workers import watched_workers
+from sertransfer.progress import tracked
 
 Probabilities = NDArray[np.float64]
 
@@ -55,9 +54,7 @@ def predict_probabilities(
     rows: list[NDArray[np.float64]] = []
     try:
         with watched_workers(), torch.inference_mode():
-            for batch in track(
-                batches, "scoring", total=len(plans), console=Console(stderr=True), disable=not progress
-            ):
+            for batch in tracked(batches, "scoring", unit="batches", total=len(plans), shown=progress):
                 features = batch.features.to(device, non_blocking=True)
                 features = features.float().contiguous(memory_format=torch.channels_last)
                 if perturb is not None:

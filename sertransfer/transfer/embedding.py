@@ -16,17 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 from torch.utils.data import DataLoader, Dataset
 
 from sertransfer.audio.reading import read_segment
@@ -36,6 +25,7 @@ from sertransfer.files import hash_value, make_folder
 from sertransfer.fitting.workers import watched_workers
 from sertransfer.locks import hold
 from sertransfer.manifest import Manifest
+from sertransfer.progress import bar
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding_set import EmbeddedChunk, EmbeddingSet, open_set, raise_faults, write_set
 from sertransfer.transfer.sentences import (
@@ -150,12 +140,10 @@ def _embed_chunks(
         num_workers=workers,
         prefetch_factor=1 if workers else None,
     )
-    with watched_workers(), _bar(progress) as bar:
-        task = bar.add_task("embedding", total=len(sentences), completed=done)
+    shown_bar = bar("embedding", len(sentences), unit="sentences", shown=progress, done=done)
+    with watched_workers(), shown_bar as shown:
         for (chunk, path), waveforms in zip(todo, loader, strict=True):
-            result = _embed_chunk(
-                chunk, waveforms, encoder, pooling, batch_seconds, lambda n: bar.advance(task, n)
-            )
+            result = _embed_chunk(chunk, waveforms, encoder, pooling, batch_seconds, shown.advance)
             if skip_bad or not result.faults:
                 result.write(path)
             embedded += len(result.ids)
@@ -276,20 +264,3 @@ def _encode(
         if len(rows) == 1:
             return [error.faults[0]]
         return [result for row in rows for result in _encode([row], waveforms, encoder, pooling)]
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} sentences/s" if task.speed else "")
-
-
-def _bar(progress: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not progress,
-    )

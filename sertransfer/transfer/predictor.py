@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from sertransfer.aggregation import ATTENTION
 from sertransfer.audio.reading import read_segment
@@ -21,6 +19,7 @@ from sertransfer.errors import BadInput, Fault, bad_input
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.plain_values import parse_json
+from sertransfer.progress import tracked
 from sertransfer.reporting.run_files import read_json
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding import embed
@@ -198,9 +197,7 @@ def _finetuned(run_dir: Path, metrics: Mapping[str, Any], checkpoint: Path | Non
     def score(manifest: Manifest, folder: Path, skip_bad: bool, progress: bool) -> Scores:
         rows: list[tuple[str, float, float]] = []
         faults: list[tuple[str, Fault]] = []
-        for sentence in track(
-            take_sentences(manifest), "scoring", console=Console(stderr=True), disable=not progress
-        ):
+        for sentence in tracked(take_sentences(manifest), "scoring", unit="sentences", shown=progress):
             try:
                 waveform = read_segment(
                     sentence.source,

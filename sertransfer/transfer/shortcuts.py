@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.errors import BadInput
 from sertransfer.files import write_text
 from sertransfer.manifest import Manifest
+from sertransfer.progress import tracked
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.interviewer import FIGURES, Listen, interviewer_row, reason_of
 from sertransfer.transfer.interviewer import NAME as INTERVIEWER
@@ -132,9 +131,7 @@ def _loudness(manifest: Manifest, ids: list[str], cache: Path, progress: bool) -
     wanted = set(ids) - set(known)
     if wanted:
         sentences = [sentence for sentence in take_sentences(manifest) if sentence.id in wanted]
-        for sentence in track(
-            sentences, "loudness", console=Console(stderr=True), disable=not progress, transient=True
-        ):
+        for sentence in tracked(sentences, "loudness", unit="sentences", shown=progress):
             samples = read_segment(sentence.source, sentence.start, sentence.end, gain=sentence.gain)
             power = float(np.mean(np.square(samples, dtype=np.float64)))
             known[sentence.id] = 10 * np.log10(power + _SILENCE)

@@ -20,10 +20,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 from optuna.trial import FixedTrial
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sertransfer.files import hash_value
+from sertransfer.progress import bar
 from sertransfer.reporting.values import flat
 from sertransfer.transfer.candidates import Candidate, candidate_of
 from sertransfer.transfer.embedding_set import EmbeddingSet
@@ -203,19 +202,11 @@ def _identity(config: TuneConfig, part: Part, stored: Sets) -> dict[str, Any]:
 def _bar(progress: bool, total: int) -> Iterator[Callable[[str, int], None]]:
     """Yield what is told a study's name and its number of finished trials."""
     counts: dict[str, int] = {}
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not progress,
-    ) as bar:
-        task = bar.add_task("tuning", total=total)
+    with bar("tuning", total, unit="trials", shown=progress) as shown:
 
         def done(name: str, count: int) -> None:
             counts[name] = count
-            bar.update(task, description=f"tuning, {name}", completed=sum(counts.values()))
+            shown.reach(sum(counts.values()), f"tuning, {name}")
 
         yield done
 

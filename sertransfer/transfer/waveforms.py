@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sertransfer.encoders.layers import LayeredEncoder
 from sertransfer.errors import Fault
 from sertransfer.manifest import Manifest
+from sertransfer.progress import tracked
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding import ChunkReader, Waveform
 from sertransfer.transfer.frame_store import FrameStore, Item, take_store
@@ -60,12 +59,12 @@ def _read(sentences: list[Sentence], encoder: LayeredEncoder, workers: int, prog
         num_workers=min(workers, len(chunks)),
         prefetch_factor=1 if workers and chunks else None,
     )
-    waiting = track(
+    waiting = tracked(
         zip(chunks, loader, strict=True),
         "reading audio",
+        unit="chunks",
         total=len(chunks),
-        console=Console(stderr=True),
-        disable=not progress,
+        shown=progress,
     )
     for chunk, waveforms in waiting:
         for sentence, found in zip(chunk, waveforms, strict=True):
@@ -133,7 +132,7 @@ def _encode(
         for _, same in sorted(by_length.items())
         for first in range(0, len(same), batch_size)
     ]
-    for rows in track(batches, "encoding", console=Console(stderr=True), disable=not progress):
+    for rows in tracked(batches, "encoding", unit="batches", shown=progress):
         batch = torch.from_numpy(np.concatenate([waveforms.read(row) for row in rows])).to(device)
         with torch.inference_mode():
             features: Tensor = encoder.features(batch, mix=mix).flatten(2)
