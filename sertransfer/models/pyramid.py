@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sertransfer.models.narrow_groups import NarrowGroupsConv2d
+
 
 @dataclass(frozen=True)
 class Level:
@@ -35,6 +37,8 @@ def level_conv(in_channels: int, out_channels: int, level: Level, stride: int) -
     width is the level's own.
     """
     groups = math.gcd(level.groups, in_channels, out_channels)
+    if NarrowGroupsConv2d.pays(out_channels, groups):
+        return NarrowGroupsConv2d(in_channels, out_channels, level.kernel, stride, groups)
     padding = level.kernel // 2
     return nn.Conv2d(in_channels, out_channels, level.kernel, stride, padding, groups=groups, bias=False)
 
