@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-import conftest
+import training_fakes
 
+from sertransfer.fitting.batches import Utterances
 from sertransfer.fitting.breakdown import NonFiniteLoss
 from sertransfer.fitting.launch import read_launch
 from sertransfer.fitting.processes import current, run_together
@@ -65,7 +66,7 @@ class Plain(nn.Module):
 
 def register():
     zoo.MODELS["plain"] = lambda num_classes: Plain(num_classes)
-    zoo.MODELS["probe"] = lambda num_classes, *, dropout=0.3: conftest.Probe(num_classes, dropout)
+    zoo.MODELS["probe"] = lambda num_classes, *, dropout=0.3: training_fakes.Probe(num_classes, dropout)
 
 
 def settings(model="plain", **options):
@@ -86,7 +87,7 @@ def data():
     items = np.arange(ITEMS)
     frames = np.random.default_rng(0).integers(5, 20, ITEMS)
     targets = np.minimum(items % 5, 3)
-    return conftest.Utterances(conftest.MemoryStore(frames), items, targets, [f"u{item}" for item in items])
+    return Utterances(training_fakes.MemoryStore(frames), items, targets, [f"u{item}" for item in items])
 
 
 class Killed(Exception):
@@ -110,8 +111,8 @@ def kill_after(batches):
 
 def poison():
     """Make one utterance of the second process' share NaN."""
-    read = conftest.MemoryStore.read
-    conftest.MemoryStore.read = lambda self, index, start=0, stop=None: (
+    read = training_fakes.MemoryStore.read
+    training_fakes.MemoryStore.read = lambda self, index, start=0, stop=None: (
         read(self, index, start, stop) * (np.nan if index == 11 else 1)
     )
 

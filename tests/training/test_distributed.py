@@ -132,7 +132,7 @@ def test_another_number_of_processes_goes_on_and_says_so(together, alone, tmp_pa
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
-    manifest = joined_runs.conftest.make_tones(folder, train=17, test=11)
+    manifest = joined_runs.training_fakes.make_tones(folder, train=17, test=11)
     write_manifest(manifest, folder / "manifest.csv")
     return manifest, folder / "manifest.csv"
 

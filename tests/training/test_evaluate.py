@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from training_fakes import make_tones, tone_config
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.encoders.ser import SerEncoder
@@ -16,8 +17,6 @@ from sertransfer.training.pretrain import pretrain
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    from conftest import make_tones, tone_config
-
     folder = tmp_path_factory.mktemp("evaluate")
     manifest = make_tones(folder / "corpus", train=24, test=12)
     metrics = pretrain(replace(tone_config(), epochs=2), manifest, folder / "run", progress=False)

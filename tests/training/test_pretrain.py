@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from training_fakes import make_tones, tone_config
 
 from sertransfer.errors import BadInput
 from sertransfer.fitting.breakdown import NonFiniteLoss
@@ -19,8 +20,6 @@ from sertransfer.training.settings import Augment, ModelSettings, Optimiser, Sel
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """One run with everything in it that can be left out, shared by the tests that only read it."""
-    from conftest import make_tones, tone_config
-
     folder = tmp_path_factory.mktemp("stage1")
     manifest = make_tones(
         folder / "corpus", train=50, test=25, labels=("angry", "neutral", "happy", "sad", "bored")

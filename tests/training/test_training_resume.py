@@ -105,7 +105,7 @@ CHILD = """
 import os, pathlib, signal, sys
 import torch
 sys.path.insert(0, {tests!r})
-import conftest
+import training_fakes
 from sertransfer.manifest import read_manifest
 from sertransfer.training.pretrain import pretrain
 
@@ -122,7 +122,7 @@ def save_or_die(value, stream):
         os.kill(os.getpid(), signal.SIGKILL)
 
 torch.save = save_or_die
-config = conftest.tone_config()
+config = training_fakes.tone_config()
 pretrain(config, read_manifest({manifest!r}), pathlib.Path({run_dir!r}), progress=False)
 """
 
