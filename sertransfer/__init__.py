@@ -8,13 +8,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sertransfer.encoders.recordings import embed_file, encode_file
+    from sertransfer.encoders.registry import open_encoder
     from sertransfer.manifest import Manifest, read_manifest
     from sertransfer.models.checkpoint import load_model
+    from sertransfer.reporting.open_run import OpenedRun, open_run
 
 __version__ = "0.1.0"
-__all__ = ["Manifest", "__version__", "load_model", "read_manifest"]
+__all__ = [
+    "Manifest",
+    "OpenedRun",
+    "__version__",
+    "embed_file",
+    "encode_file",
+    "load_model",
+    "open_encoder",
+    "open_run",
+    "read_manifest",
+]
 
 _HOMES = {
+    "embed_file": "sertransfer.encoders.recordings",
+    "encode_file": "sertransfer.encoders.recordings",
+    "open_encoder": "sertransfer.encoders.registry",
+    "OpenedRun": "sertransfer.reporting.open_run",
+    "open_run": "sertransfer.reporting.open_run",
     "load_model": "sertransfer.models.checkpoint",
     "Manifest": "sertransfer.manifest",
     "read_manifest": "sertransfer.manifest",

@@ -224,6 +224,9 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
         path: The CSV; its notes are read from the JSON beside it.
         root: Corpus root to use instead of the one in the notes.
 
+    Returns:
+        The rows (``start`` and ``end`` in seconds, NaN for whole files), the corpus root, and the notes.
+
     Raises:
         BadInput: If a file is missing or the table has faults; all of them are listed.
     """

@@ -100,7 +100,11 @@ def _left_out(fault: Fault) -> dict[str, str]:
 
 
 def check_output(output: Path) -> None:
-    """Refuse an output that is no CSV, or that would overwrite what this package did not write."""
+    """Refuse an output that is no CSV, or that would overwrite what this package did not write.
+
+    Raises:
+        BadInput: If it is one of these.
+    """
     if output.suffix != ".csv":
         raise bad_input(
             output,

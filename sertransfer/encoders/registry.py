@@ -18,7 +18,11 @@ from sertransfer.timebase import Framing
 
 
 def open_ser(checkpoint: Path, *, framing: Framing | None, layer: int | None, device: str) -> Encoder:
-    """Emotion recognition model of stage 1, the features before its classifier."""
+    """Emotion recognition model of stage 1, the features before its classifier.
+
+    Raises:
+        BadInput: If a layer or another framing is asked for, or it is no checkpoint.
+    """
     from sertransfer.encoders.ser import SerEncoder
     from sertransfer.models.checkpoint import read_checkpoint
 
@@ -87,6 +91,9 @@ def open_encoder(
         framing: Demand this framing; ``None`` takes what the weights were trained with.
         layer: Block whose output is taken, counted from 1; ``None`` is the encoder's own output.
         device: Where the network runs, such as ``cpu`` or ``cuda``.
+
+    Returns:
+        The encoder: waveforms at its ``sample_rate``, full scale 1, to ``(batch, frames, dim)``.
 
     Raises:
         BadInput: If the name is unknown, the file is no such checkpoint, it was trained with another

@@ -228,9 +228,14 @@ def build_from(checkpoint: Checkpoint, *, where: object = "checkpoint") -> Spect
 
 
 def load_model(path: str | Path) -> nn.Module:
-    """Load a model in evaluation mode: ``(batch, 1, mels, frames)`` to ``(batch, classes)``.
+    """Load a model of stage 1.
 
-    The scores are those before the softmax, in the order of :attr:`Checkpoint.classes`.
+    Args:
+        path: A checkpoint of ``pretrain`` or ``import-checkpoint``, or a folder of ``export``.
+
+    Returns:
+        The network in evaluation mode: log-mel spectrograms ``(batch, 1, mels, frames)`` to the scores before
+        the softmax, ``(batch, classes)``, in the order of :attr:`Checkpoint.classes`.
 
     Raises:
         BadInput: If *path* is no checkpoint (a ``.pth`` file goes through ``import-checkpoint`` first).
