@@ -10,10 +10,12 @@ import contextlib
 import importlib
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +27,7 @@ HEAVY = (
     "transfer.finetune",
     "transfer.tune",
 )
-SCRIPT = '#!/bin/sh\nexec {python} -I -S {here} call {address} "$@"\n'
+SCRIPT = '#!/bin/sh\nexec {python} -I -S {here} call {address} {first} "$@"\n'
 
 
 def call(address: str, words: list[str]) -> int:
@@ -67,9 +69,18 @@ def _run(line: socket.socket, main: Callable[[list[str]], int]) -> None:
             os.dup2(file, number)
         os.chdir(request["folder"])
         os.umask(request["umask"])
-        status = main(request["words"])
+        words = request["words"]
+        if words[:1] == ["--script"]:
+            sys.argv = words[1:]
+            sys.path.insert(0, str(Path(words[1]).resolve().parent))
+            runpy.run_path(words[1], run_name="__main__")
+            status = 0
+        else:
+            status = main(words)
     except SystemExit as exit:
         status = exit.code if isinstance(exit.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
@@ -95,11 +106,15 @@ def warm_recipes(folder: Path) -> Iterator[Callable[..., subprocess.CompletedPro
 
 @contextlib.contextmanager
 def warm_cli(folder: Path) -> Iterator[dict[str, str]]:
-    """Yield an environment in which recipes find the fast ``sertransfer``, kept in *folder*."""
+    """Yield an environment in which recipes find the fast ``sertransfer``, kept in *folder*.
+
+    Beside it is ``warm-python FILE``, which runs a script likewise.
+    """
     here, address = Path(__file__).resolve(), str(folder / "line")
-    script = folder / "sertransfer"
-    script.write_text(SCRIPT.format(python=sys.executable, here=here, address=address))
-    script.chmod(0o755)
+    for name, first in (("sertransfer", ""), ("warm-python", "--script")):
+        script = folder / name
+        script.write_text(SCRIPT.format(python=sys.executable, here=here, address=address, first=first))
+        script.chmod(0o755)
     # one thread: a fork of a process that has computed with several would hang
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     server = subprocess.Popen([sys.executable, here, "serve", address], env=environment)
