@@ -138,8 +138,8 @@ def read_segment(
         )
     if samples.ndim == 2:
         samples = samples.mean(axis=1, dtype=np.float32)
-    scale = gain / 32768 if integers else gain
-    waveform: NDArray[np.float32] = np.multiply(samples, np.float32(scale), dtype=np.float32)
+    waveform: NDArray[np.float32] = samples.astype(np.float32, copy=False)
+    waveform *= np.float32(gain / 32768 if integers else gain)
     if info.sample_rate != sample_rate:
         waveform = _resample(waveform, info.sample_rate, sample_rate)
     return waveform
@@ -222,15 +222,13 @@ def _filter_size(rate: int) -> int:
     return (rate // common) * (SAMPLE_RATE // common)
 
 
-@contextmanager
-def _stream(source: AudioSource) -> Iterator[BinaryIO]:
+def _stream(source: AudioSource) -> BinaryIO:
     path = source.path
     try:
         if source.member is None:
-            stream: BinaryIO = path.open("rb", buffering=0)
-        else:
-            status = path.stat()
-            stream = io.BytesIO(_member(path, source.member, status.st_size, status.st_mtime_ns))
+            return path.open("rb", buffering=0)
+        status = path.stat()
+        return io.BytesIO(_member(path, source.member, status.st_size, status.st_mtime_ns))
     except FileNotFoundError:
         raise bad_input(
             source, found="no such file", expected="a recording", remedy="check the root and the path"
@@ -242,8 +240,6 @@ def _stream(source: AudioSource) -> Iterator[BinaryIO]:
             expected="a recording",
             remedy="check the path and its permissions",
         ) from None
-    with stream:
-        yield stream
 
 
 @lru_cache(maxsize=1)

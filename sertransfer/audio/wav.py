@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +19,15 @@ _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 
 _PCM = 1
 
+_HEAD = 64
+"""Bytes taken at first: mostly the header is all in there, and its chunks need no reads of their own."""
+
 
 class IncompleteWav(ValueError):
     """A WAV file holds less than its header promises; the message says what was found."""
 
 
-@dataclass(frozen=True)
-class Pcm16:
+class Pcm16(NamedTuple):
     """Interleaved 16-bit samples in a stream.
 
     Attributes:
@@ -63,13 +64,15 @@ def find_pcm16(stream: BinaryIO) -> Pcm16 | None:
     """
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
-    head = stream.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    head = stream.read(_HEAD)
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return None
     place, coding = 12, b""
     while place + 8 <= size:
-        stream.seek(place)
-        chunk = stream.read(24)  # a chunk's name and length, and of the format what is needed
+        chunk = head[place : place + 24]  # a chunk's name and length, and of the format what is needed
+        if len(chunk) < 24:
+            stream.seek(place)
+            chunk = stream.read(24)
         length = int.from_bytes(chunk[4:8], "little")
         place += 8
         if chunk[:4] == b"fmt ":

@@ -50,6 +50,14 @@ def test_chunks_of_odd_length_are_stepped_over() -> None:
     np.testing.assert_array_equal(found.read(0, 12), np.arange(12))
 
 
+@pytest.mark.parametrize("length", range(40))
+def test_sound_is_found_wherever_the_header_ends(length: int) -> None:
+    """Also where a chunk lies across the end of the bytes that are read at first."""
+    found = find_pcm16(wav(chunk(b"LIST", bytes(length)), coding(), SOUND))
+    assert found is not None
+    np.testing.assert_array_equal(found.read(0, 12), np.arange(12))
+
+
 @pytest.mark.parametrize(
     "stream",
     [
