@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
@@ -15,9 +15,9 @@ from sertransfer.audio.resting import RestingState
 from sertransfer.errors import Faults, bad_input, choose
 from sertransfer.front_end import FrontEnd
 
-_BANDS_AT_ONCE = 32
-"""Mel bands per matrix product. Neighbouring triangles need few bins, so a few narrow products cost
-half of one with the whole filter bank, which is nearly all zeros."""
+_BANDS_AT_ONCE = 16
+"""Mel bands per matrix product. Neighbouring triangles need few bins, so a few narrow products cost a
+fifth of one with the whole filter bank, which is nearly all zeros."""
 
 
 class MelFrontEnd:
@@ -61,7 +61,10 @@ class MelFrontEnd:
         self.empty_filters = int((bank.sum(dim=0) == 0).sum())
         if not front_end.clip:
             bank = bank * front_end.gain**2
-        self._bank = [_narrow(part) for part in bank.split(_BANDS_AT_ONCE, dim=1)]
+        self._bank = [
+            (slice(first, first + _BANDS_AT_ONCE), *_narrow(bank[:, first : first + _BANDS_AT_ONCE].numpy()))
+            for first in range(0, front_end.mels, _BANDS_AT_ONCE)
+        ]
         self._space: dict[str, Tensor] = {}
 
     def __call__(self, waveform: Tensor, state: RestingState | None = None) -> Tensor:
@@ -93,8 +96,7 @@ class MelFrontEnd:
         if subtracting and not denoise.resynthesis:
             inside = power[whole_frames(framing, len(waveform))]
             subtract(power, noise_power(inside, denoise.noise_fraction), denoise)
-        mel = torch.cat([power[:, low:high] @ part for low, high, part in self._bank], dim=1)
-        return self._normalised(self._logarithm(mel), state).T
+        return self._normalised(self._logarithm(self._mel(power.numpy())), state).T
 
     def clipped(self, waveform: Tensor) -> int:
         """Return how many samples of *waveform* the gain drives beyond full scale."""
@@ -113,23 +115,29 @@ class MelFrontEnd:
         torch.mul(padded.unfold(0, framing.n_fft, framing.hop), self._window, out=frames)
         spectrum = torch.fft.rfft(frames).numpy()
         power = self._buffer("power", *spectrum.shape)
-        imaginary = self._buffer("imaginary", *spectrum.shape)
-        # numpy squares the interleaved parts twice as fast as torch does.
-        np.square(spectrum.real, out=power.numpy())
-        np.square(spectrum.imag, out=imaginary.numpy())
-        return power.add_(imaginary)
+        np.abs(spectrum, out=power.numpy())  # numpy's takes a tenth of the time of torch's
+        return power.square_()
 
-    def _buffer(self, name: str, *shape: int) -> Tensor:
-        size = math.prod(shape)
-        if name not in self._space or len(self._space[name]) < size:
-            self._space[name] = torch.empty(size)
-        return self._space[name][:size].view(shape)
+    def _mel(self, power: NDArray[np.float32]) -> Tensor:
+        """Return the filtered power, shape ``(frames, mels)``, new; *power* is ``(frames, bins)``."""
+        mel = np.empty((len(power), self.front_end.mels), dtype=np.float32)
+        for bands, bins, part in self._bank:
+            np.matmul(power[:, bins], part, out=mel[:, bands])
+        return torch.from_numpy(mel)
+
+    def _buffer(self, name: str, rows: int, *width: int) -> Tensor:
+        if name not in self._space or len(self._space[name]) < rows:
+            self._space[name] = torch.empty(rows, *width)
+        return self._space[name][:rows]
 
     def _logarithm(self, mel: Tensor) -> Tensor:
         if self.front_end.log == "none":
             return mel
         mel = mel.clamp_min_(self.front_end.log_floor)
-        return mel.log_() if self.front_end.log == "natural" else mel.log10_().mul_(10)
+        if self.front_end.log == "db":
+            return mel.log10_().mul_(10)
+        np.log(mel.numpy(), out=mel.numpy())  # in half of the time of torch's
+        return mel
 
     def _normalised(self, mel: Tensor, state: RestingState | None) -> Tensor:
         """Scale *mel*, shape ``(frames, mels)``, to mean 0 and deviation 1; a constant becomes 0."""
@@ -149,19 +157,19 @@ class MelFrontEnd:
         band = self.front_end.normalise == "band"
         mean = values.mean(axis=0 if band else None)
         values -= mean
-        squares = np.einsum("fm,fm->m" if band else "fm,fm->f", values, values)
-        deviation = np.sqrt(squares / len(values) if band else squares.sum() / values.size)
+        squares = np.einsum("fm,fm->m", values, values) if band else np.vdot(values, values)
+        deviation = np.sqrt(squares / np.float32(len(values) if band else values.size))
         # What is left of a constant after subtracting its mean is rounding, not signal.
         constant = deviation <= 1e-6 * np.abs(mean)
         values /= np.where(constant, np.float32(np.inf), deviation)
         return mel
 
 
-def _narrow(part: Tensor) -> tuple[int, int, Tensor]:
+def _narrow(part: NDArray[np.float32]) -> tuple[slice, NDArray[np.float32]]:
     """Cut a part of the filter bank, shape ``(bins, bands)``, to the bins that it uses."""
-    used = torch.nonzero(part.sum(dim=1)).flatten()
-    low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
-    return low, high, part[low:high].contiguous()
+    used = np.flatnonzero(part.any(axis=1))
+    bins = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
+    return bins, np.ascontiguousarray(part[bins])
 
 
 def _validate(front_end: FrontEnd) -> None:
