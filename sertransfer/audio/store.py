@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from sertransfer.audio.extraction import extract
@@ -126,6 +127,28 @@ class FeatureStore:
         first, last, _ = slice(start, stop).indices(frames)
         offset = int(self._offsets[index])
         return self._features[offset + first : offset + last].T
+
+    def windows(self, indices: NDArray[np.int64], starts: NDArray[np.int64], wanted: int) -> NDArray[Any]:
+        """Return a copy of a window of each of several utterances, many times as fast as one by one.
+
+        Args:
+            indices: Utterances, shape ``(batch,)``.
+            starts: First frame of each window, inside its utterance, shape ``(batch,)``.
+            wanted: Frames of a window; beyond an utterance's last frame it holds zeros.
+
+        Returns:
+            Shape ``(batch, wanted, mels)``, in the precision of the file.
+        """
+        first, held = self._offsets[indices] + starts, self.frames[indices] - starts
+        if (held >= wanted).all():
+            # every window of the file as a view; one indexing copies those that are asked for
+            return sliding_window_view(self._features, wanted, axis=0).transpose(0, 2, 1)[first]
+        copied = np.zeros((len(indices), wanted, self._features.shape[1]), self._features.dtype)
+        for row, (begin, count) in enumerate(
+            zip(first.tolist(), np.minimum(held, wanted).tolist(), strict=True)
+        ):
+            copied[row, :count] = self._features[begin : begin + count]
+        return copied
 
     def verify(self) -> None:
         """Compare all features with the hash that was written, if not yet done since the machine started.

@@ -22,7 +22,7 @@ from sertransfer.fitting.plans import Integers, Plan, divide_step, even_sizes, p
 
 
 class Features(Protocol):
-    """What is needed of a :class:`sertransfer.audio.store.FeatureStore`."""
+    """What is needed of any store of features or waveforms."""
 
     @property
     def frames(self) -> Integers:
@@ -30,6 +30,14 @@ class Features(Protocol):
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.floating[Any]]:
         """Return frames ``start`` to ``stop`` of an utterance, shape ``(mels, frames)``, in any precision."""
+
+
+@runtime_checkable
+class WindowFeatures(Features, Protocol):
+    """What :class:`sertransfer.audio.store.FeatureStore` has besides: many windows at once."""
+
+    def windows(self, indices: Integers, starts: Integers, wanted: int) -> NDArray[Any]:
+        """Return a copy of a window of each utterance, shape ``(batch, wanted, mels)``."""
 
 
 @runtime_checkable
@@ -89,24 +97,31 @@ class Utterances(Dataset[Batch]):
         )
 
     def __getitem__(self, plan: Plan) -> Batch:
-        if isinstance(self.store, DeviceFeatures):
-            cut = self.store.cut(self.positions[plan.items], plan.starts, plan.frames)
-            return self._batch(plan, cut)
-        read, wanted = self.store.read, plan.frames
-        parts = [
-            read(position, start, start + wanted).T
-            for position, start in zip(self.positions[plan.items].tolist(), plan.starts.tolist(), strict=True)
-        ]
+        store, positions = self.store, self.positions[plan.items]
+        if isinstance(store, DeviceFeatures):
+            return self._batch(plan, store.cut(positions, plan.starts, plan.frames))
         # copied as they lie, frame by frame; other layouts and precision are made where the network is
-        features = np.empty((len(parts), wanted, parts[0].shape[1]), dtype=parts[0].dtype)
-        for row, part in enumerate(parts):
-            features[row, : len(part)] = part
-            features[row, len(part) :] = 0
+        if isinstance(store, WindowFeatures):
+            features = store.windows(positions, plan.starts, plan.frames)
+        else:
+            features = _one_by_one(store, positions, plan.starts, plan.frames)
         return self._batch(plan, torch.from_numpy(features).transpose(1, 2))
 
     def _batch(self, plan: Plan, features: Tensor) -> Batch:
         targets = torch.from_numpy(self.targets[plan.items])
         return Batch(features[:, None], targets, torch.from_numpy(plan.items), plan.scale)
+
+
+def _one_by_one(store: Features, positions: Integers, starts: Integers, wanted: int) -> NDArray[Any]:
+    """Return a window of each utterance, shape ``(batch, wanted, mels)``, zeros behind what is short."""
+    parts = [
+        store.read(position, start, start + wanted).T
+        for position, start in zip(positions.tolist(), starts.tolist(), strict=True)
+    ]
+    features = np.zeros((len(parts), wanted, parts[0].shape[1]), dtype=parts[0].dtype)
+    for row, part in enumerate(parts):
+        features[row, : len(part)] = part
+    return features
 
 
 def load_batches(

@@ -49,6 +49,18 @@ def test_windows_are_those_of_the_file(stored, wanted, monkeypatch):
     assert bool((ours.features != 0).any())
 
 
+@pytest.mark.parametrize("wanted", [1, 7, 400])
+def test_many_windows_at_once_are_those_read_one_by_one(stored, wanted):
+    items, starts = np.array([3, 0, 11, 3]), np.array([0, 2, 5, 1])
+    many = stored.store.windows(items, starts, wanted)
+    assert many.shape == (4, wanted, 32)
+    assert many.flags.c_contiguous
+    for row, (item, start) in enumerate(zip(items, starts, strict=True)):
+        one = stored.store.read(item, start, start + wanted).T
+        np.testing.assert_array_equal(many[row, : len(one)], one)
+        assert not many[row, len(one) :].any()
+
+
 def test_a_loader_of_features_on_a_device_starts_no_workers(stored):
     held = Utterances(ResidentFeatures(stored.store, CPU), stored.positions, stored.targets, stored.ids)
     plans = [Plan(np.array([1, 2]), np.array([0, 0]), 6)]
