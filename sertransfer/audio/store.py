@@ -142,7 +142,9 @@ class FeatureStore:
         first, held = self._offsets[indices] + starts, self.frames[indices] - starts
         if (held >= wanted).all():
             # every window of the file as a view; one indexing copies those that are asked for
-            return sliding_window_view(self._features, wanted, axis=0).transpose(0, 2, 1)[first]
+            every = sliding_window_view(self._features, wanted, axis=0).transpose(0, 2, 1)
+            chosen: NDArray[Any] = every[first]
+            return chosen
         copied = np.zeros((len(indices), wanted, self._features.shape[1]), self._features.dtype)
         for row, (begin, count) in enumerate(
             zip(first.tolist(), np.minimum(held, wanted).tolist(), strict=True)
