@@ -68,8 +68,11 @@ class AsrEncoder(LayeredEncoder):
             f"{where}: {experiment.model_file}",
             remedy=f"use the config that the model was trained with ({versions(config)})",
         )
-        # global statistics come in double precision and would change type when first used
-        self.network.eval().requires_grad_(False).to(device, torch.float32)
+        self.network.eval().requires_grad_(False)
+        # global statistics come in double precision and would change type when first used; the subsampling's
+        # convolutions are a third of the time, and a seventh faster with their channels last
+        self.network.to(device, torch.float32)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
         for module in self.network.modules():
             if hasattr(module, "pe"):
                 module.register_forward_pre_hook(_renew_positions)
