@@ -31,6 +31,9 @@ T = TypeVar("T")
 EVERY = 30.0
 """Seconds between lines where there is no terminal."""
 
+LEAST = 5.0
+"""Seconds of work below which no line is worth it: an error of a moment stays the one line that it is."""
+
 _wanted: ContextVar[bool] = ContextVar("progress", default=False)
 
 
@@ -106,7 +109,7 @@ def tracked(
 
 
 class Lines:
-    """A line on standard error from time to time, and one at the end.
+    """A line on standard error from time to time, and one at the end of what takes long.
 
     Args:
         text: What is being done.
@@ -143,11 +146,16 @@ class Lines:
             )
 
     def finish(self) -> None:
-        """Say that the work is through."""
+        """Say that the work is through, if it took so long that somebody may have wondered."""
         took = self._clock() - self._begun
+        if took < LEAST:
+            return
         done = self._done - self._first
-        rate = f", {pace(done / took)}" if took > 0 else ""
-        print(f"{self._text}: {done} {self._unit} in {clock_time(took)}{rate}", file=sys.stderr, flush=True)
+        print(
+            f"{self._text}: {done} {self._unit} in {clock_time(took)}, {pace(done / took)}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 class _Rich:

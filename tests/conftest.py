@@ -1,10 +1,17 @@
-"""Every test runs without the network; one that only tries to reach it fails, even if nobody noticed."""
+"""Every test runs without the network; one that only tries to reach it fails, even if nobody noticed.
+
+Hypothesis has no deadline: a busy machine is no fault of the code, and no test is of time.
+"""
 
 import os
 import runpy
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 OFFLINE = Path(__file__).parent / "offline"
 

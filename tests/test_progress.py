@@ -23,10 +23,16 @@ def test_without_a_terminal_lines_come_now_and_then(capsys):
     ]
 
 
-def test_nothing_is_said_unless_it_is_wanted(capsys):
+def test_what_takes_a_moment_is_worth_no_line(capsys):
+    list(tracked([1, 2], "looking", unit="files", shown=True))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_is_said_unless_it_is_wanted(monkeypatch, capsys):
     assert list(tracked([1, 2], "x", unit="files")) == [1, 2]
     assert list(tracked([1, 2], "x", unit="files", shown=False)) == [1, 2]
     assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(progress, "LEAST", 0.0)
     with showing(True):
         list(tracked([1, 2], "looking", unit="files"))
     assert "looking: 2 files" in capsys.readouterr().err

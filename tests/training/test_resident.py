@@ -14,6 +14,7 @@ from sertransfer.fitting.plans import Plan
 from sertransfer.fitting.resident import ResidentFeatures, keep_on_device
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.training.pretrain import pretrain
+from sertransfer.training.settings import ModelSettings
 
 CPU = torch.device("cpu")
 
@@ -102,7 +103,9 @@ def test_training_on_them_ends_with_the_very_weights(tones, config, tmp_path, ro
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_compiled_step_trains_the_same_network(tones, config, tmp_path, monkeypatch, no_report):
+def test_a_compiled_step_trains_the_same_network(
+    tones, config, tmp_path, monkeypatch, no_report, probe_model
+):
     compiled, quickly = [], partial(torch.compile, backend="aot_eager")
 
     def compile_quickly(function):
@@ -110,7 +113,7 @@ def test_a_compiled_step_trains_the_same_network(tones, config, tmp_path, monkey
         return quickly(function)
 
     manifest = tones(tmp_path / "tones")
-    plain = replace(config, epochs=1)
+    plain = replace(config, epochs=1, model=ModelSettings(probe_model, dropout=0.0))
     pretrain(plain, manifest, tmp_path / "plain", progress=False)
     monkeypatch.setattr("sertransfer.training.classifier.torch.compile", compile_quickly)
     pretrain(replace(plain, compile=True), manifest, tmp_path / "compiled", progress=False)
