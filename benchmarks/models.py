@@ -199,24 +199,35 @@ def pyresnet152_embedding_bf16(options: Options) -> dict[str, Any]:
 
 
 def briefly_trained(name: str) -> tuple[SpectrogramModel, Tensor, Tensor]:
-    """Return the model after a few steps on generated patterns, and a batch of others with its classes."""
+    """Return the model after thirty steps on generated patterns, and a batch of others with their classes.
+
+    The patterns are plain, so that this is enough to learn something; the batch norms' statistics, which
+    lag behind so short a training, are then taken anew.
+    """
     torch.manual_seed(0)
     model = build_model(name, 4).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
 
     def patterns(count: int, frames: int) -> tuple[Tensor, Tensor]:
         classes = torch.arange(count) % 4
         x = torch.randn(count, 1, 128, frames)
         for row, number in enumerate(classes.tolist()):
-            x[row, :, 32 * number : 32 * number + 32] += 0.5
+            x[row, :, 32 * number : 32 * number + 32] += 3
         return x, classes
 
     model.train()
-    for _ in range(12):
+    for _ in range(30):
         x, classes = patterns(8, 48)
         optimiser.zero_grad()
         F.cross_entropy(model(x), classes).backward()
         optimiser.step()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the mean over all batches that follow
+    with torch.no_grad():
+        for _ in range(6):
+            model(patterns(16, FRAMES)[0])
     return model.eval(), *patterns(BATCH, FRAMES)
 
 
