@@ -28,17 +28,31 @@ def is_as_written(path: Path, sha256: str, stamp: Path) -> bool:
         sha256: Hash that was recorded when it was written.
         stamp: File that remembers a verification.
     """
-    now = {"machine": _machine(), "file": _state(path), "sha256": sha256}
-    if now["machine"] and _read(stamp) == now:
+    known = _record(path, sha256)
+    if known is not None and _read(stamp) == known:
         return True
     if hash_file(path) != sha256:
         return False
-    if now["machine"]:
-        # as it comes: without a stamp, or with half of one, the next start verifies again
+    remember(path, sha256, stamp)
+    return True
+
+
+def remember(path: Path, sha256: str, stamp: Path) -> None:
+    """Write down that the file at *path* has just been found to have the hash *sha256*.
+
+    It is done as it comes: without a stamp, or with half of one, the next start verifies again.
+    """
+    record = _record(path, sha256)
+    if record is not None:
         with contextlib.suppress(OSError):
             stamp.parent.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)
-            stamp.write_text(json.dumps(now), encoding="utf-8")
-    return True
+            stamp.write_text(json.dumps(record), encoding="utf-8")
+
+
+def _record(path: Path, sha256: str) -> dict[str, Any] | None:
+    """Return what a stamp says of the file; ``None`` where it can not be told when the machine started."""
+    machine = _machine()
+    return {"machine": machine, "file": _state(path), "sha256": sha256} if machine else None
 
 
 def stamp_of(store: Path) -> Path:

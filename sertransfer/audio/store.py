@@ -39,7 +39,7 @@ from sertransfer.locks import hold
 from sertransfer.manifest import Manifest
 from sertransfer.plain_values import parse_json
 from sertransfer.storage import storage_error, writing
-from sertransfer.verifying import check_record, is_as_written, stamp_of
+from sertransfer.verifying import check_record, is_as_written, remember, stamp_of
 
 _log = logging.getLogger(__name__)
 
@@ -129,15 +129,12 @@ class FeatureStore:
         return self._features[offset + first : offset + last].T
 
     def windows(self, indices: NDArray[np.int64], starts: NDArray[np.int64], wanted: int) -> NDArray[Any]:
-        """Return a copy of a window of each of several utterances, many times as fast as one by one.
+        """Return a copy of a window of each utterance at once, shape ``(batch, wanted, mels)``.
 
         Args:
             indices: Utterances, shape ``(batch,)``.
             starts: First frame of each window, inside its utterance, shape ``(batch,)``.
             wanted: Frames of a window; beyond an utterance's last frame it holds zeros.
-
-        Returns:
-            Shape ``(batch, wanted, mels)``, in the precision of the file.
         """
         first, held = self._offsets[indices] + starts, self.frames[indices] - starts
         if (held >= wanted).all():
@@ -255,6 +252,7 @@ def _build(
         refuse_faults(result, resting, len(plan.ids), skip_bad=skip_bad)
         failed = {identity for identity, _ in result.failures}
         entries = [(job.id, job.offset, job.frames) for job in plan.jobs if job.id not in failed]
+        sha256 = hash_file(temporary / "features.bin")
         write_index(temporary, entries)
         write_meta(
             temporary,
@@ -263,11 +261,12 @@ def _build(
             dtype=plan.dtype,
             frames=plan.frames,
             utterances=len(entries),
-            sha256=hash_file(temporary / "features.bin"),
+            sha256=sha256,
             result=result,
             resting=resting,
         )
         temporary.rename(target)
+        remember(target / "features.bin", sha256, stamp_of(target))  # it was read back for its hash just now
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

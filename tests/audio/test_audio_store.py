@@ -22,6 +22,7 @@ import pytest
 import soundfile
 import torch
 
+from sertransfer import progress, verifying
 from sertransfer.audio import extraction, store
 from sertransfer.audio.keys import store_key
 from sertransfer.audio.logmel import MelFrontEnd
@@ -29,6 +30,7 @@ from sertransfer.audio.planning import make_plan
 from sertransfer.audio.reading import read_segment
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import BadInput, SertransferError
+from sertransfer.files import hash_file
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.manifest import Manifest, make_table, read_manifest, write_manifest
 
@@ -313,7 +315,10 @@ def test_a_worker_ends_with_a_killed_parent() -> None:
         reader.recv()
 
 
-def test_progress_is_shown_on_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_on_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LEAST", 0.0)
     build_store(corpus(tmp_path / "corpus"), FrontEnd(), tmp_path / "cache")
     shown = capsys.readouterr()
     assert "14 utterances" in shown.err
@@ -446,3 +451,13 @@ def test_a_flipped_bit_is_found_when_the_store_is_taken(tmp_path: Path, name: st
     (built.path / name).write_bytes(damaged)
     with pytest.raises(BadInput, match=message):
         build_store(manifest, FrontEnd(), tmp_path / "cache", progress=False)
+
+
+def test_a_store_that_was_just_built_is_not_hashed_again(tmp_path: Path, monkeypatch) -> None:
+    hashed = []
+    monkeypatch.setattr(verifying, "hash_file", lambda path: hashed.append(path) or hash_file(path))
+    built = build_store(corpus(tmp_path / "corpus"), FrontEnd(), tmp_path / "cache", progress=False)
+    assert hashed == []
+    os.utime(built.path / "features.bin")
+    built.verify()
+    assert hashed == [built.path / "features.bin"]
