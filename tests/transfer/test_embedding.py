@@ -324,7 +324,8 @@ def test_a_set_that_can_not_be_read_back_is_our_failure(manifest, tmp_path, monk
         run(manifest, FakeEncoder(), tmp_path)
 
 
-def test_the_progress_bar_goes_to_standard_error(manifest, tmp_path, capsys):
+def test_the_progress_bar_goes_to_standard_error(manifest, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sertransfer.progress.LEAST", 0.0)
     embed(manifest, FakeEncoder(), tmp_path / "cache", progress=True)
     captured = capsys.readouterr()
     assert captured.out == ""
