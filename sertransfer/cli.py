@@ -96,12 +96,13 @@ def _run(args: argparse.Namespace, rest: list[str]) -> None:
             remedy=nearest(rest[0].lstrip("-").replace("-", "_"), options),
         )
     overrides = parse_overrides(rest)
+    # flushed here, where a closed pipe is caught: at the interpreter's exit it would be an error
     if args.json is not True:  # 'predict' takes a file there too, which it writes itself
-        print(args.run(args, overrides).said(briefly=args.quiet), end="")
+        print(args.run(args, overrides).said(briefly=args.quiet), end="", flush=True)
         return
     with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
         result = args.run(args, overrides)
-    print(result.as_json(args.command), end="")
+    print(result.as_json(args.command), end="", flush=True)
 
 
 def _fail(text: str, status: int, *, verbose: bool) -> int:
