@@ -26,8 +26,8 @@ from interviews import COUNTS, write_corpus
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.config import load_config
+from sertransfer.corpora.daic_woz import Options as DaicOptions
 from sertransfer.corpora.prepare import prepare
-from sertransfer.corpora.registry import CORPORA
 from sertransfer.encoders.base import Encoder
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.files import write_json
@@ -72,7 +72,9 @@ def measure(work: Path, sessions: int, model: str, sample: float) -> dict[str, A
     config = load_config(TransferConfig, PROJECT / "configs/transfer/ser_probe.yaml", {})
 
     start = time.perf_counter()
-    manifest = prepare("daic-woz", corpus, CORPORA["daic-woz"].options(), work / "manifest.csv")
+    # generated transcripts have neither shifts nor interruptions, whatever the session's number
+    options = DaicOptions(without_errata=("shift", "interruption"))
+    manifest = prepare("daic-woz", corpus, options, work / "manifest.csv")
     prepared = time.perf_counter() - start
     before = embedding_rate(encoder, manifest, sample, config.embedding.batch_seconds)
     start, begin = time.perf_counter(), time.time()

@@ -37,8 +37,10 @@ SPECIAL: dict[str, tuple[int, ...]] = {
     "dev": (WITHOUT_INTERVIEWER,),
     "test": (),
 }
-AVOIDED = {318, 321, 341, 342, 362, 373, 394, 398, 402, 409, 444, 451, 458, 460, 480}
-"""Ids that do not exist, or whose session has an erratum."""
+MISSING = {342, 394, 398, 460}
+"""Ids that do not exist."""
+WITH_ERRATUM = {318, 321, 341, 362, 373, 402, 409, 444, 451, 458, 480}
+"""Sessions with an erratum; but for those in SPECIAL, drawn only when all 189 are asked for."""
 ITEMS = ("NoInterest", "Depressed", "Sleep", "Tired", "Appetite", "Failure", "Concentrating", "Moving")
 QUESTIONS = (
     "how are you doing today",
@@ -97,7 +99,8 @@ class Row:
 def draw_sessions(counts: dict[str, int], seed: int) -> list[Session]:
     """Draw the sessions of each split: two in five depressed, genders alternating within a group."""
     generator = np.random.default_rng([seed, 11])
-    pool = iter(generator.permutation([n for n in range(300, 493) if n not in AVOIDED]).tolist())
+    plain = generator.permutation([n for n in range(300, 493) if n not in MISSING | WITH_ERRATUM]).tolist()
+    pool = iter([*plain, *sorted(WITH_ERRATUM.difference(*SPECIAL.values()))])
     sessions: list[Session] = []
     for split, count in counts.items():
         special = SPECIAL[split][:count]

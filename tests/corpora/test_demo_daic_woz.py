@@ -84,7 +84,7 @@ def test_splits_name_each_session_on_disk_once_and_one_of_each_is_zipped(corpus)
     assert set(listed) == numbers(corpus)
     assert {321, 409, 451} <= set(listed)
     assert all(300 <= number <= 492 for number in listed)
-    assert not set(listed) & (demo_daic_woz.AVOIDED - {321, 409, 451})
+    assert not set(listed) & ((demo_daic_woz.MISSING | demo_daic_woz.WITH_ERRATUM) - {321, 409, 451})
     assert len(list(corpus.glob("*_P.zip"))) == 3
 
 
@@ -182,6 +182,12 @@ def test_groups_are_drawn_alike_in_all_but_the_way_of_speaking():
         levels = [np.mean([s.level for s in group]) for group in groups]
         assert abs(levels[0] - levels[1]) < 2
     assert all((s.score >= 10) == s.depressed for s in sessions)
+
+
+def test_all_189_sessions_can_be_drawn():
+    drawn = demo_daic_woz.draw_sessions({"train": 107, "dev": 35, "test": 47}, seed=0)
+    numbers = {session.number for session in drawn}
+    assert numbers == set(range(300, 493)) - demo_daic_woz.MISSING
 
 
 def test_too_many_or_no_sessions_are_refused(tmp_path):
