@@ -133,21 +133,13 @@ class FeatureStore:
 
         Args:
             indices: Utterances, shape ``(batch,)``.
-            starts: First frame of each window, inside its utterance, shape ``(batch,)``.
-            wanted: Frames of a window; beyond an utterance's last frame it holds zeros.
+            starts: First frame of each window, which lies inside its utterance, shape ``(batch,)``.
+            wanted: Frames of a window.
         """
-        first, held = self._offsets[indices] + starts, self.frames[indices] - starts
-        if (held >= wanted).all():
-            # every window of the file as a view; one indexing copies those that are asked for
-            every = sliding_window_view(self._features, wanted, axis=0).transpose(0, 2, 1)
-            chosen: NDArray[Any] = every[first]
-            return chosen
-        copied = np.zeros((len(indices), wanted, self._features.shape[1]), self._features.dtype)
-        for row, (begin, count) in enumerate(
-            zip(first.tolist(), np.minimum(held, wanted).tolist(), strict=True)
-        ):
-            copied[row, :count] = self._features[begin : begin + count]
-        return copied
+        # every window of the file as a view; one indexing copies those that are asked for
+        every = sliding_window_view(self._features, wanted, axis=0).transpose(0, 2, 1)
+        chosen: NDArray[Any] = every[self._offsets[indices] + starts]
+        return chosen
 
     def verify(self) -> None:
         """Compare all features with the hash that was written, if not yet done since the machine started.

@@ -37,7 +37,7 @@ class WindowFeatures(Features, Protocol):
     """What :class:`sertransfer.audio.store.FeatureStore` has besides: many windows at once."""
 
     def windows(self, indices: Integers, starts: Integers, wanted: int) -> NDArray[Any]:
-        """Return a copy of a window of each utterance, shape ``(batch, wanted, mels)``."""
+        """Return a copy of a window inside each utterance, shape ``(batch, wanted, mels)``."""
 
 
 @runtime_checkable
@@ -101,7 +101,8 @@ class Utterances(Dataset[Batch]):
         if isinstance(store, DeviceFeatures):
             return self._batch(plan, store.cut(positions, plan.starts, plan.frames))
         # copied as they lie, frame by frame; other layouts and precision are made where the network is
-        if isinstance(store, WindowFeatures):
+        inside = bool((np.asarray(store.frames)[positions] - plan.starts >= plan.frames).all())
+        if inside and isinstance(store, WindowFeatures):
             features = store.windows(positions, plan.starts, plan.frames)
         else:
             features = _one_by_one(store, positions, plan.starts, plan.frames)
