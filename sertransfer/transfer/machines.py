@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC, LinearSVC
 
+from sertransfer.transfer.logistic import fit_logistic
 from sertransfer.transfer.settings import ProbeConfig
 
 Floats = NDArray[np.float64]
@@ -150,6 +150,10 @@ def fit_machines(
     Yields:
         The machine, and the solver's warnings, each text once.
     """
+    if config.kind == "logistic":
+        path = fit_logistic(columns, positive, weights, grid, limit=config.max_iterations, seed=seed)
+        yield from ((LinearMachine(found, intercept), messages) for found, intercept, messages in path)
+        return
     estimator = _estimator(columns, config, seed)
     for c in grid:
         estimator.set_params(**({"alpha": 1 / float(c)} if config.kind == "mlp" else {"C": float(c)}))
@@ -169,9 +173,8 @@ def _estimator(columns: Floats, config: ProbeConfig, seed: int) -> Any:
     if config.kind == "rbf_svm":
         spread = float(columns.var(axis=0).sum()) or 1.0
         return SVC(gamma=config.gamma / spread, max_iter=limit * _SOLVER_STEPS, cache_size=500)
-    if config.kind == "mlp":  # by full batches: few sentences, and no step size to choose
-        return MLPClassifier((config.hidden,), solver="lbfgs", max_iter=limit, random_state=seed)
-    return LogisticRegression(max_iter=limit, tol=1e-6, warm_start=True)
+    # by full batches: few sentences, and no step size to choose
+    return MLPClassifier((config.hidden,), solver="lbfgs", max_iter=limit, random_state=seed)
 
 
 def _machine(estimator: Any) -> Machine:

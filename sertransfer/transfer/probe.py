@@ -132,8 +132,8 @@ def fit_path(
 ) -> Iterator[tuple[Probe, list[str]]]:
     """Fit a probe for each C of *grid*, strongest regularisation first.
 
-    A linear probe with fewer sentences than dimensions is fitted to columns rotated onto the sentences' own
-    span. An L2-regularised linear model does not change by that, and the fit is smaller.
+    A linear support vector machine with few sentences for its dimensions is fitted to columns rotated onto
+    the sentences' own span. An L2-regularised linear model does not change by that; the fit is smaller.
 
     Args:
         vectors: Shape ``(sentences, dim)``.
@@ -142,7 +142,7 @@ def fit_path(
         grid: Inverse regularisation strengths, ascending.
         config: Kind of probe, standardisation, principal axes and iterations.
         seed: Of the solver, and of the search for principal axes.
-        rotate: Whether to rotate a linear probe's columns; ``None`` decides by the shape.
+        rotate: Whether to rotate a linear probe's columns; ``None`` decides by kind and shape.
         subjects: Of the sentences, for an attention head in place of the probe; it works on
             :data:`sertransfer.transfer.attention.AXES` axes where the settings name none.
 
@@ -161,7 +161,9 @@ def fit_path(
         return
     linear = config.kind in ("logistic", "linear_svm")
     basis = preparation.basis
-    if linear and basis is None and (len(columns) < columns.shape[1] if rotate is None else rotate):
+    if rotate is None:  # takes as long as dozens of passes: logistic regression needs no more than that
+        rotate = config.kind == "linear_svm" and 2 * len(columns) <= columns.shape[1]
+    if linear and basis is None and rotate:
         basis, triangle = qr(columns.T, mode="economic")  # (dim, n), (n, n)
         columns = np.ascontiguousarray(triangle.T)  # (n, n) = columns @ basis
     if linear:  # the basis goes into the weights

@@ -89,7 +89,8 @@ def test_rotation_changes_nothing(kind, standardise):
     held_out = make_data(sentences=40, dim=60, seed=1)[0] / (10 if not standardise else 1)
     for one, other, chosen in zip(plain, rotated, default, strict=True):
         assert other.score(held_out) == pytest.approx(one.score(held_out), abs=2e-3)
-        assert np.array_equal(chosen.machine.weights, other.machine.weights)
+        expected = one if kind == "logistic" else other  # few sentences for 60 dimensions
+        assert np.array_equal(chosen.machine.weights, expected.machine.weights)
 
 
 def test_the_support_vector_machine_keeps_its_boundary_at_one_half():
