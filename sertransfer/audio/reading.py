@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sertransfer.audio.wav import IncompleteWav, Pcm16, find_pcm16
-from sertransfer.errors import BadInput, bad_input, nearest
+from sertransfer.audio.contents import damaged, find_contents
+from sertransfer.audio.wav import Pcm16
+from sertransfer.errors import bad_input
 from sertransfer.manifest import AudioSource
 from sertransfer.timebase import SAMPLE_RATE, samples_to_seconds, seconds_to_samples
 
@@ -41,9 +39,6 @@ PACKED = ("FLAC", "OGG", "MP3")
 
 MOST_PACKED = 8000
 """Samples that a byte of a packed recording stands for at most; FLAC makes some thousand of silence."""
-
-LARGEST_MEMBER = 4 * 2**30
-"""Bytes of a recording in an archive; an archive may claim to unpack to anything."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +120,9 @@ def read_segment(
         try:
             samples = _read(sound, first, last - first)
         except soundfile.LibsndfileError as error:
-            raise _damaged(source, str(error)) from None
+            raise damaged(source, str(error)) from None
     if len(samples) < last - first:
-        raise _damaged(source, f"an end after {first + len(samples)} of {info.samples} samples")
+        raise damaged(source, f"an end after {first + len(samples)} of {info.samples} samples")
     if not integers and not np.isfinite(samples).all():
         bad = first + int(np.argmin(np.isfinite(samples).reshape(len(samples), -1).all(axis=1)))
         raise bad_input(
@@ -172,39 +167,34 @@ def _read(sound: soundfile.SoundFile | Pcm16, first: int, count: int) -> NDArray
 @contextmanager
 def _opened(source: AudioSource) -> Iterator[soundfile.SoundFile | Pcm16]:
     """Open a recording after checking that there is as much of it as its header says."""
-    with _stream(source) as stream:
-        try:
-            plain = find_pcm16(stream)
-        except IncompleteWav as error:
-            raise _damaged(source, str(error)) from None
-        if plain is not None:
-            yield _sounding(source, plain)
-            return
-        size = stream.seek(0, io.SEEK_END)
-        if size == 0:
-            raise _damaged(source, "an empty file")
-        stream.seek(0)
-        try:
-            sound = soundfile.SoundFile(stream if source.member is not None else str(source.path))
-        except soundfile.LibsndfileError as error:
-            raise bad_input(
-                source,
-                found=f"no audio that can be read ({error.error_string.rstrip('.')})",
-                expected="WAV, FLAC, OGG or another format of libsndfile",
-                remedy="convert or replace the file",
-            ) from None
-        with sound:
-            promised = sound.frames * sound.channels
-            width = SAMPLE_BYTES.get(sound.subtype) if sound.format not in PACKED else None
-            if promised * (width or 1 / MOST_PACKED) > size:
-                raise _damaged(source, f"{size} bytes, and {promised} samples by the header")
-            yield _sounding(source, sound)
+    contents, plain = find_contents(source)
+    if plain is not None:
+        yield _sounding(source, plain)
+        return
+    size = len(contents)
+    if size == 0:
+        raise damaged(source, "an empty file")
+    try:
+        sound = soundfile.SoundFile(io.BytesIO(contents) if isinstance(contents, bytes) else str(source.path))
+    except soundfile.LibsndfileError as error:
+        raise bad_input(
+            source,
+            found=f"no audio that can be read ({error.error_string.rstrip('.')})",
+            expected="WAV, FLAC, OGG or another format of libsndfile",
+            remedy="convert or replace the file",
+        ) from None
+    with sound:
+        promised = sound.frames * sound.channels
+        width = SAMPLE_BYTES.get(sound.subtype) if sound.format not in PACKED else None
+        if promised * (width or 1 / MOST_PACKED) > size:
+            raise damaged(source, f"{size} bytes, and {promised} samples by the header")
+        yield _sounding(source, sound)
 
 
 def _sounding(source: AudioSource, sound: soundfile.SoundFile | Pcm16) -> soundfile.SoundFile | Pcm16:
     """Refuse what is no recording of speech by its header; a broken one may ask for any amount of memory."""
     if sound.frames == 0:
-        raise _damaged(source, "a recording of length zero")
+        raise damaged(source, "a recording of length zero")
     rate = sound.samplerate
     if not LOWEST_RATE <= rate <= HIGHEST_RATE or _filter_size(rate) > LARGEST_FILTER:
         raise bad_input(
@@ -220,57 +210,3 @@ def _filter_size(rate: int) -> int:
     """Return how many numbers the filter that resamples from *rate* has, about."""
     common = math.gcd(rate, SAMPLE_RATE)
     return (rate // common) * (SAMPLE_RATE // common)
-
-
-def _stream(source: AudioSource) -> BinaryIO:
-    path = source.path
-    try:
-        if source.member is None:
-            return path.open("rb", buffering=0)
-        status = path.stat()
-        return io.BytesIO(_member(path, source.member, status.st_size, status.st_mtime_ns))
-    except FileNotFoundError:
-        raise bad_input(
-            source, found="no such file", expected="a recording", remedy="check the root and the path"
-        ) from None
-    except OSError as error:
-        raise bad_input(
-            source,
-            found=f"a file that can not be read ({error.strerror})",
-            expected="a recording",
-            remedy="check the path and its permissions",
-        ) from None
-
-
-@lru_cache(maxsize=1)
-def _member(path: Path, member: str, size: int, changed: int) -> bytes:
-    """Return a member's bytes; the last one used is kept, for the next segment of the same session.
-
-    Args:
-        path: The archive.
-        member: Name inside it.
-        size: The archive's size, and
-        changed: its time of change, so that a rewritten archive is read again.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if member not in archive.namelist():
-                raise bad_input(
-                    path,
-                    found=f"no member '{member}'",
-                    expected="the recording in the archive",
-                    remedy=nearest(member, archive.namelist()),
-                )
-            unpacked = archive.getinfo(member).file_size
-            if unpacked > LARGEST_MEMBER:
-                raise _damaged(AudioSource(path, member), f"a recording of {unpacked} bytes in an archive")
-            return archive.read(member)
-    # RuntimeError: encrypted; NotImplementedError: unknown compression.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise _damaged(AudioSource(path, member), f"an archive that can not be read ({error})") from None
-
-
-def _damaged(source: AudioSource, found: str) -> BadInput:
-    return bad_input(
-        source, found=found, expected="a whole recording", remedy="copy or download the file again"
-    )

@@ -7,9 +7,8 @@ to libsndfile.
 
 from __future__ import annotations
 
-import io
 import struct
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,22 +22,34 @@ _HEAD = 64
 """Bytes taken at first: mostly the header is all in there, and its chunks need no reads of their own."""
 
 
+class Contents(Protocol):
+    """A file's bytes, in memory or not."""
+
+    def __len__(self) -> int:
+        """Return their number."""
+        ...
+
+    def __getitem__(self, span: slice, /) -> bytes:
+        """Return the bytes from ``span.start`` to ``span.stop``, fewer where there are not so many."""
+        ...
+
+
 class IncompleteWav(ValueError):
     """A WAV file holds less than its header promises; the message says what was found."""
 
 
 class Pcm16(NamedTuple):
-    """Interleaved 16-bit samples in a stream.
+    """Interleaved 16-bit samples in a file.
 
     Attributes:
-        stream: The file, open.
+        contents: The file.
         offset: Place of the first sample, in bytes.
         samplerate: In Hz.
         channels: Number of channels.
         frames: Samples per channel.
     """
 
-    stream: BinaryIO
+    contents: Contents
     offset: int
     samplerate: int
     channels: int
@@ -47,13 +58,13 @@ class Pcm16(NamedTuple):
     def read(self, first: int, count: int) -> NDArray[np.int16]:
         """Return *count* samples from *first* on, shape ``(samples,)`` or ``(samples, channels)``."""
         width = 2 * self.channels
-        self.stream.seek(self.offset + first * width)
-        data = self.stream.read(count * width)
+        start = self.offset + first * width
+        data = self.contents[start : start + count * width]
         samples = np.frombuffer(data[: len(data) // width * width], dtype="<i2")
         return samples if self.channels == 1 else samples.reshape(-1, self.channels)
 
 
-def find_pcm16(stream: BinaryIO) -> Pcm16 | None:
+def find_pcm16(contents: Contents) -> Pcm16 | None:
     """Find the samples of a WAV file of 16-bit PCM; ``None`` for what a decoder has to read.
 
     A RIFF file that is shorter than its header says is refused, whatever its coding: libsndfile would cut
@@ -62,17 +73,15 @@ def find_pcm16(stream: BinaryIO) -> Pcm16 | None:
     Raises:
         IncompleteWav: If the file ends before its sound does.
     """
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    head = stream.read(_HEAD)
+    size = len(contents)
+    head = contents[0:_HEAD]
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return None
     place, coding = 12, b""
     while place + 8 <= size:
         chunk = head[place : place + 24]  # a chunk's name and length, and of the format what is needed
         if len(chunk) < 24:
-            stream.seek(place)
-            chunk = stream.read(24)
+            chunk = contents[place : place + 24]
         length = int.from_bytes(chunk[4:8], "little")
         place += 8
         if chunk[:4] == b"fmt ":
@@ -82,15 +91,15 @@ def find_pcm16(stream: BinaryIO) -> Pcm16 | None:
                 return None
             if place + length > size:
                 raise IncompleteWav(f"{size - place} of the {length} bytes of sound that the header names")
-            return _pcm16(stream, coding, place, length)
+            return _pcm16(contents, coding, place, length)
         place += length + length % 2  # chunks begin at even places
     raise IncompleteWav(f"{size} bytes without any sound after the header")
 
 
-def _pcm16(stream: BinaryIO, coding: bytes, offset: int, length: int) -> Pcm16 | None:
+def _pcm16(contents: Contents, coding: bytes, offset: int, length: int) -> Pcm16 | None:
     if len(coding) < 16:
         return None
     tag, channels, rate, _, width, bits = struct.unpack("<HHIIHH", coding)
     if tag != _PCM or bits != 16 or channels < 1 or rate < 1 or width != 2 * channels:
         return None
-    return Pcm16(stream, offset, rate, channels, length // width)
+    return Pcm16(contents, offset, rate, channels, length // width)

@@ -13,7 +13,7 @@ import torchaudio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sertransfer.audio import reading
+from sertransfer.audio import contents
 from sertransfer.audio.reading import AudioInfo, inspect, read_segment, resampled_length, segment_bounds
 from sertransfer.errors import BadInput
 from sertransfer.manifest import AudioSource
@@ -194,7 +194,7 @@ def test_consecutive_segments_of_a_member_unpack_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = archive(tmp_path / "300_P.zip")
-    reading._member.cache_clear()
+    contents._kept.cache_clear()
     reads = []
     original = zipfile.ZipFile.read
     monkeypatch.setattr(
@@ -212,6 +212,26 @@ def test_a_rewritten_archive_is_read_again(tmp_path: Path) -> None:
     with zipfile.ZipFile(source.path, "w") as packed:
         packed.write(tmp_path / "new.wav", source.member)
     assert inspect(source).samples == 8000
+
+
+def test_a_file_that_was_replaced_or_rewritten_is_read_again(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.wav", tone(16000))
+    before = read_segment(source, 0.1, 0.2)
+    write(tmp_path / "b.wav", -tone(16000)).path.replace(source.path)  # as long, and as many bytes
+    np.testing.assert_allclose(read_segment(source, 0.1, 0.2), -before, atol=1e-4)
+    write(source.path, tone(8000))
+    assert inspect(source).samples == 8000
+    source.path.unlink()
+    with pytest.raises(BadInput, match="no such file"):
+        read_segment(source, 0.1, 0.2)
+
+
+def test_one_file_at_most_stays_open(tmp_path: Path) -> None:
+    sources = [write(tmp_path / f"{number}.wav", tone(800)) for number in range(5)]
+    for source in sources:
+        read_segment(source)
+    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [name for name in held if name.startswith(str(tmp_path))] == [str(sources[-1].path)]
 
 
 def test_faulty_archives_are_named(tmp_path: Path) -> None:
@@ -248,7 +268,7 @@ def test_a_rate_that_no_recording_has_is_refused_before_memory_is_taken(tmp_path
 def test_an_archive_that_promises_too_much_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sertransfer.audio.reading.LARGEST_MEMBER", 1000)
+    monkeypatch.setattr("sertransfer.audio.contents.LARGEST_MEMBER", 1000)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.wav", bytes(1001))
     with pytest.raises(BadInput, match="a recording of 1001 bytes in an archive"):

@@ -8,7 +8,7 @@ import torch
 from transfer_fakes import FakeEncoder, Killed, make_interviews, write_wave
 
 import sertransfer.transfer.sentences as sentences_module
-from sertransfer.audio import reading
+from sertransfer.audio import contents
 from sertransfer.audio.reading import read_segment
 from sertransfer.errors import BadInput, SertransferError
 from sertransfer.manifest import Manifest
@@ -139,10 +139,10 @@ def test_a_session_in_an_archive_is_decoded_once(manifest, tmp_path):
             archive.write(manifest.root / audio, audio.split("/")[1])
         archives[audio] = {"archive": name, "member": audio.split("/")[1]}
     zipped = Manifest(manifest.table.sample(frac=1, random_state=1), manifest.root, {"archives": archives})
-    reading._member.cache_clear()
+    contents._kept.cache_clear()
     stored = run(zipped, FakeEncoder(), tmp_path)
-    assert reading._member.cache_info().misses == 3
-    assert reading._member.cache_info().hits == 9
+    assert contents._kept.cache_info().misses == 3
+    assert contents._kept.cache_info().hits == 9
     plain = embed(manifest, FakeEncoder(), tmp_path / "other", progress=False)
     assert np.array_equal(stored.vectors, plain.vectors)
 
