@@ -31,8 +31,7 @@ _BLOCK = 8 * 2**20
 
 def write_part(folder: Path, plan: Plan, result: Result) -> None:
     """Write index and record beside the features that *plan* gave."""
-    failed = {identity for identity, _ in result.failures}
-    write_index(folder, [(job.id, job.offset, job.frames) for job in plan.jobs if job.id not in failed])
+    write_index(folder, plan.entries(result.failures))
     record = {
         "frames": plan.frames,
         "dtype": plan.dtype,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sertransfer.audio.reading import AudioInfo, inspect, resampled_length, segment_bounds
@@ -51,6 +51,11 @@ class Plan:
     def dtype(self) -> str:
         """Half precision for logarithmic features; single for linear power, which overflows half."""
         return "float32" if self.front_end.log == "none" else "float16"
+
+    def entries(self, failures: Iterable[Failure]) -> list[tuple[str, int, int]]:
+        """Return id, first frame and number of frames of all utterances but those of *failures*."""
+        failed = {identity for identity, _ in failures}
+        return [(job.id, job.offset, job.frames) for job in self.jobs if job.id not in failed]
 
 
 def make_plan(

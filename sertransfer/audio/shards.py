@@ -190,4 +190,5 @@ class StoreParts:
                 result=result,
                 resting=resting,
             )
+        # not remembered as verified: its hash is of what was written, and nothing has been read back
         _log.info("%s joined from %d parts", self.target, len(parts))

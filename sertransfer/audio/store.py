@@ -242,8 +242,7 @@ def _build(
     try:
         result = extract(plan, temporary / "features.bin", workers=workers, progress=progress)
         refuse_faults(result, resting, len(plan.ids), skip_bad=skip_bad)
-        failed = {identity for identity, _ in result.failures}
-        entries = [(job.id, job.offset, job.frames) for job in plan.jobs if job.id not in failed]
+        entries = plan.entries(result.failures)
         sha256 = hash_file(temporary / "features.bin")
         write_index(temporary, entries)
         write_meta(
