@@ -48,7 +48,7 @@ class Result:
 
 
 def extract(plan: Plan, path: Path, *, workers: int, progress: bool) -> Result:
-    """Compute the features of *plan* into the new file *path*, and see them onto the disk.
+    """Compute the features of *plan* into the new file *path*; whoever hashes it sees it onto the disk.
 
     Args:
         plan: The jobs; the failures that it knows already head the result's.
@@ -74,8 +74,6 @@ def extract(plan: Plan, path: Path, *, workers: int, progress: bool) -> Result:
             shown.advance(done)
     place = {identity: index for index, identity in enumerate(plan.ids)}
     total.failures.sort(key=lambda failure: place[failure[0]])
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
     return total
 
 

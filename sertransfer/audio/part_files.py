@@ -20,10 +20,10 @@ from pathlib import Path
 import pandas as pd
 
 from sertransfer.audio.extraction import Result
-from sertransfer.audio.planning import Plan
-from sertransfer.audio.store_files import Entry, write_index
+from sertransfer.audio.planning import Entry, Plan
+from sertransfer.audio.store_files import hash_onto_disk, write_index
 from sertransfer.errors import Fault, SertransferError, bad_input
-from sertransfer.files import PRIVATE_FOLDER, hash_file, make_folder, write_json
+from sertransfer.files import PRIVATE_FOLDER, make_folder, write_json
 
 _BLOCK = 8 * 2**20
 """Bytes copied at once."""
@@ -35,7 +35,7 @@ def write_part(folder: Path, plan: Plan, result: Result) -> None:
     record = {
         "frames": plan.frames,
         "dtype": plan.dtype,
-        "sha256": hash_file(folder / "features.bin"),
+        "sha256": hash_onto_disk(folder / "features.bin"),
         "failures": [{"item": identity, **fault.as_dict()} for identity, fault in result.failures],
         "clipped": result.clipped,
         "samples": result.samples,

@@ -15,6 +15,9 @@ from sertransfer.manifest import AudioSource, Manifest
 Failure = tuple[str, Fault]
 """An utterance's id, and why it has no features."""
 
+Entry = tuple[str, int, int]
+"""An utterance's id, and its offset and length in frames."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -52,8 +55,8 @@ class Plan:
         """Half precision for logarithmic features; single for linear power, which overflows half."""
         return "float32" if self.front_end.log == "none" else "float16"
 
-    def entries(self, failures: Iterable[Failure]) -> list[tuple[str, int, int]]:
-        """Return id, first frame and number of frames of all utterances but those of *failures*."""
+    def entries(self, failures: Iterable[Failure]) -> list[Entry]:
+        """Return the entries of all utterances but those of *failures*."""
         failed = {identity for identity, _ in failures}
         return [(job.id, job.offset, job.frames) for job in self.jobs if job.id not in failed]
 

@@ -31,7 +31,13 @@ from sertransfer.audio.keys import FORMAT_VERSION, plain, store_key
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.planning import Plan, make_plan
 from sertransfer.audio.resting import Resting, measure_states, resting_manifest, speakers_of, uses_rest
-from sertransfer.audio.store_files import parts_folder, refuse_faults, write_index, write_meta
+from sertransfer.audio.store_files import (
+    hash_onto_disk,
+    parts_folder,
+    refuse_faults,
+    write_index,
+    write_meta,
+)
 from sertransfer.errors import BadInput, Fault, bad_input
 from sertransfer.files import PRIVATE_FOLDER, hash_file, make_folder
 from sertransfer.front_end import FrontEnd
@@ -243,7 +249,7 @@ def _build(
         result = extract(plan, temporary / "features.bin", workers=workers, progress=progress)
         refuse_faults(result, resting, len(plan.ids), skip_bad=skip_bad)
         entries = plan.entries(result.failures)
-        sha256 = hash_file(temporary / "features.bin")
+        sha256 = hash_onto_disk(temporary / "features.bin")
         write_index(temporary, entries)
         write_meta(
             temporary,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,12 @@ import pandas as pd
 
 from sertransfer.audio.extraction import Result
 from sertransfer.audio.keys import FORMAT_VERSION
+from sertransfer.audio.planning import Entry
 from sertransfer.audio.resting import Resting, uses_rest
 from sertransfer.errors import BadInput
 from sertransfer.files import hash_file, write_json, write_text
 from sertransfer.front_end import FrontEnd
 from sertransfer.verifying import with_hash
-
-Entry = tuple[str, int, int]
-"""An utterance's id, and its offset and length in frames."""
 
 
 def parts_folder(target: Path) -> Path:
@@ -34,6 +34,15 @@ def refuse_faults(result: Result, resting: Resting, utterances: int, *, skip_bad
     faults = _faults(result, resting)
     if (faults and not skip_bad) or len(result.failures) == utterances:
         raise BadInput(faults)
+
+
+def hash_onto_disk(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes, in hexadecimal, and meanwhile see them onto the disk."""
+    with path.open("rb") as stream, ThreadPoolExecutor(1) as other:
+        written = other.submit(os.fsync, stream.fileno())
+        digest = hash_file(path)
+        written.result()
+    return digest
 
 
 def write_index(folder: Path, entries: Sequence[Entry]) -> None:
