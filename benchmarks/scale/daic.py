@@ -81,7 +81,10 @@ def measure(work: Path, sessions: int, model: str, sample: float) -> dict[str, A
     paths = {"checkpoint": checkpoint, "run_dir": work / "run"}
     transfer(config, manifest, encoder="ser", **paths, progress=sys.stderr.isatty())
     whole = prepared + time.perf_counter() - start
-    to_table = prepared + (work / "run" / "subjects.csv").stat().st_mtime - begin
+    table = (work / "run" / "subjects.csv").stat().st_mtime
+    # the first set that is whole is that of the participants
+    embedded = min(path.stat().st_mtime for path in (work / "run").glob("embeddings/*/embedding.json"))
+    to_table = prepared + table - begin
     after = embedding_rate(encoder, manifest, sample, config.embedding.batch_seconds)
     rate = (before + after) / 2
     seconds = float((manifest.table["end"] - manifest.table["start"]).sum())
@@ -95,6 +98,8 @@ def measure(work: Path, sessions: int, model: str, sample: float) -> dict[str, A
         "model": model,
         "threads": torch.get_num_threads(),
         "prepare_seconds": prepared,
+        "embedding_seconds": embedded - begin,
+        "probe_seconds": table - embedded,
         "to_subject_table_seconds": to_table,
         "embedding_alone_seconds": seconds / rate,
         "to_subject_table_over_embedding_alone": to_table * rate / seconds,

@@ -49,7 +49,7 @@ def fit_logistic(
     Yields:
         ``w`` of shape ``(columns,)``, the intercept, which is not penalised, and the solver's warnings.
     """
-    axes = principal_axes(columns, weights, _AXES, seed)
+    axes = principal_axes(columns, weights, _AXES, seed, passes=1)
     problem = _Problem(columns, np.where(positive, 1.0, -1.0), weights, axes)
     coefficients, intercept = np.zeros(columns.shape[1]), 0.0
     for c in grid:

@@ -8,12 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import svd
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
 from sklearn.utils.extmath import randomized_svd, svd_flip
 
 Floats = NDArray[np.float64]
 Vectors = NDArray[np.float32]
 
 ROWS_AT_ONCE = 4096
+_ROWS_OF_A_STEP = 256
+"""Of standardisation: what is computed on the way must not be as large as all columns."""
+
 _EXACT_UP_TO = 512
 """Up to so many rows or columns the principal axes are exact; beyond, found by random projection."""
 
@@ -51,8 +55,10 @@ def standardised(vectors: Vectors, weights: Floats, standardise: bool) -> tuple[
     dim = columns.shape[1]
     if not standardise:
         return columns, np.zeros(dim), np.ones(dim)
+    scaler = StandardScaler()
     with np.errstate(invalid="ignore"):  # a constant column's variance may round to below 0; its scale is 1
-        scaler = StandardScaler().fit(columns, sample_weight=weights)
+        for rows in gen_batches(len(columns), _ROWS_OF_A_STEP):
+            scaler.partial_fit(columns[rows], sample_weight=weights[rows])
     columns -= scaler.mean_
     columns /= scaler.scale_
     return columns, scaler.mean_, scaler.scale_
@@ -80,13 +86,16 @@ def fit_preparation(
     return Preparation(mean, scale, basis), columns @ basis
 
 
-def principal_axes(columns: Floats, weights: Floats, count: int, seed: int) -> Floats:
-    """Return the first *count* principal axes of centred columns, shape ``(dim, count)``, signs fixed."""
+def principal_axes(columns: Floats, weights: Floats, count: int, seed: int, passes: int = 4) -> Floats:
+    """Return the first *count* principal axes of centred columns, shape ``(dim, count)``, signs fixed.
+
+    Where they are not exact they are the better the more *passes* there are over the columns.
+    """
     rows = columns * np.sqrt(weights)[:, None]
     count = min(count, *rows.shape)
     if min(rows.shape) <= _EXACT_UP_TO:
         left, _, axes = svd(rows, full_matrices=False)
     else:
-        left, _, axes = randomized_svd(rows, count, n_iter=4, random_state=seed)
+        left, _, axes = randomized_svd(rows, count, n_iter=passes, random_state=seed)
     _, axes = svd_flip(left, axes, u_based_decision=False)
     return np.ascontiguousarray(axes[:count].T, dtype=np.float64)
