@@ -5,15 +5,26 @@ The last file or member that was used is kept, for the next segment of the same 
 
 from __future__ import annotations
 
+import lzma
 import os
 import zipfile
 import zlib
-from functools import lru_cache
 from pathlib import Path
 
 from sertransfer.audio.wav import Contents, IncompleteWav, Pcm16, find_pcm16
 from sertransfer.errors import BadInput, bad_input, nearest
 from sertransfer.manifest import AudioSource
+
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+)
+"""Raised by a damaged archive; ``RuntimeError``: encrypted; ``NotImplementedError``: unknown compression."""
 
 LARGEST_MEMBER = 4 * 2**30
 """Bytes of a recording in an archive; an archive may claim to unpack to anything."""
@@ -23,7 +34,13 @@ def find_contents(source: AudioSource) -> tuple[Contents, Pcm16 | None]:
     """Return what the recording's file holds, and where 16-bit samples lie in it, if it has such."""
     try:
         status = source.path.stat()
-        return _kept(source.path, source.member, status.st_ino, status.st_size, status.st_mtime_ns)
+        # another number, size or time of change: the file was replaced or rewritten
+        key = (source.path, source.member, status.st_ino, status.st_size, status.st_mtime_ns)
+        found = _last.get(key)
+        if found is None:
+            _last.clear()  # before the next is read: a session may take a gigabyte
+            found = _last[key] = _open(source.path, source.member, status.st_size)
+        return found
     except IncompleteWav as error:
         raise damaged(source, str(error)) from None
     except FileNotFoundError:
@@ -33,7 +50,7 @@ def find_contents(source: AudioSource) -> tuple[Contents, Pcm16 | None]:
     except OSError as error:
         raise bad_input(
             source,
-            found=f"a file that can not be read ({error.strerror})",
+            found=f"a file that can not be read ({error.strerror or error})",
             expected="a recording",
             remedy="check the path and its permissions",
         ) from None
@@ -50,26 +67,25 @@ class _File:
         return self._size
 
     def __getitem__(self, span: slice) -> bytes:
-        return os.pread(self._file.fileno(), span.stop - span.start, span.start)
+        pieces, place = [], span.start
+        while place < span.stop:  # the system gives 2 GiB at a time
+            piece = os.pread(self._file.fileno(), span.stop - place, place)
+            if not piece:
+                break
+            pieces.append(piece)
+            place += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             self._file.close()
 
 
-@lru_cache(maxsize=1)
-def _kept(
-    path: Path, member: str | None, number: int, size: int, changed: int
-) -> tuple[Contents, Pcm16 | None]:
-    """Return a file's or a member's bytes; the last is kept, for the next segment of the same session.
+_last: dict[tuple[Path, str | None, int, int, int], tuple[Contents, Pcm16 | None]] = {}
+"""The one file or member that is kept."""
 
-    Args:
-        path: The recording or the archive.
-        member: Name in the archive.
-        number: The file's number on its disk,
-        size: its size, and
-        changed: its time of change, so that a file that was replaced or rewritten is opened again.
-    """
+
+def _open(path: Path, member: str | None, size: int) -> tuple[Contents, Pcm16 | None]:
     contents = _File(path, size) if member is None else _member(path, member)
     return contents, find_pcm16(contents)
 
@@ -89,8 +105,7 @@ def _member(path: Path, member: str) -> bytes:
             if unpacked > LARGEST_MEMBER:
                 raise damaged(AudioSource(path, member), f"a recording of {unpacked} bytes in an archive")
             return archive.read(member)
-    # RuntimeError: encrypted; NotImplementedError: unknown compression.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+    except _DAMAGE as error:
         raise damaged(AudioSource(path, member), f"an archive that can not be read ({error})") from None
 
 

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from sertransfer.audio.extraction import Result
 from sertransfer.audio.planning import Entry, Plan
 from sertransfer.audio.store_files import hash_onto_disk, write_index
-from sertransfer.errors import Fault, SertransferError, bad_input
-from sertransfer.files import PRIVATE_FOLDER, make_folder, write_json
+from sertransfer.errors import BadInput, Fault, SertransferError, bad_input
+from sertransfer.files import hash_file, write_json
+from sertransfer.plain_values import parse_json
+from sertransfer.verifying import check_record, with_hash
 
 _BLOCK = 8 * 2**20
 """Bytes copied at once."""
@@ -36,11 +35,12 @@ def write_part(folder: Path, plan: Plan, result: Result) -> None:
         "frames": plan.frames,
         "dtype": plan.dtype,
         "sha256": hash_onto_disk(folder / "features.bin"),
+        "index_sha256": hash_file(folder / "index.csv"),
         "failures": [{"item": identity, **fault.as_dict()} for identity, fault in result.failures],
         "clipped": result.clipped,
         "samples": result.samples,
     }
-    write_json(folder / "part.json", record)
+    write_json(folder / "part.json", with_hash(record))
 
 
 def join_parts(parts: Sequence[Path], features: Path) -> tuple[list[Entry], Result, int, str, str]:
@@ -57,8 +57,7 @@ def join_parts(parts: Sequence[Path], features: Path) -> tuple[list[Entry], Resu
     total, frames, dtype, whole = Result(), 0, "", hashlib.sha256()
     with features.open("xb") as target:
         for part in parts:
-            record = json.loads((part / "part.json").read_text(encoding="utf-8"))
-            index = pd.read_csv(part / "index.csv", dtype={"id": str}, keep_default_na=False)
+            record, index = _read(part)
             own = hashlib.sha256()
             with (part / "features.bin").open("rb") as source:
                 while block := source.read(_BLOCK):
@@ -66,12 +65,7 @@ def join_parts(parts: Sequence[Path], features: Path) -> tuple[list[Entry], Resu
                     whole.update(block)
                     _write(target.fileno(), block, features)
             if own.hexdigest() != record["sha256"]:
-                raise bad_input(
-                    part,
-                    found="features that were changed since they were written",
-                    expected="a whole part of a feature store",
-                    remedy="delete this folder and build the part again",
-                )
+                raise _changed(part, "a file of features")
             offsets = (index["offset"] + frames).tolist()
             entries += zip(index["id"].tolist(), offsets, index["frames"].tolist(), strict=True)
             total.failures += [(entry.pop("item"), Fault(**entry)) for entry in record["failures"]]
@@ -81,6 +75,27 @@ def join_parts(parts: Sequence[Path], features: Path) -> tuple[list[Entry], Resu
             dtype = record["dtype"]
         os.fsync(target.fileno())
     return entries, total, frames, dtype, whole.hexdigest()
+
+
+def _read(part: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Return record and index of a part, as they were written."""
+    try:
+        record = parse_json((part / "part.json").read_text(encoding="utf-8"))
+        check_record(record)
+    except (ValueError, TypeError):
+        raise _changed(part, "a record") from None
+    if record["index_sha256"] != hash_file(part / "index.csv"):
+        raise _changed(part, "an index")
+    return record, pd.read_csv(part / "index.csv", dtype={"id": str}, keep_default_na=False)
+
+
+def _changed(part: Path, what: str) -> BadInput:
+    return bad_input(
+        part,
+        found=f"{what} that was changed since it was written",
+        expected="a whole part of a feature store",
+        remedy="delete this folder and build the part again",
+    )
 
 
 def _write(target: int, block: bytes, features: Path) -> None:
@@ -95,23 +110,3 @@ def _write(target: int, block: bytes, features: Path) -> None:
             f"{features.parent}: no room to join the parts ({error.strerror}); it takes as much again as"
             " they do; free some, and join with 'sertransfer features ... --merge'"
         ) from None
-
-
-@contextmanager
-def renamed_when_whole(place: Path, beside: Path) -> Iterator[Path]:
-    """Yield a new folder in *beside* that becomes *place*, unless another process was first.
-
-    Its name is nobody else's on any machine: no lock is needed. A process that is killed leaves it behind.
-    """
-    make_folder(beside)
-    temporary = beside / f".{place.name}.{os.getpid()}.{secrets.token_hex(8)}.tmp"
-    temporary.mkdir(mode=PRIVATE_FOLDER)
-    try:
-        yield temporary
-        try:
-            temporary.rename(place)
-        except OSError:
-            if not place.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

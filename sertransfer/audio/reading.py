@@ -119,7 +119,7 @@ def read_segment(
         integers = isinstance(sound, Pcm16)
         try:
             samples = _read(sound, first, last - first)
-        except soundfile.LibsndfileError as error:
+        except (soundfile.LibsndfileError, OSError) as error:
             raise damaged(source, str(error)) from None
     if len(samples) < last - first:
         raise damaged(source, f"an end after {first + len(samples)} of {info.samples} samples")

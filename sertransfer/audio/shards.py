@@ -3,7 +3,8 @@
 Part ``i`` computes a run of rows of the manifest into ``CACHE/.parts/<key>/<i>-of-<n>``; the last one joins
 all into the very store that a single run would have built: the same features, index, record and hash. A part
 or store is renamed to its place when it is whole, and who comes second finds it there. So several machines
-need no lock in common, and a killed part leaves nothing that counts: it is made again.
+need no lock in common, but for measuring resting states, and a killed part leaves nothing that counts: it is
+made again.
 """
 
 from __future__ import annotations
@@ -16,11 +17,17 @@ from pathlib import Path
 
 from sertransfer.audio.extraction import extract
 from sertransfer.audio.keys import store_key
-from sertransfer.audio.part_files import join_parts, renamed_when_whole, write_part
+from sertransfer.audio.part_files import join_parts, write_part
 from sertransfer.audio.planning import make_plan
 from sertransfer.audio.resting import Resting, uses_rest
 from sertransfer.audio.store import FeatureStore, measure_resting
-from sertransfer.audio.store_files import parts_folder, refuse_faults, write_index, write_meta
+from sertransfer.audio.store_files import (
+    parts_folder,
+    refuse_faults,
+    renamed_when_whole,
+    write_index,
+    write_meta,
+)
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
@@ -124,8 +131,9 @@ class StoreParts:
             except OSError:
                 if not self.target.exists():
                     raise
-        shutil.rmtree(self.folder, ignore_errors=True)
         store = FeatureStore(self.target)
+        store.verify()  # before the parts go: so far nothing has been read back
+        shutil.rmtree(self.folder, ignore_errors=True)
         if store.faults and not self._work.skip_bad:
             raise BadInput(store.faults)
         return store
@@ -190,5 +198,4 @@ class StoreParts:
                 result=result,
                 resting=resting,
             )
-        # not remembered as verified: its hash is of what was written, and nothing has been read back
         _log.info("%s joined from %d parts", self.target, len(parts))

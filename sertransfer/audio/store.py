@@ -14,7 +14,6 @@ Several processes may build one store at a time: the first does, the others wait
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,18 +32,20 @@ from sertransfer.audio.planning import Plan, make_plan
 from sertransfer.audio.resting import Resting, measure_states, resting_manifest, speakers_of, uses_rest
 from sertransfer.audio.store_files import (
     hash_onto_disk,
+    machine,
     parts_folder,
     refuse_faults,
+    renamed_when_whole,
     write_index,
     write_meta,
 )
 from sertransfer.errors import BadInput, Fault, bad_input
-from sertransfer.files import PRIVATE_FOLDER, hash_file, make_folder
+from sertransfer.files import hash_file, make_folder
 from sertransfer.front_end import FrontEnd
 from sertransfer.locks import hold
 from sertransfer.manifest import Manifest
 from sertransfer.plain_values import parse_json
-from sertransfer.storage import storage_error, writing
+from sertransfer.storage import storage_error
 from sertransfer.verifying import check_record, is_as_written, remember, stamp_of
 
 _log = logging.getLogger(__name__)
@@ -242,10 +243,7 @@ def _build(
     empty = MelFrontEnd(plan.front_end).empty_filters
     if empty:
         _log.warning("%d of %d mel filters are empty at this framing", empty, plan.front_end.mels)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with writing(target):
-        temporary.mkdir(mode=PRIVATE_FOLDER)
-    try:
+    with renamed_when_whole(target, target.parent) as temporary:
         result = extract(plan, temporary / "features.bin", workers=workers, progress=progress)
         refuse_faults(result, resting, len(plan.ids), skip_bad=skip_bad)
         entries = plan.entries(result.failures)
@@ -262,10 +260,7 @@ def _build(
             result=result,
             resting=resting,
         )
-        temporary.rename(target)
-        remember(target / "features.bin", sha256, stamp_of(target))  # it was read back for its hash just now
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    remember(target / "features.bin", sha256, stamp_of(target))  # it was read back for its hash just now
 
 
 @contextmanager
@@ -286,8 +281,11 @@ def _lock(target: Path, *, wait: bool) -> Iterator[bool]:
 
 
 def _clear_abandoned(target: Path) -> None:
-    """Remove what killed builders left: temporary folders whose lock nobody holds."""
-    for left in target.parent.glob(".*.tmp"):
+    """Remove what killed builders left: temporary folders whose lock nobody holds.
+
+    Only this machine's: where the file system keeps locks to one machine, another's may be at work.
+    """
+    for left in target.parent.glob(f".*.{machine()}.*.tmp"):
         name = left.name.split(".")[1]
         if name == target.name:  # its lock is ours
             shutil.rmtree(left, ignore_errors=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,9 @@ from sertransfer.audio.keys import FORMAT_VERSION
 from sertransfer.audio.planning import Entry
 from sertransfer.audio.resting import Resting, uses_rest
 from sertransfer.errors import BadInput
-from sertransfer.files import hash_file, write_json, write_text
+from sertransfer.files import PRIVATE_FOLDER, hash_file, make_folder, write_json, write_text
 from sertransfer.front_end import FrontEnd
+from sertransfer.storage import writing
 from sertransfer.verifying import with_hash
 
 
@@ -34,6 +39,32 @@ def refuse_faults(result: Result, resting: Resting, utterances: int, *, skip_bad
     faults = _faults(result, resting)
     if (faults and not skip_bad) or len(result.failures) == utterances:
         raise BadInput(faults)
+
+
+@contextmanager
+def renamed_when_whole(place: Path, beside: Path) -> Iterator[Path]:
+    """Yield a new folder in *beside* that becomes *place*, unless another process was first.
+
+    Its name is nobody else's on any machine: no lock is needed. A process that is killed leaves it behind.
+    """
+    make_folder(beside)
+    temporary = beside / f".{place.name}.{machine()}.{os.getpid()}.{secrets.token_hex(8)}.tmp"
+    with writing(place):
+        temporary.mkdir(mode=PRIVATE_FOLDER)
+    try:
+        yield temporary
+        try:
+            temporary.rename(place)
+        except OSError:
+            if not place.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def machine() -> str:
+    """Return this machine's name, without points."""
+    return socket.gethostname().replace(".", "-")
 
 
 def hash_onto_disk(path: Path) -> str:

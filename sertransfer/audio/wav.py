@@ -82,6 +82,8 @@ def find_pcm16(contents: Contents) -> Pcm16 | None:
         chunk = head[place : place + 24]  # a chunk's name and length, and of the format what is needed
         if len(chunk) < 24:
             chunk = contents[place : place + 24]
+        if not any(chunk[:4]):  # a hole in the file, not a million chunks of nothing
+            break
         length = int.from_bytes(chunk[4:8], "little")
         place += 8
         if chunk[:4] == b"fmt ":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zipfile
 from pathlib import Path
 
@@ -194,7 +195,7 @@ def test_consecutive_segments_of_a_member_unpack_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = archive(tmp_path / "300_P.zip")
-    contents._kept.cache_clear()
+    contents._last.clear()
     reads = []
     original = zipfile.ZipFile.read
     monkeypatch.setattr(
@@ -226,12 +227,43 @@ def test_a_file_that_was_replaced_or_rewritten_is_read_again(tmp_path: Path) -> 
         read_segment(source, 0.1, 0.2)
 
 
+def test_a_disk_that_fails_while_it_is_read_is_a_fault_of_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "a.wav", tone(16000))
+    inspect(source)
+
+    def fail(*_: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(contents.os, "pread", fail)
+    with pytest.raises(BadInput, match=r"a\.wav: found .*Input/output error"):
+        read_segment(source, 0.1, 0.2)
+
+
+def test_a_read_that_comes_in_pieces_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "a.wav", tone(16000))
+    whole, plain = read_segment(source), contents.os.pread
+    monkeypatch.setattr(contents.os, "pread", lambda file, count, place: plain(file, min(count, 7000), place))
+    np.testing.assert_array_equal(read_segment(source), whole)
+
+
 def test_one_file_at_most_stays_open(tmp_path: Path) -> None:
     sources = [write(tmp_path / f"{number}.wav", tone(800)) for number in range(5)]
     for source in sources:
         read_segment(source)
     held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert [name for name in held if name.startswith(str(tmp_path))] == [str(sources[-1].path)]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_is_named_however_it_is_packed(compression: int, tmp_path: Path) -> None:
+    source = archive(tmp_path / "300_P.zip", compression=compression)
+    content = bytearray(source.path.read_bytes())
+    content[200:600] = bytes(400)
+    source.path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"300_P\.zip.*found (an archive|a file) that can not be read \([^N)]"):
+        read_segment(source)
 
 
 def test_faulty_archives_are_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.planning import make_plan
 from sertransfer.audio.reading import read_segment
 from sertransfer.audio.store import FeatureStore, build_store
+from sertransfer.audio.store_files import machine
 from sertransfer.errors import BadInput, SertransferError
 from sertransfer.files import hash_file
 from sertransfer.front_end import Denoise, FrontEnd
@@ -409,8 +411,9 @@ def test_who_comes_second_waits_and_other_stores_are_cleared_only_when_dead(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = tmp_path / "cache"
-    dead, alive = cache / ".dead.1.tmp", cache / ".alive.2.tmp"
-    for folder in (dead, alive):
+    dead, alive = (cache / f".{name}.{machine()}.1.ab.tmp" for name in ("dead", "alive"))
+    elsewhere = cache / ".dead.another-machine.1.ab.tmp"  # its lock may be its own machine's alone
+    for folder in (dead, alive, elsewhere):
         folder.mkdir(parents=True)
         (folder / "features.bin").touch()
     with store._lock(cache / "alive", wait=True):
@@ -421,6 +424,40 @@ def test_who_comes_second_waits_and_other_stores_are_cleared_only_when_dead(
             assert not free
     build_store(corpus(tmp_path / "corpus"), FrontEnd(gain=1.0), cache, progress=False)
     assert not alive.exists()
+    assert elsewhere.exists()
+
+
+def test_a_store_that_another_machine_made_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = corpus(tmp_path / "corpus")
+    plain = store.write_meta
+
+    def overtaken(*given: object, **named: object) -> None:
+        monkeypatch.setattr(store, "write_meta", plain)
+        made = build_store(manifest, FrontEnd(), tmp_path / "there", progress=False)
+        shutil.copytree(made.path, tmp_path / "cache" / made.path.name)
+        plain(*given, **named)
+
+    monkeypatch.setattr(store, "write_meta", overtaken)
+    found = build_store(manifest, FrontEnd(), tmp_path / "cache", progress=False)
+    assert not list((tmp_path / "cache").glob(".*.tmp"))
+    assert found.ids == manifest.table["id"].tolist()
+
+
+def test_features_reach_the_disk_before_the_store_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    original = os.fsync
+
+    def sync(place: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{place}").readlink()))
+        original(place)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    build_store(corpus(tmp_path / "corpus"), FrontEnd(), tmp_path / "cache", progress=False)
+    assert any(name.endswith(".tmp/features.bin") for name in synced)
 
 
 def test_plan_places_utterances_one_after_the_other(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,16 +133,52 @@ def test_a_part_that_is_there_is_not_computed_again(tmp_path: Path, monkeypatch:
     assert made.build(Shard(1, 2)) is None
 
 
-def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "old", "new", "what"),
+    [
+        ("features.bin", b"", b"", "a file of features"),
+        ("index.csv", b",0,", b",1,", "an index"),
+        ("part.json", b'"frames": ', b'"frames": 1', "a record"),
+        ("part.json", b"{", b"", "a record"),
+    ],
+)
+def test_a_damaged_part_is_named(name: str, old: bytes, new: bytes, what: str, tmp_path: Path) -> None:
     made = parts(corpus(tmp_path / "corpus"), tmp_path / "parts")
     made.build(Shard(1, 2))
-    features = made.folder / "1-of-2" / "features.bin"
-    content = bytearray(features.read_bytes())
-    content[5] ^= 1
-    features.write_bytes(content)
-    with pytest.raises(BadInput, match=r"1-of-2: found features that were changed"):
+    file = made.folder / "1-of-2" / name
+    content = bytearray(file.read_bytes())
+    if old:
+        assert old in content
+        content = content.replace(old, new, 1)
+    else:
+        content[5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BadInput, match=rf"1-of-2: found {what} that was changed"):
         made.build(Shard(2, 2))
     assert not made.target.exists()
+
+
+@pytest.mark.parametrize("name", ["meta.json", "features.bin"])
+def test_parts_stay_until_the_joined_store_was_read_back(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = parts(corpus(tmp_path / "corpus"), tmp_path / "parts")
+    made.build(Shard(1, 2))
+    original = made._join
+
+    def join(places: list[Path]) -> None:
+        original(places)
+        file = made.target / name
+        content = bytearray(file.read_bytes())
+        content[5] ^= 1  # a disk that says it has written
+        file.write_bytes(content)
+
+    monkeypatch.setattr(made, "_join", join)
+    with pytest.raises(BadInput):
+        made.build(Shard(2, 2))
+    shutil.rmtree(made.target)
+    monkeypatch.undo()
+    assert made.join() is not None
 
 
 def test_who_comes_second_finds_part_and_store_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

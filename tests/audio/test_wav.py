@@ -88,6 +88,19 @@ def test_a_file_shorter_than_its_header_says_is_refused_whatever_its_coding() ->
             find_pcm16(whole[:36])
 
 
+def test_a_hole_where_chunks_should_be_is_not_walked_through() -> None:
+    class Counted(bytes):
+        taken = 0
+
+        def __getitem__(self, span: slice) -> bytes:  # type: ignore[override]
+            Counted.taken += 1
+            return super().__getitem__(span)
+
+    with pytest.raises(IncompleteWav, match="without any sound"):
+        find_pcm16(Counted(wav(coding(), chunk(b"JUNK", bytes(100))) + bytes(100_000)))
+    assert Counted.taken < 10
+
+
 def test_a_file_that_shrinks_while_it_is_open_gives_whole_frames() -> None:
     content = bytearray(wav(coding(channels=2), SOUND))
     found = find_pcm16(content)
