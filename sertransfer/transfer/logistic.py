@@ -29,6 +29,9 @@ _AXES = 128
 _PRECISION = 1e-4
 """About how far an undecided training sentence's log-odds may be from those at the minimum."""
 
+_SHARE = 1e-3
+"""Of the largest slope at zero, what may be left: at a tiny C all log-odds are precise at once."""
+
 _ROUNDING = 64 * np.finfo(np.float64).eps
 """The solver stops where a step gains less, relative to the loss: rounding hides what is left."""
 
@@ -39,7 +42,7 @@ def fit_logistic(
     """Minimise ``C * weighted loss + |w|^2 / 2`` for each C of *grid*, each from where the last ended.
 
     Args:
-        columns: Shape ``(sentences, columns)``.
+        columns: Shape ``(sentences, columns)``, best of mean 0.
         positive: Shape ``(sentences,)``, both classes present.
         weights: Shape ``(sentences,)``.
         grid: Inverse regularisation strengths, ascending.
@@ -52,11 +55,12 @@ def fit_logistic(
     axes = principal_axes(columns, weights, _AXES, seed, passes=1)
     problem = _Problem(columns, np.where(positive, 1.0, -1.0), weights, axes)
     coefficients, intercept = np.zeros(columns.shape[1]), 0.0
+    left = _SHARE * float(np.abs((problem.signs * weights / 2) @ columns).max()) / problem.total
     for c in grid:
         scales = problem.scales(float(c))
         begin = np.append(scales.divide(coefficients), intercept / scales.intercept)
         precision = _PRECISION * np.sqrt(scales.c) / 2 / (scales.c * problem.total)
-        options = {"gtol": precision, "ftol": _ROUNDING, "maxiter": limit, "maxfun": 2 * limit}
+        options = {"gtol": min(precision, left), "ftol": _ROUNDING, "maxiter": limit, "maxfun": 2 * limit}
         found = minimize(problem.objective, begin, scales, jac=True, method="L-BFGS-B", options=options)
         coefficients, intercept = scales.multiply(found.x[:-1]), float(found.x[-1]) * scales.intercept
         yield coefficients, intercept, [] if found.success else [f"did not converge: {found.message}"]

@@ -51,7 +51,7 @@ def standardised(vectors: Vectors, weights: Floats, standardise: bool) -> tuple[
         weights: Of the sentences, shape ``(sentences,)``.
         standardise: Otherwise the columns are copied as they are, with mean 0 and scale 1.
     """
-    columns = np.array(vectors, dtype=np.float64)  # a copy, the only one: it may be a gigabyte
+    columns = np.array(vectors, dtype=np.float64)  # changed in place from here on: it may be a gigabyte
     dim = columns.shape[1]
     if not standardise:
         return columns, np.zeros(dim), np.ones(dim)
@@ -65,7 +65,7 @@ def standardised(vectors: Vectors, weights: Floats, standardise: bool) -> tuple[
 
 
 def fit_preparation(
-    vectors: Vectors, weights: Floats, *, standardise: bool, pca: int, seed: int
+    vectors: Vectors, weights: Floats, *, standardise: bool, pca: int, seed: int, centre: bool = False
 ) -> tuple[Preparation, Floats]:
     """Fit standardisation, then *pca* principal axes, to weighted sentences; also return their columns.
 
@@ -75,13 +75,14 @@ def fit_preparation(
         standardise: Bring columns to mean 0 and deviation 1.
         pca: Axes to keep, as many as there can be if there are fewer; 0 keeps all columns.
         seed: Of the random projection.
+        centre: Take the mean out of columns that are neither standardised nor turned.
     """
     columns, mean, scale = standardised(vectors, weights, standardise)
-    if not pca:
-        return Preparation(mean, scale), columns
-    if not standardise:
+    if not standardise and (pca or centre):
         mean = np.average(columns, axis=0, weights=weights)
         columns -= mean
+    if not pca:
+        return Preparation(mean, scale), columns
     basis = principal_axes(columns, weights, pca, seed)
     return Preparation(mean, scale, basis), columns @ basis
 
@@ -94,7 +95,7 @@ def principal_axes(columns: Floats, weights: Floats, count: int, seed: int, pass
     rows = columns * np.sqrt(weights)[:, None]
     count = min(count, *rows.shape)
     if min(rows.shape) <= _EXACT_UP_TO:
-        left, _, axes = svd(rows, full_matrices=False)
+        left, _, axes = svd(rows, full_matrices=False, overwrite_a=True)
     else:
         left, _, axes = randomized_svd(rows, count, n_iter=passes, random_state=seed)
     _, axes = svd_flip(left, axes, u_based_decision=False)

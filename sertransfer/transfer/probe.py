@@ -151,7 +151,12 @@ def fit_path(
     """
     pca = config.pca if subjects is None else config.pca or AXES
     preparation, columns = fit_preparation(
-        vectors, weights, standardise=config.standardise, pca=pca, seed=seed
+        vectors,
+        weights,
+        standardise=config.standardise,
+        pca=pca,
+        seed=seed,
+        centre=config.kind == "logistic",  # changes the intercept alone, which is not penalised there
     )
     if subjects is not None:
         heads = fit_attention(columns, positive, subjects, weights, grid, config, seed=seed)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from sertransfer.transfer import logistic, preparation
 from sertransfer.transfer.logistic import _Problem, fit_logistic
 
 GRID = [1e-6, 1e-4, 1e-2, 1.0]
@@ -43,6 +44,14 @@ def newton(columns, positive, weights, c):
     raise AssertionError("no minimum")
 
 
+@pytest.fixture(params=[True, False], ids=["exact axes", "axes by random projection"])
+def axes(request, monkeypatch):
+    if not request.param:
+        monkeypatch.setattr(preparation, "_EXACT_UP_TO", 16)
+        monkeypatch.setattr(logistic, "_AXES", 100)
+
+
+@pytest.mark.usefixtures("axes")
 def test_it_ends_at_the_minimum():
     columns, positive, weights = ill_conditioned()
     path = fit_logistic(columns, positive, weights, GRID, limit=2000)
@@ -53,6 +62,7 @@ def test_it_ends_at_the_minimum():
         assert messages == []
 
 
+@pytest.mark.usefixtures("axes")
 def test_a_few_dozen_passes_do_however_unlike_the_directions(monkeypatch):
     passes, objective = [], _Problem.objective
     monkeypatch.setattr(_Problem, "objective", lambda *given: passes.append(1) or objective(*given))
@@ -71,6 +81,15 @@ def test_any_shape(shape):
     ):
         expected = newton(columns, positive, weights, c)
         assert expit(columns @ found + intercept) == pytest.approx(expit(expected), abs=1e-4)
+
+
+def test_the_smallest_c_still_ranks():
+    columns, positive, weights = ill_conditioned()
+    ((found, _, _),) = fit_logistic(columns, positive, weights, [1e-13], limit=500)
+    expected = (np.where(positive, 1, -1) * weights) @ (
+        columns - np.average(columns, axis=0, weights=weights)
+    )
+    assert np.corrcoef(columns @ found, columns @ expected)[0, 1] == pytest.approx(1, abs=1e-3)
 
 
 def test_columns_without_spread_leave_the_intercept():

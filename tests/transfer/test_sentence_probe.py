@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from sertransfer.errors import BadInput
+from sertransfer.transfer import preparation
 from sertransfer.transfer.machines import LinearMachine
 from sertransfer.transfer.preparation import Preparation, principal_axes
 from sertransfer.transfer.probe import Probe, fit_path, read_probe, sentence_weights, write_probe
@@ -58,7 +59,9 @@ def test_balancing_can_be_switched_off():
     assert weigh(positive, subjects, by_subject=False) == pytest.approx(np.array([6, 2, 2, 2]) / 3)
 
 
-def test_logistic_scores_are_those_of_scikit_learn():
+@pytest.mark.parametrize("rows", [7, 256])
+def test_logistic_scores_are_those_of_scikit_learn(rows, monkeypatch):
+    monkeypatch.setattr(preparation, "_ROWS_OF_A_STEP", rows)
     vectors, positive, subjects = make_data()
     weights = weigh(positive, subjects)
     scaler = StandardScaler().fit(vectors.astype(float), sample_weight=weights)
@@ -113,11 +116,26 @@ def test_the_solver_says_when_it_did_not_converge():
     assert all(len(texts) == 1 and "converge" in texts[0] for texts in found)
 
 
-def test_a_column_without_spread_is_harmless():
+@pytest.mark.parametrize("rows", [7, 256])
+def test_a_column_without_spread_is_harmless(rows, monkeypatch):
+    monkeypatch.setattr(preparation, "_ROWS_OF_A_STEP", rows)
     vectors, positive, subjects = make_data()
     vectors[:, 2] = 7
     probe, _ = next(fit_path(vectors, positive, weigh(positive, subjects), [0.1], ProbeConfig()))
     assert np.isfinite(probe.score(vectors)).all()
+    assert probe.preparation.scale[2] == 1
+
+
+def test_the_mean_of_columns_is_no_part_of_a_logistic_score():
+    vectors, positive, subjects = make_data()
+    weights, config = weigh(positive, subjects), ProbeConfig(standardise=False)
+    near, far = (
+        next(fit_path(np.float32(vectors + shift), positive, weights, [0.1], config))[0].score(
+            vectors + shift
+        )
+        for shift in (0, 4096)
+    )
+    assert far == pytest.approx(near, abs=2e-3)
 
 
 CONFIGS = [
