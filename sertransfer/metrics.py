@@ -15,6 +15,9 @@ from scipy import stats
 
 Matrix = NDArray[np.int64]
 
+CHANCE_AUROC = 0.5
+"""AUROC of scores that are all the same."""
+
 
 def confusion_matrix(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> Matrix:
     """Count items by true class (rows) and predicted class (columns), in the order of *classes*.

@@ -8,6 +8,7 @@ from typing import Any
 
 from sertransfer import __version__
 from sertransfer.files import write_text
+from sertransfer.metrics import CHANCE_AUROC
 from sertransfer.reporting.curve_page import curve_plots
 from sertransfer.reporting.curves import curve
 from sertransfer.reporting.page import Numbers, Row, Section, Table, majority_row
@@ -62,7 +63,7 @@ def _scores(folder: Path, result: dict[str, Any], names: list[str]) -> Section:
         about = ", ".join(f"{run[key]}" for key in ("encoder", "mode", "split") if run[key])
         rows.append(Row(name, [scored(run, key) for key in ("wa", "ua", "auroc")], about))
         marks.append(Scored(name, run["wa"], run["ua"], run["wa_ci95"], run["ua_ci95"]))
-    rows.append(majority_row(result, 3, "always the most frequent class of these subjects"))
+    rows.append(majority_row(result, [CHANCE_AUROC], "always the most frequent class of these subjects"))
     marks.append(Scored("majority class", result["majority"]["wa"], result["majority"]["ua"]))
     note = (
         "Intervals (95 %) are those of each run for itself. That two overlap does not say that the runs do "

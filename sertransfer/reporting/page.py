@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from sertransfer.reporting import plots
 from sertransfer.reporting.inline_svg import inline_svg
-from sertransfer.reporting.values import NO_VALUE, number
+from sertransfer.reporting.values import number
 from sertransfer.reporting.verdict import Verdict
 
 
@@ -121,10 +121,10 @@ def draw(
     return Plot(inline_svg(path, ink=plots.INK, prefix=path.stem), caption, numbers, wide)
 
 
-def majority_row(block: Mapping[str, Any], columns: int, remark: str = "") -> Row:
-    """Return the line of the majority class, WA and UA first."""
+def majority_row(block: Mapping[str, Any], others: Sequence[float | None] = (), remark: str = "") -> Row:
+    """Return the line of the majority class: WA and UA, then *others*."""
     row = block["majority"]
-    return Row("majority class", [number(row["wa"]), number(row["ua"]), *[NO_VALUE] * (columns - 2)], remark)
+    return Row("majority class", [number(value) for value in (row["wa"], row["ua"], *others)], remark)
 
 
 def tile(name: str, block: Mapping[str, Any], key: str, beside: Mapping[str, Any]) -> Tile:

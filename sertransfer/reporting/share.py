@@ -19,10 +19,17 @@ from sertransfer.reporting.html import write_report
 from sertransfer.reporting.pseudonyms import KEY_FILE, LIST_FILE, Pseudonyms, read_key
 from sertransfer.reporting.run_files import read_json, read_yaml
 
-TABLES = ("subjects.csv", "sentences.csv", "out_of_fold.csv", "utterances.csv", "utterances_adversarial.csv")
+TABLES = (
+    "subjects.csv",
+    "sentences.csv",
+    "out_of_fold.csv",
+    "outer_subjects.csv",
+    "utterances.csv",
+    "utterances_adversarial.csv",
+)
 """Tables of a run folder that name subjects."""
 
-PLAIN = ("epochs.csv",)
+PLAIN = ("epochs.csv", "trials.csv")
 """Tables that name none."""
 
 PEOPLE = ("subject", "speaker", "cluster")

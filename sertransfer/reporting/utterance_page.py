@@ -88,7 +88,7 @@ def _scores(folder: Path, metrics: dict[str, Any], classes: list[str]) -> Sectio
     scores, majority, attacked = metrics["utterance"], metrics["majority"], metrics.get("adversarial")
     rows = [
         Row("this run", _cells(scores), f"{scores['n']} utterances"),
-        majority_row(metrics, 2, "always the most frequent class of these utterances"),
+        majority_row(metrics, remark="always the most frequent class of these utterances"),
     ]
     marks = [_mark("this run", scores), Scored("majority class", majority["wa"], majority["ua"])]
     if attacked:

@@ -60,7 +60,7 @@ def test_stage_2(tmp_path):
         "majority class",
         "paper, Table 6 (SER)",
         "0.714",
-        "chosen on the development set",
+        "perhaps chosen on the same subjects",
         "409: label corrected",
         "session: 318, shift: 34.3199",
         "gender: 1 = male",
@@ -82,6 +82,16 @@ def test_stage_2(tmp_path):
     assert names == {"scores.svg", "confusion.svg", "subjects.svg", *curves}
     assert page.tags.count("svg") == len(names)
     assert page.text.count("Numbers of this figure") == len(names)
+
+
+def test_the_majority_row_has_every_figure(tmp_path):
+    text = report(make_run(tmp_path / "run", STAGE_2)).text  # 2 of 3 are not depressed
+    # WA, UA, macro-F1 = (0.8 + 0) / 2, sensitivity, specificity, AUROC
+    row = re.search(
+        r"majority class always the most frequent class of these subjects((?: \d\.\d{3}){6}) ", text
+    )
+    assert row is not None
+    assert row[1].split() == ["0.667", "0.500", "0.400", "0.000", "1.000", "0.500"]
 
 
 def test_what_the_scores_are_worth(tmp_path):

@@ -131,6 +131,25 @@ def test_a_copy_names_nobody(run, tmp_path, capsys):
     assert "duration" not in (tmp_path / "copy/sentences.csv").read_text().splitlines()[0]
 
 
+def test_a_tuned_run_has_its_trials_and_outer_scores_under_pseudonyms(run, tmp_path):
+    inner = {"value": 0.9, "ua": 0.95, "auroc": 0.85}
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["tuning"] = {
+        "objective": "UA", "shared": "axes", "best": {"kind": "mlp"}, "inner": {"note": "too good", **inner},
+        "outer": {**metrics["subject"], "note": "without it"}, "config": "best.yaml",
+        "folds": [{"fold": 1, "inner": inner, "outer": {"ua": 0.5, "auroc": 0.5}, "settings": {"pca": 16}}],
+    }  # fmt: skip
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    (run / "trials.csv").write_text("study,trial,state,value\nfinal,0,complete,0.9\n")
+    outer = "subject,label,score,prediction,sentences,fold\ndaic700,well,0.25,well,3,1\n"
+    (run / "outer_subjects.csv").write_text(outer)
+    share(run, tmp_path / "copy")
+    assert (tmp_path / "copy/trials.csv").read_text() == (run / "trials.csv").read_text()
+    row = (tmp_path / "copy/outer_subjects.csv").read_text().splitlines()[1]
+    who = pd.read_csv(run / LIST_FILE).set_index("subject")["pseudonym"]
+    assert row == f"{who['daic700']},well,0.25,well,3,1"
+
+
 def test_scores_stay_with_their_subject(run, tmp_path):
     share(run, tmp_path / "copy")
     who = pd.read_csv(run / LIST_FILE).set_index("subject")["pseudonym"]
