@@ -16,7 +16,8 @@ GROUPS = (corpora, stage1, stage2, prediction, results, completion)
 EPILOG = """\
 settings: any setting of a config or corpus can be given as --group.key VALUE;
           an unknown one fails with the nearest valid name.
-status:   0 done, 2 bad input (the message says what to do), 1 a failure of ours.
+status:   0 done, 2 bad input (the message says what to do), 1 a disk, a worker, a training or
+          sertransfer itself failed, 130 stopped by Ctrl-C: the same command resumes.
 start:    sertransfer demo demo_corpora; or see recipes/lssed_pretrain.sh and recipes/daic_transfer.sh
 """
 

@@ -186,10 +186,8 @@ def _validate_times(table: pd.DataFrame, text: dict[str, pd.Series[str]], where:
     numbers = {column: pd.to_numeric(table[column], errors="coerce") for column in TIMES}
     given = {column: text[column].str.lower().isin(["", "nan"]) for column in TIMES}
     empty = given["start"] & given["end"]
-    bad = ~empty & ~(
-        (numbers["start"] >= 0) & (numbers["end"] > numbers["start"]) & (numbers["end"] < float("inf"))
-    )
-    for row in table.index[bad]:
+    right = (numbers["start"] >= 0) & (numbers["end"] > numbers["start"]) & (numbers["end"] < float("inf"))
+    for row in table.index[~empty & ~right]:
         faults.add(
             f"{where}, row {row + 2}",
             found=f"start '{text['start'][row]}', end '{text['end'][row]}'",

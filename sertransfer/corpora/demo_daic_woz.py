@@ -32,11 +32,7 @@ from sertransfer.timebase import SAMPLE_RATE, seconds_to_samples
 SHIFTED, SHIFT = 321, 3.8379167
 MISMARKED = 409
 WITHOUT_INTERVIEWER = 451
-SPECIAL: dict[str, tuple[int, ...]] = {
-    "train": (SHIFTED, MISMARKED),
-    "dev": (WITHOUT_INTERVIEWER,),
-    "test": (),
-}
+SPECIAL = {"train": [SHIFTED, MISMARKED], "dev": [WITHOUT_INTERVIEWER], "test": []}
 MISSING = {342, 394, 398, 460}
 """Ids that do not exist."""
 WITH_ERRATUM = {318, 321, 341, 362, 373, 402, 409, 444, 451, 458, 480}

@@ -1,4 +1,4 @@
-"""PyResNet, the paper's network: a bottleneck ResNet with pyramidal convolutions (paper, section 3).
+"""PyResNet, the paper's network: a bottleneck ResNet with pyramidal convolutions (paper, section 2.4).
 
 Layer names and shapes are those of the authors' published weights, so that these load as they are. It
 differs from the pyramidal ResNet for images in its input (one channel), its stem (no max-pool) and its

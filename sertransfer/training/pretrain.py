@@ -1,4 +1,4 @@
-"""Stage 1: from a manifest to a speech emotion recogniser and its scores (paper, sections 2.3 and 4.1)."""
+"""Stage 1: from a manifest to a speech emotion recogniser and its scores (paper, sections 2.3 and 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of stage 1; the defaults are the paper's protocol (section 4.1) with PyResNet152."""
+"""Settings of stage 1; the defaults are the paper's protocol (section 3.2) with PyResNet152."""
 
 from __future__ import annotations
 
