@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
@@ -33,6 +33,14 @@ _log = logging.getLogger(__name__)
 RESUME_POINT = "resume.ckpt"
 BEST = "best.safetensors"
 """Files of a run under way, in its ``checkpoints`` folder."""
+
+
+class _Bar(RichProgressBar):
+    """Lightning's bar without the name of the logger's folder, which it takes for a figure."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | Any]:
+        """Return what stands behind the bar."""
+        return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}
 
 
 def choose_device() -> torch.device:
@@ -85,7 +93,7 @@ def fit(
     called = list(callbacks)
     bar = progress and processes.first and sys.stderr.isatty()
     if bar:
-        called.append(RichProgressBar(leave=True, console_kwargs={"stderr": True}))
+        called.append(_Bar(leave=True, console_kwargs={"stderr": True}))
     called.append(ResumePoint(resume_point, batches, every=every, processes=processes))
     start = str(resume_point) if processes.share(resume_point.exists) else None
     if start is not None:

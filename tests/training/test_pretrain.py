@@ -178,7 +178,7 @@ def test_mixed_half_precision_asks_for_a_gpu(tmp_path, tones, config, monkeypatc
 
 
 @pytest.mark.usefixtures("no_report")
-def test_an_interrupted_run_says_so_and_goes_on(tmp_path, tones, config, monkeypatch):
+def test_an_interrupted_run_says_so_and_goes_on(tmp_path, tones, config, monkeypatch, capfd):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     manifest, started = tones(tmp_path / "corpus", test=4), []
 
@@ -194,6 +194,9 @@ def test_an_interrupted_run_says_so_and_goes_on(tmp_path, tones, config, monkeyp
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     pretrain(config, manifest, tmp_path / "run", progress=True)
     assert "resuming" in (tmp_path / "run" / "log.txt").read_text()
+    shown = capfd.readouterr().err
+    assert "Epoch" in shown
+    assert "v_num" not in shown
 
 
 def test_many_features_are_made_by_many_processes():
