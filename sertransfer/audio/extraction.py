@@ -1,4 +1,4 @@
-"""Computing the features of many utterances straight into one memory-mapped file.
+"""Computing the features of many utterances straight into one file.
 
 Frame counts are known from the headers of the recordings, so every utterance has its place before the
 first one is read, and worker processes write side by side.
@@ -78,7 +78,7 @@ def extract(plan: Plan, path: Path, *, workers: int, progress: bool) -> Result:
 
 
 def _allocate(path: Path, size: int) -> None:
-    """Create the file with its space on the disk: a mapped file that runs out of it kills the process."""
+    """Create the file with its space on the disk, so that a full one is found before the work."""
     with path.open("wb") as stream:
         try:
             os.posix_fallocate(stream.fileno(), 0, size)
@@ -105,22 +105,22 @@ class _Writer:
 
     def __init__(self, plan: Plan, path: Path) -> None:
         self._front_end, self._path = plan.front_end, path
-        self._dtype, self._shape = plan.dtype, (plan.frames, plan.front_end.mels)
+        self._dtype, self._mels = np.dtype(plan.dtype), plan.front_end.mels
         self._mel: MelFrontEnd | None = None
 
     def __call__(self, jobs: list[Job]) -> Result:
         if self._mel is None:
             self._mel = MelFrontEnd(self._front_end)
-            self._features = np.memmap(self._path, self._dtype, mode="r+", shape=self._shape)
         result = Result()
-        for job in jobs:
-            try:
-                self._write(job, self._mel, result)
-            except BadInput as error:
-                result.failures.append(failure_of(job.id, error))
+        with self._path.open("r+b", buffering=0) as features:
+            for job in jobs:
+                try:
+                    self._write(job, self._mel, features.fileno(), result)
+                except BadInput as error:
+                    result.failures.append(failure_of(job.id, error))
         return result
 
-    def _write(self, job: Job, mel: MelFrontEnd, result: Result) -> None:
+    def _write(self, job: Job, mel: MelFrontEnd, features: int, result: Result) -> None:
         waveform = torch.from_numpy(
             read_segment(
                 job.source,
@@ -131,7 +131,7 @@ class _Writer:
             )
         )
         with np.errstate(over="ignore"):  # what overflows is found just below
-            values = mel(waveform, job.state).T.numpy().astype(self._dtype)
+            values = mel(waveform, job.state).T.numpy().astype(self._dtype, order="C")
         if len(values) != job.frames or not np.isfinite(values).all():
             raise bad_input(
                 job.source,
@@ -141,7 +141,11 @@ class _Writer:
                 expected=f"{job.frames} frames of finite features",
                 remedy="repair the recording or its gain, or leave the utterance out",
             )
-        self._features[job.offset : job.offset + job.frames] = values
+        # not through a mapping: each of its pages is a fault, which took as long as the mel filters
+        data, place = memoryview(values).cast("B"), job.offset * self._mels * self._dtype.itemsize
+        while data:
+            written = os.pwrite(features, data, place)
+            data, place = data[written:], place + written
         if self._front_end.clip:
             result.clipped += mel.clipped(waveform)
             result.samples += len(waveform)
