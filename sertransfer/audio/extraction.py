@@ -142,7 +142,7 @@ class _Writer:
                 remedy="repair the recording or its gain, or leave the utterance out",
             )
         # not through a mapping: each of its pages is a fault, which took as long as the mel filters
-        data, place = memoryview(values).cast("B"), job.offset * self._mels * self._dtype.itemsize
+        data, place = values.data.cast("B"), job.offset * self._mels * self._dtype.itemsize
         while data:
             written = os.pwrite(features, data, place)
             data, place = data[written:], place + written

@@ -80,7 +80,8 @@ def make_plan(
         raise bad_input(
             manifest.root, found="no utterances", expected="at least one", remedy="check splits and labels"
         )
-    infos = {audio: _look(manifest.source(audio)) for audio in table["audio"].unique()}
+    sources = {audio: manifest.source(audio) for audio in table["audio"].unique()}
+    infos = {audio: _look(source) for audio, source in sources.items()}
     gains = table["gain"].fillna(1.0) if "gain" in table else [1.0] * len(table)
     jobs: list[Job] = []
     failures: list[Failure] = []
@@ -89,7 +90,7 @@ def make_plan(
     for identity, audio, start, end, gain, speaker in zip(
         table["id"], table["audio"], table["start"], table["end"], gains, speakers_of(table), strict=True
     ):
-        info, source = infos[audio], manifest.source(audio)
+        info, source = infos[audio], sources[audio]
         state = (states or {}).get(speaker)
         if uses_rest(front_end) and state is None:
             failures.append((identity, no_state(speaker)))
