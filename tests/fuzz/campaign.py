@@ -28,6 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import torch
 from mutation import mutate
 from targets import Target, make_targets, place_input
 
@@ -123,6 +124,7 @@ def _in_child(target: Target, seed: int, numbers: Sequence[int], work: Path, rep
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
+    torch.set_num_threads(1)  # the threads of the process that this one was forked from are not in it
     with bounded(), report.open("a", buffering=1) as stream:
         for number in numbers:
             stream.write(json.dumps([number, ""]) + "\n")
