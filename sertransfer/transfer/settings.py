@@ -160,8 +160,9 @@ class TransferConfig:
         threshold: From a subject's score to the decision.
         resamples: Bootstrap resamples behind an interval.
         seed: Of folds, solver and bootstrap.
-        shortcuts: Whether probes on sentence count and duration, on loudness, and on gender alone are
-            scored beside the run's; loudness takes one more pass over the audio.
+        shortcuts: Whether probes on sentence count and duration, on loudness, on gender and on the
+            interviewer's audio alone are scored beside the run's; loudness takes one more pass over the
+            audio, and the interviewer's turns are embedded.
         layer: Block of the encoder, counted from 1, whose output is taken; the encoder's own output if
             not given. Only for encoders of stacked blocks (``asr``, ``ssl``).
         pooling: From a sentence's frames to its embedding: their ``mean``, or ``mean_std``, the mean and
