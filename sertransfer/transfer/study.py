@@ -30,6 +30,11 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 STALE_AFTER = timedelta(hours=1)
 """A trial on another machine that runs longer counts as dead."""
 
+UNSIGNED_SECONDS = 10.0
+"""So long may a trial be without its process's name, which is written right after it was asked for."""
+
+_SIGNING_SECONDS = 0.2
+
 _IDENTITY, _OWNER = "sertransfer_identity", "sertransfer_owner"
 _POLL_SECONDS = 0.5
 
@@ -170,9 +175,12 @@ def run_trials(
         count: Finished trials asked for; of more, the first are taken.
         advance: Told how many trials are finished, each time.
     """
+    unsigned: dict[int, float] = {}
     while True:
         trials = study.get_trials(deepcopy=False)
-        _fail_dead(study, trials)
+        if _fail_dead(study, trials, unsigned):  # the next trial's draws depend on whether it counts
+            time.sleep(_SIGNING_SECONDS)
+            continue
         counted = [one for one in study.get_trials(deepcopy=False) if one.state != TrialState.FAIL][:count]
         done = [one for one in counted if one.state in FINISHED]
         advance(len(done))
@@ -210,11 +218,25 @@ def _run_one(study: optuna.Study, objective: Objective) -> None:
         study.tell(trial, value)
 
 
-def _fail_dead(study: optuna.Study, trials: list[FrozenTrial]) -> None:
-    """Mark as failed the running trials whose process is no more; this process runs none now."""
+def _fail_dead(study: optuna.Study, trials: list[FrozenTrial], unsigned: dict[int, float]) -> bool:
+    """Mark as failed the running trials whose process is no more; this process runs none now.
+
+    *unsigned* keeps when a trial was first seen without its process, by this process's own clock: that one
+    was killed before it could sign, or is about to sign. Return whether there is such a trial still.
+    """
+    waiting = False
     for trial in trials:
-        if trial.state == TrialState.RUNNING and not _alive(trial):
+        if trial.state != TrialState.RUNNING:
+            continue
+        if _OWNER in trial.user_attrs:
+            alive = _alive(trial)
+        else:
+            now = time.monotonic()
+            alive = now - unsigned.setdefault(trial.number, now) < UNSIGNED_SECONDS
+            waiting |= alive
+        if not alive:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    return waiting
 
 
 def _alive(trial: FrozenTrial) -> bool:

@@ -102,6 +102,16 @@ run_trials(study, lambda trial: os.kill(os.getpid(), signal.SIGKILL), 3, lambda 
     assert len(trials) == 3
 
 
+def test_a_trial_whose_process_was_killed_before_it_signed_is_made_again(tmp_path, where, monkeypatch):
+    monkeypatch.setattr(module, "UNSIGNED_SECONDS", 0.5)
+    whole = run_trials(begin(tmp_path / "whole.journal"), objective, 6, lambda count: None)
+    run_trials(begin(where), objective, 3, lambda count: None)
+    begin(where).ask()  # and no more of this process
+    resumed = run_trials(begin(where), objective, 6, lambda count: None)
+    assert seen(resumed) == seen(whole)
+    assert [one.state for one in begin(where).trials].count(TrialState.FAIL) == 1
+
+
 def test_who_counts_as_alive():
     def trial(owner, begun=None):
         made = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"sertransfer_owner": owner})
