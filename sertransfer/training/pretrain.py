@@ -78,8 +78,8 @@ def pretrain(
         else:
             metrics = _work(config, manifest, run, skip_bad=skip_bad, progress=progress)
             run.write_metrics(metrics)
-            for name in (RESUME_POINT, BEST):
-                (run.checkpoints / name).unlink(missing_ok=True)
+        for name in (RESUME_POINT, BEST):  # also where a process that had finished was killed before this
+            (run.checkpoints / name).unlink(missing_ok=True)
         write_report(run.path)
         return run.read_metrics()
 

@@ -107,7 +107,7 @@ def transfer(
     finetunes = config.mode == "finetune"
     if finetunes:
         # imported here and below, since Lightning takes seconds that a probe need not wait
-        from sertransfer.transfer.finetune import check_finetune
+        from sertransfer.transfer.finetune import check_finetune, remove_resume_files
 
         check_finetune(config, encoder)
     parts = take_parts(manifest, config)
@@ -145,7 +145,7 @@ def transfer(
         else:
             sets = Embeddings(manifest, open_layer, folder, speed, skip_bad, progress)
             if finetunes:
-                from sertransfer.transfer.finetune import finetune_subjects, remove_resume_files
+                from sertransfer.transfer.finetune import finetune_subjects
                 from sertransfer.transfer.finetune_learner import Task
 
                 described = _about(encoder, checkpoint, opened, config)
@@ -184,9 +184,9 @@ def transfer(
                 listen=partial(sets.listen, candidate=candidate_of(found.config)),
             )
             run.write_metrics({**metrics, **judged, **found.record, **resting})
-            if finetunes:
-                remove_resume_files(run)
             (run.path / "report.html").unlink(missing_ok=True)
+        if finetunes:  # also where a process that had finished was killed before this
+            remove_resume_files(run)
         if not (run.path / "report.html").exists():
             write_report(run.path)
         return run.read_metrics()

@@ -89,7 +89,9 @@ def test_the_run_folder_holds_all_that_the_run_is(finished):
 def test_a_finished_run_is_not_run_again(finished):
     config, manifest, run_dir, metrics = finished
     stamp = (run_dir / "checkpoints" / "model.safetensors").stat().st_mtime_ns
+    (run_dir / "checkpoints" / "resume.ckpt").touch()  # killed between its last two steps
     again = pretrain(replace(config, workers=1), manifest, run_dir, progress=False)
+    assert not (run_dir / "checkpoints" / "resume.ckpt").exists()
     assert again == metrics
     assert (run_dir / "checkpoints" / "model.safetensors").stat().st_mtime_ns == stamp
     with pytest.raises(BadInput, match="epochs"):
