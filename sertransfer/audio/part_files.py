@@ -82,9 +82,10 @@ def _read(part: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     try:
         record = parse_json((part / "part.json").read_text(encoding="utf-8"))
         check_record(record)
-    except (ValueError, TypeError):
+        written = record["index_sha256"]
+    except (ValueError, TypeError, KeyError):
         raise _changed(part, "a record") from None
-    if record["index_sha256"] != hash_file(part / "index.csv"):
+    if written != hash_file(part / "index.csv"):
         raise _changed(part, "an index")
     return record, pd.read_csv(part / "index.csv", dtype={"id": str}, keep_default_na=False)
 

@@ -33,8 +33,6 @@ STALE_AFTER = timedelta(hours=1)
 UNSIGNED_SECONDS = 10.0
 """So long may a trial be without its process's name, which is written right after it was asked for."""
 
-_SIGNING_SECONDS = 0.2
-
 _IDENTITY, _OWNER = "sertransfer_identity", "sertransfer_owner"
 _POLL_SECONDS = 0.5
 
@@ -179,7 +177,7 @@ def run_trials(
     while True:
         trials = study.get_trials(deepcopy=False)
         if _fail_dead(study, trials, unsigned):  # the next trial's draws depend on whether it counts
-            time.sleep(_SIGNING_SECONDS)
+            time.sleep(_POLL_SECONDS)
             continue
         counted = [one for one in study.get_trials(deepcopy=False) if one.state != TrialState.FAIL][:count]
         done = [one for one in counted if one.state in FINISHED]

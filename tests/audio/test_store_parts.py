@@ -140,6 +140,7 @@ def test_a_part_that_is_there_is_not_computed_again(tmp_path: Path, monkeypatch:
         ("index.csv", b",0,", b",1,", "an index"),
         ("part.json", b'"frames": ', b'"frames": 1', "a record"),
         ("part.json", b"{", b"", "a record"),
+        ("part.json", b'"index_sha256"', b'"x"', "a record"),
     ],
 )
 def test_a_damaged_part_is_named(name: str, old: bytes, new: bytes, what: str, tmp_path: Path) -> None:
@@ -156,6 +157,15 @@ def test_a_damaged_part_is_named(name: str, old: bytes, new: bytes, what: str, t
     with pytest.raises(BadInput, match=rf"1-of-2: found {what} that was changed"):
         made.build(Shard(2, 2))
     assert not made.target.exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "1"])
+def test_a_record_that_says_nothing_is_named(text: str, tmp_path: Path) -> None:
+    made = parts(corpus(tmp_path / "corpus"), tmp_path / "parts")
+    made.build(Shard(1, 2))
+    (made.folder / "1-of-2" / "part.json").write_text(text)
+    with pytest.raises(BadInput, match="1-of-2: found a record that was changed"):
+        made.build(Shard(2, 2))
 
 
 @pytest.mark.parametrize("name", ["meta.json", "features.bin"])
