@@ -119,9 +119,10 @@ def warm_cli(folder: Path) -> Iterator[dict[str, str]]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     server = subprocess.Popen([sys.executable, here, "serve", address], env=environment)
     try:
+        until = time.monotonic() + 300
         while not Path(address).exists():
-            if server.poll() is not None:
-                raise RuntimeError(f"the server ended with {server.returncode}")
+            if server.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"the server ended with {server.poll()}, or did not begin in 300 s")
             time.sleep(0.05)
         yield {**environment, "PATH": f"{folder}:{os.environ['PATH']}"}
     finally:

@@ -342,7 +342,9 @@ if __name__ == "__main__":
             time.sleep(60)
         store.write_meta = pause
     ready.touch() if str(wait) == "no" else None
-    while not go.exists():
+    for _ in range(6000):
+        if go.exists():
+            break
         time.sleep(0.01)
     built = store.build_store(read_manifest(manifest), FrontEnd(), cache, progress=False)
     built.verify()

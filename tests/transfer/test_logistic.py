@@ -36,7 +36,9 @@ def newton(columns, positive, weights, c):
         curvature = c * weights * expit(margins) * expit(-margins)
         hessian = (with_ones * curvature[:, None]).T @ with_ones + np.diag(penalised)
         step = np.linalg.solve(hessian, gradient)
-        while loss(values - step) > loss(values) * (1 + 1e-15):
+        for _ in range(60):
+            if loss(values - step) <= loss(values) * (1 + 1e-15):
+                break
             step /= 2
         values = values - step
         if np.abs(with_ones @ step).max() < 1e-11:
