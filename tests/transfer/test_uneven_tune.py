@@ -7,12 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from optuna.trial import FixedTrial
-from support.uneven import NEGATIVE, PERSON, POSITIVE, PROBE, SEED, THRESHOLD
+from support.uneven import NEGATIVE, PERSON, POSITIVE, PROBE, THRESHOLD, open_uneven
 
 from sertransfer.errors import BadInput
 from sertransfer.transfer import workflow
+from sertransfer.transfer.embedding import embed
+from sertransfer.transfer.inner_score import InnerData, inner_score
 from sertransfer.transfer.predict import predict
+from sertransfer.transfer.probing import embedded_part
 from sertransfer.transfer.search_space import SearchSpace, TuneConfig, suggest
+from sertransfer.transfer.selection import training_set
+from sertransfer.transfer.subjects import Part, take_parts
 from sertransfer.transfer.tune import tune
 
 CONFIG = TuneConfig(
@@ -66,6 +71,24 @@ def test_outer_scores_are_those_of_a_run_that_never_met_the_fold(uneven, tuned, 
         assert fold["outer"]["n"] == len(mine)
         thresholds.add(again["threshold"]["value"])
     assert thresholds != {THRESHOLD}
+
+
+def test_an_outer_fold_s_settings_are_chosen_without_it(uneven, tuned):
+    """Every trial's value is that of the other folds' subjects alone."""
+    folder, metrics, _ = tuned
+    outer, trials = read(folder / "outer_subjects.csv"), pd.read_csv(folder / "trials.csv")
+    stored = embed(uneven.manifest, open_uneven(uneven.weights), uneven.stores, progress=False)
+    whole, _ = take_parts(uneven.manifest, PROBE)
+    for fold in [row["fold"] for row in metrics["tuning"]["folds"]] + [None]:
+        held = outer.loc[outer["fold"] == fold, "subject"]
+        kept = whole.sentences[~whole.sentences["subject"].isin(held)].reset_index(drop=True)
+        part = embedded_part(Part(kept, whole.subjects), stored)
+        data = InnerData(part.sentences, training_set(part, stored, PROBE), PROBE)
+        rows = trials[(trials["study"] == ("final" if fold is None else f"outer-{fold}"))]
+        for _, row in rows[rows["state"] == "complete"].iterrows():
+            chosen = suggest(FixedTrial(json.loads(row["settings"])), CONFIG.space, PROBE)
+            value = inner_score(data, chosen, CONFIG.space.axes, lambda *words: None).value
+            assert value == pytest.approx(row["value"], abs=1e-6)
 
 
 def test_the_outer_figures_are_of_all_training_subjects(tuned):
@@ -153,4 +176,3 @@ def test_another_seed_draws_other_trials_and_folds(uneven, tuned, tmp_path):
         for folder in (tuned[0], tmp_path / "run")
     ]
     assert folds[0] != folds[1]
-    assert SEED != 0
