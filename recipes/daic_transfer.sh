@@ -40,7 +40,7 @@ split_overrides "${settings[@]}"
 [[ -e $checkpoint ]] || die "--checkpoint: found nothing at '$checkpoint'; expected the encoder's weights; check the path"
 
 [[ $corpus == daic-woz || $corpus == e-daic ]] || die "--corpus: found '$corpus'; expected daic-woz or e-daic; prepare others with 'sertransfer prepare'"
-[[ -z $trials || $trials =~ ^[1-9][0-9]*$ ]] || die "--tune: found '$trials'; expected a number of trials; the configs have 30 for probes and 12 for fine-tuning"
+[[ -z $trials ]] || positive_number --tune "$trials" "a number of trials (the configs have 30 for probes and 12 for fine-tuning)"
 
 name=${encoder}_$mode choice=(--mode "$mode")
 if [[ -n $trials ]]; then

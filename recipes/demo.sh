@@ -4,6 +4,7 @@
 source "$(dirname "$0")/stages.sh"
 
 demo=${1:-exp/demo}
+[[ $demo != -* ]] || die "found '$demo', which begins with '-'; expected a folder; write such a path as './$demo'"
 daic=$demo/corpora/daic-woz
 "$sertransfer" demo "$demo/corpora"
 "$recipes/lssed_pretrain.sh" --lssed-root "$demo/corpora/lssed" --run-dir "$demo/ser" \

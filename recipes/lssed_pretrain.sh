@@ -27,7 +27,8 @@ split_overrides "${settings[@]}"
 [[ -n $root ]] || die "--lssed-root is missing; expected the corpus folder; see --help"
 [[ -d $root ]] || die "--lssed-root: found no folder '$root'; expected the corpus folder; check the path"
 
-[[ $processes =~ ^[1-9][0-9]*$ ]] || die "--processes: found '$processes'; expected 1 or more; see --help"
+positive_number --processes "$processes" "1 or more"
+processes=$((10#$processes))
 pretrain=("$sertransfer")
 if ((processes > 1)); then
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # as torchrun would set it, without its warning

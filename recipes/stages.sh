@@ -16,6 +16,7 @@ die() { # die MESSAGE: bad input
 
 read_options() { # read_options '--NAME=VARIABLE ...' WORDS...: set the variables; what stands after -- becomes 'settings'
     local known=" ${1//$'\n'/ } --run-dir=run_dir --stage=first_stage --stop-stage=stop_stage " variable
+    local last_stage=$stop_stage # as the recipe sets it
     shift
     skip_bad=()
     settings=()
@@ -27,27 +28,38 @@ read_options() { # read_options '--NAME=VARIABLE ...' WORDS...: set the variable
         esac
         [[ $known == *" $1="* ]] || die "found '$1'; expected an option of --help, or settings after --"
         [[ -n ${2-} && $2 != --* ]] || die "$1: found no value; expected one; see --help"
+        # a program that gets the value later would take it for one of its own options
+        [[ $2 != -* ]] || die "$1: found '$2', which begins with '-'; expected a value; write such a path as './$2'"
         variable=${known#*" $1="}
         printf -v "${variable%% *}" %s "$2"
         shift 2
     done
-    whole_number --stage "$first_stage"
-    whole_number --stop-stage "$stop_stage"
+    whole_number --stage "$first_stage" "the number of a stage"
+    whole_number --stop-stage "$stop_stage" "the number of a stage"
+    first_stage=$((10#$first_stage)) stop_stage=$((10#$stop_stage)) # 08 is eight, not a faulty octal number
+    ((first_stage <= last_stage)) || die "--stage: found '$first_stage'; expected 1 to $last_stage; see --help"
+    ((stop_stage >= 1)) || die "--stop-stage: found '$stop_stage'; expected 1 to $last_stage; see --help"
+    ((first_stage <= stop_stage)) || die "--stage $first_stage comes after --stop-stage $stop_stage; expected a stage to run; see --help"
 }
 
-whole_number() { # whole_number OPTION VALUE
-    [[ $2 =~ ^[0-9]+$ ]] || die "$1: found '$2'; expected the number of a stage; see --help"
+whole_number() { # whole_number OPTION VALUE EXPECTED: decimal digits, few enough for the shell's arithmetic
+    [[ $2 =~ ^[0-9]{1,6}$ ]] || die "$1: found '$2'; expected $3; see --help"
+}
+
+positive_number() { # positive_number OPTION VALUE EXPECTED
+    whole_number "$@"
+    ((10#$2 > 0)) || die "$1: found '$2'; expected $3; see --help"
 }
 
 hash_tree() { # hash_tree DIR: names, sizes and times of all files below it
-    find -L "$1" -type f -printf '%P %s %T@\n' | LC_ALL=C sort | sha256sum | cut -d' ' -f1
+    (cd -- "$1" && find -L . -type f -printf '%P %s %T@\n') | LC_ALL=C sort | sha256sum | cut -d' ' -f1
 }
 
 hash_files() { # hash_files PATH...: content of files, names and content of all files below folders ("" stands for none)
     local path
     for path in "$@"; do
         if [[ -d $path ]]; then
-            (cd "$path" && find -L . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum)
+            (cd -- "$path" && find -L . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum)
         elif [[ -n $path ]]; then
             sha256sum <"$path"
         fi

@@ -15,10 +15,10 @@ PROJECT = Path(__file__).parents[1]
 QUICK = ["--epochs", "1", "--batch_size", "16", "--selection.rule", "last"]
 
 
-def recipe(name, *words):
+def recipe(name, *words, cwd=None):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [PROJECT / "recipes" / name, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,12 @@ def test_another_framing_is_refused_with_what_to_train(place, stage_2):
             ["--daic-root", "/", "--encoder", "sre", "--checkpoint", "/"],
             "check both names",
         ),
+        ("lssed_pretrain.sh", ["--lssed-root", "/", "--stage", "9" * 23], "--stage: found '999"),
+        ("lssed_pretrain.sh", ["--lssed-root", "/", "--stage", "0x1"], "--stage: found '0x1'"),
+        ("lssed_pretrain.sh", ["--lssed-root", "/", "--stage", "08"], "expected 1 to 3"),
+        ("lssed_pretrain.sh", ["--lssed-root", "/", "--stop-stage", "00"], "expected 1 to 3"),
+        ("lssed_pretrain.sh", ["--lssed-root", "/", "--stage", "3", "--stop-stage", "02"], "comes after"),
+        ("lssed_pretrain.sh", ["--lssed-root", "/", "--processes", "9" * 23], "--processes: found"),
     ],
 )
 def test_bad_options_are_refused(name, words, expected):
@@ -164,3 +170,40 @@ def test_help(name):
     done = recipe(name, "--help")
     assert done.returncode == 0
     assert "--stop-stage" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("lssed_pretrain.sh", "--lssed-root"),
+        ("daic_transfer.sh", "--daic-root"),
+        ("cross_corpus.sh", "--a-root"),
+        ("framing_ablation.sh", "--daic-root"),
+        ("lssed_benchmark.sh", "--iemocap-root"),
+    ],
+)
+def test_a_path_that_looks_like_an_option_reaches_no_program(name, option, tmp_path):
+    """'find -delete' empties the working directory."""
+    (tmp_path / "kept.txt").touch()
+    (tmp_path / "-delete").mkdir()
+    done = recipe(name, option, "-delete", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "write such a path as './-delete'" in done.stderr
+    assert (tmp_path / "kept.txt").exists()
+
+
+def test_such_a_path_is_read_as_a_path_below_the_folder(tmp_path):
+    make_lssed(tmp_path / "-delete", speakers=6, utterances_per_speaker=4)
+    words = (
+        "--lssed-root",
+        "./-delete",
+        "--run-dir",
+        tmp_path / "run",
+        "--stage",
+        "01",
+        "--stop-stage",
+        "01",
+    )
+    done = recipe("lssed_pretrain.sh", *words, "--", "--prepare.split", "speaker", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(tmp_path / "run/manifest.csv")) == 24
