@@ -2,24 +2,28 @@
 
 What is derived from clinical recordings is clinical data, so no file is born readable by others, whatever the
 umask. A file that is written again keeps the mode it had: who opened it to a group meant it.
+
+Folders may come from someone else. Nothing is written through a symbolic link, a hard link or a device that
+stands where a file of ours would.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sertransfer.errors import bad_input
-from sertransfer.storage import writing
+from sertransfer.errors import BadInput, Faults, bad_input
+from sertransfer.storage import TEMPORARY_NAME, writing
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 """Modes of what is new."""
@@ -51,13 +55,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     keeps its own. On an exception the temporary file is removed and *path* is left as it was.
 
     Raises:
-        BadInput: If *path* is a folder, or the folder that is to hold it can not be made.
+        BadInput: If *path* is a folder or a symbolic link, or the folder that is to hold it cannot be made.
         StorageError: If the disk or folder does not take the file.
     """
     target = Path(path)
     make_folder(target.parent)
     if target.is_dir():
         raise bad_input(target, found="a folder", expected="a file to write", remedy="name a file in it")
+    if target.is_symlink():
+        raise _linked(target, _link(target))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with writing(target):
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else PRIVATE_FILE
@@ -71,6 +77,90 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):  # the first error is the one to say
                 temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path, names: Collection[str] | None = None) -> None:
+    """Remove the temporary files that killed processes left in *folder*; the caller holds the lock on them.
+
+    Args:
+        folder: Where :func:`atomic_path` was at work.
+        names: Of the files that they were to become; any if not given.
+    """
+    for path in folder.glob(".*.tmp"):
+        temporary = TEMPORARY_NAME.fullmatch(path.name)
+        if temporary is not None and (names is None or temporary[1] in names):
+            with writing(path):
+                path.unlink()
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file of ours that is changed in place, such as a log, and return its descriptor.
+
+    Args:
+        path: The file; made if *flags* say so, readable by its owner alone.
+        flags: As of :func:`os.open`.
+
+    Raises:
+        BadInput: If it is a symbolic link, has a second name, or is not a regular file.
+    """
+    try:
+        # without O_NONBLOCK, a named pipe would be waited for
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _linked(path, _link(path)) from None
+        if error.errno == errno.ENXIO:  # a named pipe that nobody reads
+            raise _linked(path, "a device or pipe") from None
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        raise _linked(path, "a hard link" if stat.S_ISREG(status.st_mode) else "a device or pipe")
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def refuse_links(*places: Path) -> None:
+    """Refuse files and folders of ours that are, or hold, symbolic links, devices or pipes.
+
+    A folder received from someone else could lead what is written into it anywhere.
+
+    Args:
+        places: Paths that need not exist. A folder that the user named may well be a link and is not one of
+            them, but what stands in it is.
+
+    Raises:
+        BadInput: With each of them.
+    """
+    faults = Faults()
+    for path in _walk(places):
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            faults.extend(_linked(path, _link(path)).faults)
+        elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            faults.extend(_linked(path, "a device or pipe").faults)
+    faults.raise_if_any()
+
+
+def _walk(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        if os.path.lexists(place):
+            yield place
+            for folder, folders, names in os.walk(place):  # does not follow links
+                yield from (Path(folder, name) for name in (*folders, *names))
+
+
+def _link(path: Path) -> str:
+    return f"a symbolic link to '{path.readlink()}'"
+
+
+def _linked(path: Path, found: str) -> BadInput:
+    return bad_input(
+        path,
+        found=found,
+        expected="a file or folder that is written in place",
+        remedy="remove it, or name another place; nothing is written through links",
+    )
 
 
 def reserve(path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sertransfer.files import open_own
 from sertransfer.storage import writing
 
 
@@ -26,11 +27,13 @@ def hold(path: Path, *, waiting: Callable[[str], None] | None = None) -> Iterato
         ``None`` where the lock is held now; else who holds it, as ``process 12 on host``.
 
     Raises:
-        StorageError: If the file can not be made or locked.
+        BadInput: If the lock is a link, a device or a pipe.
+        StorageError: If the file cannot be made or locked.
     """
     with contextlib.ExitStack() as stack:
         with writing(path):
-            lock = stack.enter_context(path.open("a+", encoding="utf-8"))
+            descriptor = open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            lock = stack.enter_context(os.fdopen(descriptor, "a+", encoding="utf-8"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 holder = None

@@ -11,16 +11,26 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sertransfer.errors import BadInput, Faults, bad_input
-from sertransfer.files import hash_value, make_folder, write_json, write_text
+from sertransfer.errors import BadInput, Faults, bad_input, mask_secrets
+from sertransfer.files import (
+    hash_value,
+    make_folder,
+    open_own,
+    refuse_links,
+    remove_abandoned,
+    write_json,
+    write_text,
+)
 from sertransfer.locks import hold
 from sertransfer.plain_values import parse_json, parse_yaml
 from sertransfer.sessions import Session
@@ -77,12 +87,14 @@ class RunFolder:
             inputs: What the run was given, as hashes or names (manifest, checkpoint ...).
 
         Raises:
-            BadInput: If another process holds the folder, or it belongs to another config or inputs. A run
+            BadInput: If another process holds the folder, it belongs to another config or inputs, or it holds
+                links. A run
                 that stopped at bad input before it had anything to keep owns no folder: its correction may
                 have this one.
             StorageError: If the disk or folder does not take what is written.
         """
         make_folder(self.path)
+        refuse_links(*self.path.iterdir())
         with writing(self.path), self._lock(), self._log_file() as log_file:
             if not self._came_to_nothing:
                 self._check("config.yaml", dict(config), "settings", _read_yaml(self.path / "config.yaml"))
@@ -91,9 +103,7 @@ class RunFolder:
             write_json(self.path / "inputs.json", dict(inputs))
             make_folder(self.checkpoints)
             for folder in (self.path, self.checkpoints, self.path / "plots"):
-                for abandoned in folder.glob(".*.tmp"):  # what a process killed while writing left
-                    with writing(abandoned):
-                        abandoned.unlink()
+                remove_abandoned(folder)
             self.stamp = hash_value({"config": dict(config), "inputs": dict(inputs)})
             faults = self.path / "faults.json"
             with writing(faults):
@@ -135,7 +145,7 @@ class RunFolder:
     def _log_file(self) -> Iterator[logging.Handler]:
         with writing(self.path / "log.txt"):
             handler = _LogFile(self.path / "log.txt", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(_LogLine("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(handler)
         level = log.level
         log.setLevel(min(level or logging.INFO, logging.INFO))
@@ -164,8 +174,22 @@ class RunFolder:
         faults.raise_if_any()
 
 
+class _LogLine(logging.Formatter):
+    """A line of the log, without the passwords of URLs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_secrets(super().format(record))
+
+
 class _LogFile(logging.FileHandler):
-    """A log whose disk is full stops the run with a clear word; logging's own way is a traceback a line."""
+    """A log whose disk is full stops the run with a clear word; logging's own way is a traceback a line.
+
+    It is not written through a link.
+    """
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = open_own(Path(self.baseFilename), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        return os.fdopen(descriptor, self.mode, encoding=self.encoding, errors=self.errors)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
         error = sys.exception()

@@ -1,7 +1,8 @@
 """``sessions.json``: command, machine and time of each session that worked on a run.
 
 A run that was killed and resumed has several. They stand apart from ``metrics.json``, which is the same
-whenever and wherever the run is done. Neither the machine's nor the user's name is kept.
+whenever and wherever the run is done. Neither the machine's nor the user's name is kept,
+and no password of a URL.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from sertransfer.errors import mask_secrets
 from sertransfer.files import write_json
 from sertransfer.plain_values import parse_json
 
@@ -68,7 +70,7 @@ class Session:
 
 def _command() -> str:
     program = Path(sys.argv[0]).name
-    return shlex.join(["sertransfer", *sys.argv[1:]]) if program in _PROGRAMS else ""
+    return shlex.join(["sertransfer", *map(mask_secrets, sys.argv[1:])]) if program in _PROGRAMS else ""
 
 
 def _machine() -> dict[str, Any]:

@@ -48,6 +48,9 @@ _WORDS = {
 
 _MOST_LINKS = 30
 
+TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.tmp")
+"""Names of temporary files: what the file is to be called, the process, and chance."""
+
 
 class StorageError(SertransferError):
     """A disk or folder did not take, or not give, a file; what was there before is as it was."""
@@ -92,7 +95,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _without_suffix(name: str | Path) -> Path:
     """Return what a temporary name of :func:`sertransfer.files.atomic_path` stands for."""
     path = Path(name)
-    temporary = re.fullmatch(r"\.(.+)\.\d+\.[0-9a-f]{8}\.tmp", path.name)
+    temporary = TEMPORARY_NAME.fullmatch(path.name)
     return path if temporary is None else path.with_name(temporary[1])
 
 

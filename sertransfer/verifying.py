@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
 
-from sertransfer.files import PRIVATE_FOLDER, hash_file, hash_value
+from sertransfer.files import PRIVATE_FOLDER, hash_file, hash_value, open_own, refuse_links
 
 _HASH = "record_sha256"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -46,7 +47,10 @@ def remember(path: Path, sha256: str, stamp: Path) -> None:
     if record is not None:
         with contextlib.suppress(OSError):
             stamp.parent.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)
-            stamp.write_text(json.dumps(record), encoding="utf-8")
+            refuse_links(stamp)
+            with os.fdopen(open_own(stamp, os.O_WRONLY | os.O_CREAT), "w", encoding="utf-8") as stream:
+                stream.truncate()
+                json.dump(record, stream)
 
 
 def _record(path: Path, sha256: str) -> dict[str, Any] | None:

@@ -40,7 +40,7 @@ from sertransfer.audio.store_files import (
     write_meta,
 )
 from sertransfer.errors import BadInput, Fault, bad_input
-from sertransfer.files import hash_file, make_folder
+from sertransfer.files import hash_file, make_folder, refuse_links
 from sertransfer.front_end import FrontEnd
 from sertransfer.locks import hold
 from sertransfer.manifest import Manifest
@@ -272,6 +272,7 @@ def _lock(target: Path, *, wait: bool) -> Iterator[bool]:
     """
     locks = target.parent / ".locks"
     make_folder(locks)
+    refuse_links(locks, target)
 
     def say(holder: str) -> None:
         _log.info("%s is being built by %s; waiting for it", target, holder)

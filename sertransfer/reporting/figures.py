@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer.corpora.statistics import Description
-from sertransfer.files import make_folder
+from sertransfer.files import make_folder, refuse_links
 from sertransfer.reporting.paper import paper_figure
 from sertransfer.reporting.plots import plot_confusion, plot_label_shares
 from sertransfer.reporting.result_table import Column, ResultTable
@@ -77,6 +77,7 @@ def draw_figures(
             confusion = partial(plot_confusion, run.scores["confusion"], classes, title=title)
             plots.append((f"figure_2_{run.name}", confusion))
     make_folder(folder)
+    refuse_links(*folder.iterdir())
     seen: Counter[str] = Counter()
     written = []
     for name, draw in plots:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sertransfer.errors import bad_input
-from sertransfer.files import write_text
+from sertransfer.files import refuse_links, write_text
 from sertransfer.reporting.origin_page import origin_of
 from sertransfer.reporting.rendering import render
 from sertransfer.reporting.run_files import read_json, read_yaml
@@ -24,11 +24,12 @@ def write_report(run_dir: str | Path) -> Path:
     """Write ``report.html`` and ``plots/`` into a run folder of stage 1 or 2; return the report's path.
 
     Raises:
-        BadInput: If the folder holds no finished run, or a file of it can not be read.
+        BadInput: If the folder holds no finished run or holds links, or a file of it cannot be read.
     """
     folder = Path(run_dir)
     source = folder / "metrics.json"
     metrics = read_json(source, "the metrics of a finished run")
+    refuse_links(*folder.iterdir())
     pages = {"subject": subject_page, "utterance": utterance_page}
     kind = next((key for key in pages if key in metrics), None)
     if kind is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sertransfer.errors import mask_secrets
 from sertransfer.reporting.page import Numbers
 from sertransfer.reporting.run_files import read_json
 from sertransfer.reporting.values import NO_VALUE, as_text, flat
@@ -32,13 +33,14 @@ def origin_of(folder: Path) -> dict[str, Any]:
             _duration(float(entry["seconds"])) if "seconds" in entry else NO_VALUE,
             str(entry.get("peak_memory_mb", NO_VALUE)),
             str(entry.get("state", "killed")),
-            str(entry.get("command", "")) or "(from Python)",
+            mask_secrets(str(entry.get("command", ""))) or "(from Python)",
         ]
         for entry in sessions
     ]
     columns = ["started (UTC)", "time", "peak memory, MiB", "end", "command"]
     return {
-        "command": str(last.get("command", "")),
+        # an older version recorded commands as they were typed
+        "command": mask_secrets(str(last.get("command", ""))),
         "facts": flat(facts),
         "sessions": Numbers(columns, rows, "Sessions that worked on this run"),
     }

@@ -6,6 +6,7 @@ what ESPnet's text modules would fetch when they are imported is refused, and no
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from sertransfer.encoders.asr import AsrEncoder
 from sertransfer.encoders.espnet_folder import read_experiment
-from sertransfer.files import write_text
+from sertransfer.files import open_own, write_text
 
 RATE = 16_000
 EXPERIMENT = "exp/asr_train"
@@ -228,7 +229,8 @@ def train(
 @contextmanager
 def _to_file(path: Path) -> Iterator[None]:
     """Keep what ESPnet prints and warns of, which a user can do nothing about, in a file."""
-    with path.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+    descriptor = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
         yield
 
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from sertransfer.audio.reading import read_segment
 from sertransfer.encoders.base import Encoder
 from sertransfer.errors import BadInput, Fault, SertransferError
-from sertransfer.files import hash_value, make_folder
+from sertransfer.files import hash_value, make_folder, refuse_links, remove_abandoned
 from sertransfer.fitting.workers import watched_workers
 from sertransfer.locks import hold
 from sertransfer.manifest import Manifest
@@ -69,12 +69,14 @@ def embed(
     sentences = take_sentences(manifest)
     key = embedding_key(manifest, encoder, pooling)
     home = folder / key
+    make_folder(folder, mode=0o700)
+    refuse_links(home)
     make_folder(home, mode=0o700)
     # one lock for all sets of this encoder, which may share chunks
     with hold(folder / f".{hash_value(encoder.fingerprint())[:16]}.lock", waiting=_say_holder):
         stored = open_set(home, key)
         if stored is None:
-            _clear_abandoned(home)
+            remove_abandoned(home)
             paths = _embed_chunks(
                 sentences, encoder, folder, pooling, batch_seconds, workers, skip_bad, progress
             )
@@ -89,12 +91,6 @@ def embed(
     if not skip_bad:
         raise_faults(stored.faults, f"or remove {home} to try again")
     return stored
-
-
-def _clear_abandoned(folder: Path, name: str = "*") -> None:
-    """Remove what a process that was killed left of the file *name*; the caller holds the lock on it."""
-    for abandoned in folder.glob(f".{name}.tmp" if name == "*" else f".{name}.*.tmp"):
-        abandoned.unlink()
 
 
 def _say_holder(holder: str) -> None:
@@ -118,8 +114,8 @@ def _embed_chunks(
     """
     chunks = in_chunks(sentences)
     paths = [folder / "chunks" / f"{content_key(chunk, encoder, pooling)}.npz" for chunk in chunks]
-    for path in paths:
-        _clear_abandoned(path.parent, path.name)
+    refuse_links(folder / "chunks")
+    remove_abandoned(folder / "chunks", {path.name for path in paths})
     todo: list[tuple[list[Sentence], Path]] = []
     embedded, faults = 0, []
     for chunk, path in zip(chunks, paths, strict=True):

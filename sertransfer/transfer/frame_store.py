@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sertransfer.errors import BadInput, Fault, bad_input
-from sertransfer.files import hash_file, make_folder, write_json, write_text
+from sertransfer.files import hash_file, make_folder, refuse_links, write_json, write_text
 from sertransfer.locks import hold
 from sertransfer.plain_values import parse_json
 from sertransfer.storage import storage_error, writing
@@ -133,6 +133,7 @@ def take_store(folder: Path, key: str, width: int, items: Iterable[Item], *, ski
     """
     make_folder(folder, mode=0o700)
     target = folder / key
+    refuse_links(target)
 
     def say(holder: str) -> None:
         _log.warning("%s is being made by %s; waiting for it", target, holder)

@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sertransfer.errors import Faults, bad_input
+from sertransfer.errors import Faults, bad_input, mask_secrets
 from sertransfer.files import PRIVATE_FILE, hash_value, make_folder
 from sertransfer.storage import storage_error
 from sertransfer.transfer.journal import open_journal
@@ -65,27 +65,16 @@ def open_storage(where: str | Path) -> BaseStorage:
     try:
         return RDBStorage(text)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
-        trouble = storage_error(error, f"storage {_without_password(text)}")
+        trouble = storage_error(error, f"storage {mask_secrets(text)}")
         if trouble is not None:
             raise trouble from error
         reason = " ".join(str(error).split()).replace(text, "the URL").split(" (Background")[0]
         raise bad_input(
-            f"storage {_without_password(text)}",
-            found=f"{type(error).__name__}: {_without_password(reason)}",
+            f"storage {text}",
+            found=f"{type(error).__name__}: {reason}",
             expected="a database that can be reached",
             remedy="check the URL and the server; PostgreSQL needs a driver: pip install 'psycopg[binary]'",
         ) from None
-
-
-def _without_password(text: str) -> str:
-    words = []
-    for word in text.split(" "):
-        scheme, mark, rest = word.partition("://")
-        if mark and "@" in rest:
-            login, _, host = rest.rpartition("@")
-            word = f"{scheme}://{login.partition(':')[0]}:***@{host}"
-        words.append(word)
-    return " ".join(words)
 
 
 def open_study(

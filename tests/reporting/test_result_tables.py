@@ -272,3 +272,29 @@ def test_every_folder_without_a_finished_run_is_named(make, tmp_path):
         str(tmp_path / "nothing/metrics.json"),
         str(odd / "metrics.json"),
     ]
+
+
+def test_only_figures_that_were_written_here_are_removed(make, tmp_path):
+    confusion = [[5, 5, 0, 0], [0, 10, 0, 0], [0, 5, 5, 0], [0, 10, 0, 0]]
+    block = {**scores(0.5, 0.5), "confusion": confusion}
+    made = {**stage_1(model="pyresnet152"), "utterance": block}
+    one, two, three = (str(make(name, **made)) for name in ("one", "two", "three"))
+    figures = tmp_path / "all/figures"
+    figures.mkdir(parents=True)
+    (figures / "figure_2_of_mine.svg").write_text("drawn by hand")
+    assert cli.main(["tables", one, two, three, "--into", str(tmp_path / "all")]) == 0
+    (figures / "figure_2_two.svg").write_text("drawn over")
+    assert cli.main(["tables", one, "--into", str(tmp_path / "all")]) == 0
+    left = {path.name for path in figures.iterdir()}
+    assert left == {"figure_2_one.svg", "figure_2_two.svg", "figure_2_of_mine.svg"}
+
+
+def test_a_damaged_or_crafted_record_removes_nothing(make, tmp_path):
+    one = str(make("one", **stage_1(model="pyresnet152")))
+    kept = tmp_path / "kept.svg"
+    kept.write_text("kept")
+    (tmp_path / "all").mkdir()
+    for record in ("[1]", "{", json.dumps({"../../kept.svg": hash_file(kept), str(kept): hash_file(kept)})):
+        (tmp_path / "all/.figures.json").write_text(record)
+        assert cli.main(["tables", one, "--into", str(tmp_path / "all")]) == 0
+        assert kept.read_text() == "kept"

@@ -1,0 +1,139 @@
+"""Nothing is written through links and pipes of a folder that someone else made."""
+
+import json
+import logging
+import os
+
+import pytest
+from transfer_fakes import make_interviews
+
+from sertransfer.audio.store import build_store
+from sertransfer.cli import main
+from sertransfer.errors import BadInput
+from sertransfer.files import open_own, refuse_links, write_text
+from sertransfer.front_end import Denoise, FrontEnd
+from sertransfer.locks import hold
+from sertransfer.manifest import Manifest
+from sertransfer.run_folder import RunFolder
+from sertransfer.verifying import remember
+
+TEXT = "export PATH=/usr/bin\n"
+FRONT_END = FrontEnd(mels=16, denoise=Denoise(method="none"))
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A file of the user's that must stay as it is."""
+    path = tmp_path / "bashrc"
+    path.write_text(TEXT)
+    path.chmod(0o644)
+    yield path
+    assert path.read_text() == TEXT
+
+
+def make_symlink(place, victim):
+    place.symlink_to(victim)
+
+
+def make_hard_link(place, victim):
+    place.hardlink_to(victim)
+
+
+def make_pipe(place, victim):
+    os.mkfifo(place)
+
+
+LINKS = [make_symlink, make_hard_link, make_pipe]
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("name", ["log.txt", ".lock"])
+def test_a_run_folder_is_not_written_through_links(tmp_path, victim, name, link):
+    (tmp_path / "run").mkdir()
+    link(tmp_path / "run" / name, victim)
+    with pytest.raises(BadInput, match=name), RunFolder(tmp_path / "run").claim({"a": 1}, {}):
+        logging.getLogger("sertransfer").info("x; touch owned")
+
+
+@pytest.mark.parametrize("name", ["plots", "checkpoints", "metrics.json", "checkpoints/model.safetensors"])
+def test_links_deeper_in_a_run_folder_are_named(tmp_path, victim, name):
+    place = tmp_path / "run" / name
+    place.parent.mkdir(parents=True)
+    place.symlink_to(victim.parent)
+    with (
+        pytest.raises(BadInput, match=f"{name}: found a symbolic link"),
+        RunFolder(tmp_path / "run").claim({"a": 1}, {}),
+    ):
+        pass
+
+
+def test_a_run_folder_may_itself_be_a_link(tmp_path):
+    (tmp_path / "large_disk").mkdir()
+    (tmp_path / "exp").symlink_to(tmp_path / "large_disk")
+    with RunFolder(tmp_path / "exp").claim({"a": 1}, {}) as run:
+        run.write_metrics({"x": 1})
+    assert json.loads((tmp_path / "large_disk/metrics.json").read_text())["x"] == 1
+
+
+def test_a_report_is_not_drawn_into_a_linked_folder(tmp_path, victim, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.json").write_text('{"utterance": {}}')
+    (run / "plots").symlink_to(victim.parent)
+    assert main(["report", str(run)]) == 2
+    assert "plots: found a symbolic link" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "bashrc"}
+
+
+def test_an_output_that_is_a_link_says_so(tmp_path, victim):
+    place = tmp_path / "table.csv"
+    place.symlink_to(victim)
+    with pytest.raises(BadInput, match="found a symbolic link to"):
+        write_text(place, "x")
+    assert place.is_symlink()
+
+
+def test_a_dangling_link_is_no_free_name(tmp_path):
+    (tmp_path / "out.csv").symlink_to(tmp_path / "elsewhere.csv")
+    with pytest.raises(BadInput, match="elsewhere"):
+        write_text(tmp_path / "out.csv", "x")
+    assert not (tmp_path / "elsewhere.csv").exists()
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_locks_and_stamps_are_not_written_through_links(tmp_path, victim, link):
+    (tmp_path / "data").write_text("1")
+    link(tmp_path / "place", victim)
+    with pytest.raises(BadInput, match="place"), hold(tmp_path / "place"):
+        pass
+    with pytest.raises(BadInput, match="place"):
+        remember(tmp_path / "data", "0" * 64, tmp_path / "place")
+
+
+def test_stores_are_not_built_through_links(tmp_path, victim):
+    manifest = make_interviews(tmp_path / "corpus", {"train": (1, 1)}, sentences=1)
+    assert isinstance(manifest, Manifest)
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features/.locks").symlink_to(victim.parent)
+    with pytest.raises(BadInput, match=r"\.locks: found a symbolic link"):
+        build_store(manifest, FRONT_END, tmp_path / "features", progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"features", "bashrc", "corpus"}
+
+
+def test_all_links_are_named_at_once(tmp_path, victim):
+    (tmp_path / "run/plots").mkdir(parents=True)
+    (tmp_path / "run/plots/a.svg").symlink_to(victim)
+    (tmp_path / "run/log.txt").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "run/b")
+    (tmp_path / "run/whole").write_text("")
+    with pytest.raises(BadInput) as caught:
+        refuse_links(*(tmp_path / "run").iterdir(), tmp_path / "no such")
+    assert {fault.where.rpartition("/")[2] for fault in caught.value.faults} == {"a.svg", "log.txt", "b"}
+
+
+def test_a_plain_file_is_opened_and_made_for_its_owner(tmp_path):
+    for text in ("a", "b"):
+        with os.fdopen(open_own(tmp_path / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a") as stream:
+            stream.write(text)
+    assert (tmp_path / "log").read_text() == "ab"
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600

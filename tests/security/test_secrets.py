@@ -1,0 +1,56 @@
+"""Passwords that a command was given are in nothing that it writes."""
+
+import json
+import logging
+import sys
+
+import pytest
+
+from sertransfer.errors import Fault, mask_secrets
+from sertransfer.reporting.origin_page import origin_of
+from sertransfer.run_folder import RunFolder
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("postgresql://anna:s3cret@host:5432/studies", "postgresql://anna:***@host:5432/studies"),
+        ("postgresql+psycopg://anna:s3:c/r@t@host/db", "postgresql+psycopg://anna:***@host/db"),
+        ("--storage=mysql://:s3cret@host/db", "--storage=mysql://:***@host/db"),
+        ("https://s3cret@example.org/x.zip", "https://***@example.org/x.zip"),
+        ("git+https://s3cret@example.org/x", "git+https://***@example.org/x"),
+        ("postgresql://host/db?user=anna&password=s3cret", "postgresql://host/db?user=anna&password=***"),
+        ("https://example.org/f?X-Amz-Signature=s3cret&x=1", "https://example.org/f?X-Amz-Signature=***&x=1"),
+        ("could not reach 'HTTPS://a:s3cret@host'; retry", "could not reach 'HTTPS://a:***@host'; retry"),
+        ("sqlite:////data/study.db", "sqlite:////data/study.db"),
+        ("https://example.org/a@b?page=2", "https://example.org/a@b?page=2"),
+        ("a:b@c without a URL", "a:b@c without a URL"),
+    ],
+)
+def test_mask_secrets(text, masked):
+    assert mask_secrets(text) == masked
+    assert "s3cret" not in str(Fault(text, text, text, text))
+
+
+def test_a_run_folder_holds_no_password(tmp_path, monkeypatch):
+    url = "postgresql://anna:s3cret@host/studies"
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/sertransfer", "tune", "--storage", url, f"--x={url}"])
+    with RunFolder(tmp_path / "run").claim({"a": 1}, {}) as run:
+        logging.getLogger("sertransfer").info("trials are kept in %s", url)
+        run.write_metrics({"x": 1})
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {"sessions.json", "log.txt"} <= {path.name for path in files}
+    for path in files:
+        assert "s3cret" not in path.read_text(), path
+    command = json.loads((tmp_path / "run/sessions.json").read_text())[0]["command"]
+    assert command == "sertransfer tune --storage 'postgresql://anna:***@host/studies' " + (
+        "'--x=postgresql://anna:***@host/studies'"
+    )
+
+
+def test_passwords_of_older_runs_are_not_shown(tmp_path):
+    session = {"command": "sertransfer tune --storage postgresql://anna:s3cret@host/db", "state": "finished"}
+    (tmp_path / "sessions.json").write_text(json.dumps([session]))
+    origin = origin_of(tmp_path)
+    assert "anna:***@host" in origin["command"]
+    assert "s3cret" not in str(origin["sessions"])
