@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sertransfer import __version__
@@ -18,6 +17,7 @@ from sertransfer.reporting.score_page import scores_plot
 from sertransfer.reporting.score_plot import Scored
 from sertransfer.reporting.values import NO_VALUE, flat, number, scored
 from sertransfer.reporting.verdict import LEVEL, Verdict
+from sertransfer.scratch import scratch_folder
 
 TEMPLATE = "comparison.html.jinja"
 
@@ -28,11 +28,11 @@ def write_comparison(result: dict[str, Any], path: Path) -> None:
     The settings that differ are read from the folders that *result* names.
     """
     names = run_names([str(run["run"]) for run in result["runs"]])
-    with TemporaryDirectory() as folder:  # the page holds its figures; nothing else of them is kept
+    with scratch_folder("page") as folder:  # the page holds its figures; nothing else of them is kept
         sections = [
-            _scores(Path(folder), result, names),
+            _scores(folder, result, names),
             _pairs(result, names),
-            *_curves(Path(folder), result, names),
+            *_curves(folder, result, names),
             _subjects(result, names),
             *_settings(result, names),
         ]

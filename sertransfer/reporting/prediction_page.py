@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from sertransfer.files import write_text
 from sertransfer.reporting import plots
 from sertransfer.reporting.inline_svg import inline_svg
 from sertransfer.reporting.rendering import render
+from sertransfer.scratch import scratch_folder
 
 TEMPLATE = "prediction.html.jinja"
 
@@ -27,9 +27,9 @@ def write_prediction_page(prediction: Mapping[str, Any], path: Path) -> None:
         prediction: What :func:`sertransfer.transfer.predict.predict` returns.
         path: HTML to write.
     """
-    with tempfile.TemporaryDirectory(prefix="sertransfer-page-") as folder:
+    with scratch_folder("page") as folder:
         recordings = [
-            _recording(one, prediction, Path(folder) / f"timeline{number}.svg")
+            _recording(one, prediction, folder / f"timeline{number}.svg")
             for number, one in enumerate(prediction["recordings"], start=1)
         ]
     text = render(

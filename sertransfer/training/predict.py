@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from sertransfer.fitting.trainer import choose_device
 from sertransfer.front_end import Cropping
 from sertransfer.manifest import Manifest, make_table
 from sertransfer.models.checkpoint import build_from, read_checkpoint
+from sertransfer.scratch import scratch_folder
 
 NOTE = (
     "class scores of acted or elicited emotion, as the training corpus labels it; no statement about a person"
@@ -75,11 +75,11 @@ def predict_emotions(
         for name, path in recordings.items()
     ]
     cropping = read.cropping if read.cropping is not None else Cropping()
-    with tempfile.TemporaryDirectory(prefix="sertransfer-predict-") as folder:
+    with scratch_folder("predict") as folder:
         features = build_store(
             Manifest(make_table(rows), Path("/")),
             front_end,
-            Path(folder),
+            folder,
             skip_bad=skip_bad,
             progress=progress,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from sertransfer.config import load_config
 from sertransfer.corpora.new_interview import CutOptions
 from sertransfer.errors import BadInput, Fault, Faults
 from sertransfer.manifest import AudioSource, Manifest, make_table
+from sertransfer.scratch import scratch_folder
 from sertransfer.timebase import SAMPLE_RATE
 from sertransfer.transfer.interviews import Recording, cut_recording, pair
 from sertransfer.transfer.population import population_text, unlike
@@ -81,8 +81,8 @@ def predict(
         audio, transcripts, options, voice_activity=voice_activity, skip_bad=skip_bad
     )
     manifest = _manifest(recordings)
-    with tempfile.TemporaryDirectory(prefix="sertransfer-predict-") as folder:
-        scores = predictor.score(manifest, Path(folder), skip_bad, progress)
+    with scratch_folder("predict") as folder:
+        scores = predictor.score(manifest, folder, skip_bad, progress)
     metrics = predictor.metrics
     scored = manifest.table[["id", "speaker", "start", "end"]].merge(scores.table, on="id", how="inner")
     scored = scored.rename(columns={"speaker": "subject"}).assign(split="", label="")

@@ -1,0 +1,85 @@
+"""Features of recordings do not stay in the temporary folder when 'predict' is stopped or killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sertransfer.scratch import PREFIX, scratch_folder, sweep
+
+WORK = """
+import sys, time
+from sertransfer.scratch import scratch_folder
+with scratch_folder("test") as folder:
+    (folder / "features").mkdir()
+    (folder / "features/values.bin").write_bytes(b"clinical")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    yield tmp_path
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+
+def start(program=WORK):
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert PREFIX in process.stdout.readline()
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_leave_nothing(temporary, number):
+    process = start()
+    assert any(temporary.rglob("values.bin"))
+    process.send_signal(number)
+    assert process.wait(30) != 0
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_a_kill_leaves_is_removed_by_the_next_process(temporary):
+    at_work, killed = start(), start()
+    killed.kill()
+    killed.wait(30)
+    assert len(list(temporary.iterdir())) == 2
+    with scratch_folder("next") as own:
+        names = {path.name for path in temporary.iterdir()}
+        assert own.name in names
+        assert len(names) == 2, "the folder of the process at work stays"
+    at_work.terminate()
+    at_work.wait(30)
+    assert list(temporary.iterdir()) == []
+
+
+def test_folders_that_only_look_alike_stay(temporary):
+    (temporary / "sertransfer-run-1").mkdir()
+    (temporary / "sertransfer-run-1/.lock").touch()
+    (temporary / f"{PREFIX}without-a-lock").mkdir()
+    (temporary / "elsewhere").mkdir()
+    (temporary / "elsewhere/.scratch.lock").touch()
+    (temporary / f"{PREFIX}link").symlink_to(temporary / "elsewhere")
+    before = sorted(temporary.rglob("*"))
+    sweep()
+    assert sorted(temporary.rglob("*")) == before
+
+
+def test_a_handler_of_the_callers_stays(temporary):
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        with scratch_folder("test"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        assert seen == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with scratch_folder("test"):
+        assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
