@@ -18,6 +18,10 @@ MOST_VALUES = 1_000_000
 DEEPEST = 100
 """Levels of nesting in YAML."""
 
+LONGEST_NUMBER = 400
+"""Characters of a number in YAML: to read one in base 60 (``59:59:59``) takes the square of its length."""
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -77,6 +81,8 @@ def _construct(content: str | bytes) -> Any:
 def _count(node: yaml.Node, known: dict[int, int], within: set[int]) -> int:
     """Return how many values *node* stands for, each as often as it is referred to."""
     if isinstance(node, yaml.ScalarNode):
+        if node.tag in _NUMBERS and len(node.value) > LONGEST_NUMBER:
+            raise ValueError(f"a number of {len(node.value)} characters")
         return 1
     if id(node) in within:
         raise ValueError("values that hold themselves")

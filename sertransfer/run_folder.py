@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -23,6 +23,7 @@ import yaml
 
 from sertransfer.errors import BadInput, Faults, bad_input, mask_secrets
 from sertransfer.files import (
+    hash_file,
     hash_value,
     make_folder,
     open_own,
@@ -35,8 +36,43 @@ from sertransfer.locks import hold
 from sertransfer.plain_values import parse_json, parse_yaml
 from sertransfer.sessions import Session
 from sertransfer.storage import StorageError, storage_error, writing
+from sertransfer.verifying import check_record, with_hash
+
+EVIDENCE = ("*.csv", "population.json", "checkpoints/*.safetensors")
+"""Files whose hashes ``metrics.json`` holds."""
+
+NOT_OF_THE_RUN = ("manifest.csv", "pseudonyms.csv", "tables.csv")
+"""Tables in the folder that other commands write."""
 
 log = logging.getLogger("sertransfer")
+
+
+def check_evidence(folder: Path, metrics: Mapping[str, Any], names: Iterable[str] | None = None) -> None:
+    """Compare files of a finished run with their hashes in its ``metrics.json``.
+
+    Args:
+        folder: The run's.
+        metrics: Content of its ``metrics.json``; one of an earlier version has no hashes, and passes.
+        names: Files to compare, relative to *folder*; all tables and the population if not given.
+
+    Raises:
+        BadInput: With each file that was changed since. What is missing is the reader's to say.
+    """
+    recorded = metrics.get("files")
+    recorded = recorded if isinstance(recorded, dict) else {}
+    faults = Faults()
+    for name in recorded if names is None else names:
+        path = folder / name
+        if names is None and path.suffix == ".safetensors":  # large, with a checksum of their own
+            continue
+        if name in recorded and path.is_file() and hash_file(path) != recorded[name]:
+            faults.add(
+                path,
+                found="a file that was changed after the run finished",
+                expected="the file whose hash is in metrics.json",
+                remedy="copy the run folder again from where it is whole, or run it again",
+            )
+    faults.raise_if_any()
 
 
 class RunFolder:
@@ -63,20 +99,35 @@ class RunFolder:
         return bool(self.stamp) and self.read_metrics().get("stamp") == self.stamp
 
     def read_metrics(self) -> dict[str, Any]:
-        """Return the content of ``metrics.json``, empty where there is none that can be read."""
+        """Return the content of ``metrics.json``, empty where there is none that is whole."""
         try:
             metrics = parse_json(self.metrics_path.read_text(encoding="utf-8"))
+            if isinstance(metrics, dict):
+                check_record(metrics)
         except (FileNotFoundError, ValueError):
             return {}
         return metrics if isinstance(metrics, dict) else {}
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Write ``metrics.json`` with the run's stamp, which marks the run as finished."""
-        stamped = {**metrics, "stamp": self.stamp}
+        """Write ``metrics.json`` with the run's stamp, which marks the run as finished.
+
+        It is the run's evidence: it holds a hash of itself, and ``files``, the hashes of the tables and
+        weights that it speaks of. Copies of its figures, such as the report, are made from it.
+        """
+        files = {name: hash_file(self.path / name) for name in self._evidence()}
+        # as it will be read: a number that is a key becomes text
+        plain = json.loads(json.dumps({**metrics, "files": files, "stamp": self.stamp}, allow_nan=False))
+        stamped = with_hash(plain)
         write_json(self.metrics_path, stamped)
         if self._session is not None:
             self._session.end("finished")
         return stamped
+
+    def _evidence(self) -> list[str]:
+        """Return names of the run's tables, its population and its weights."""
+        found = [path for pattern in EVIDENCE for path in self.path.glob(pattern)]
+        names = sorted(str(path.relative_to(self.path)) for path in found)
+        return [name for name in names if name not in NOT_OF_THE_RUN]
 
     @contextmanager
     def claim(self, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[RunFolder]:

@@ -17,7 +17,9 @@ from typing import Any
 
 from sertransfer.files import PRIVATE_FOLDER, hash_file, hash_value, open_own, refuse_links
 
-_HASH = "record_sha256"
+HASH = "record_sha256"
+"""Key of a record's hash of itself."""
+
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -66,7 +68,7 @@ def stamp_of(store: Path) -> Path:
 
 def with_hash(record: dict[str, Any]) -> dict[str, Any]:
     """Return *record*, plain values, with a hash of itself."""
-    return {**record, _HASH: hash_value(record)}
+    return {**record, HASH: hash_value(record)}
 
 
 def check_record(record: dict[str, Any]) -> None:
@@ -75,7 +77,7 @@ def check_record(record: dict[str, Any]) -> None:
     Raises:
         ValueError: If they differ.
     """
-    if _HASH in record and record[_HASH] != hash_value({k: v for k, v in record.items() if k != _HASH}):
+    if HASH in record and record[HASH] != hash_value({k: v for k, v in record.items() if k != HASH}):
         raise ValueError("a record that was changed since it was written")
 
 

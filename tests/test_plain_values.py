@@ -41,3 +41,10 @@ def test_yaml_fails_in_one_way(text):
 def test_json_fails_in_one_way(text):
     with pytest.raises(ValueError):
         parse_json(text)
+
+
+def test_a_number_in_base_60_without_end_is_refused_at_once():
+    """PyYAML needs the square of its length: seconds for half a megabyte."""
+    with pytest.raises(ValueError, match="a number of 600002 characters"):
+        parse_yaml("a: " + "59:" * 200_000 + "59")
+    assert parse_yaml("a: 1:30") == {"a": 90}

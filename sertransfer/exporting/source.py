@@ -21,7 +21,9 @@ from sertransfer.exporting.plain import without_people
 from sertransfer.files import atomic_path
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
+from sertransfer.run_folder import check_evidence
 from sertransfer.sealing import SEAL, UNSEALED, seal
+from sertransfer.transfer.predictor import check_agreement
 from sertransfer.transfer.probe import Probe, read_probe, write_probe
 from sertransfer.transfer.sentence_model import KEY, load_sentence_model
 
@@ -73,6 +75,7 @@ def read_run(run_dir: Path, metrics: dict[str, Any], checkpoint: Path | None) ->
     Raises:
         BadInput: If weights are missing, or are not those of the run.
     """
+    check_evidence(run_dir, metrics, [f"checkpoints/{name}" for name in (MODEL, PROBE)])
     if "subject" not in metrics:
         return _classifier(run_dir / "checkpoints" / MODEL)
     if metrics.get("mode") == "finetune":
@@ -161,6 +164,7 @@ def _finetuned(path: Path) -> Exported:
 
 def _probe(run_dir: Path, metrics: dict[str, Any], checkpoint: Path | None) -> Exported:
     probe = read_probe(run_dir / "checkpoints" / PROBE)
+    check_agreement(run_dir / "checkpoints" / PROBE, probe, metrics)
     details = metrics["encoder_details"]
     place = Path(str(details["checkpoint"])) if checkpoint is None else checkpoint
     name, layer = str(metrics["encoder"]), details.get("layer")

@@ -16,6 +16,7 @@ from sertransfer.reporting.run_files import read_json, read_yaml
 from sertransfer.reporting.subject_page import subject_page
 from sertransfer.reporting.utterance_page import utterance_page
 from sertransfer.reporting.values import entries, flat, left_out_lines
+from sertransfer.run_folder import check_evidence
 
 TEMPLATE = "report.html.jinja"
 
@@ -30,6 +31,7 @@ def write_report(run_dir: str | Path) -> Path:
     source = folder / "metrics.json"
     metrics = read_json(source, "the metrics of a finished run")
     refuse_links(*folder.iterdir())
+    check_evidence(folder, metrics)
     pages = {"subject": subject_page, "utterance": utterance_page}
     kind = next((key for key in pages if key in metrics), None)
     if kind is None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sertransfer.errors import bad_input
 from sertransfer.reporting.run_files import read_json, read_yaml
+from sertransfer.run_folder import check_evidence
 
 TABLES = ("utterances", "sentences", "subjects", "out_of_fold", "epochs", "trials")
 """CSV files of a run; which of them are there depends on the stage and mode."""
@@ -52,6 +53,7 @@ def open_run(run_dir: str | Path) -> OpenedRun:
         read_json(path / "metrics.json", "the scores of a finished run"),
         read_yaml(path / "config.yaml"),
     )
+    check_evidence(path, metrics)
     text = dict.fromkeys(("id", "speaker", "subject"), "string")
     tables = {}
     for name in TABLES:

@@ -9,19 +9,31 @@ import pandas as pd
 
 from sertransfer.errors import bad_input
 from sertransfer.plain_values import parse_json, parse_yaml
+from sertransfer.verifying import check_record
 
 _NAMES = ("id", "subject", "label", "prediction")
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Return the JSON object at *path*, which should be *what*; ``BadInput`` if it is not."""
+    """Return the JSON object at *path*, which should be *what*; ``BadInput`` if it is not, or was changed."""
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise bad_input(path, found="no file", expected=what, remedy="finish the run first") from None
     except ValueError as error:
         raise bad_input(path, found=f"broken JSON ({error})", expected=what, remedy="run again") from None
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    try:
+        check_record(value)
+    except ValueError:
+        raise bad_input(
+            path,
+            found="values that were changed since they were written (the checksum differs)",
+            expected=what,
+            remedy="copy it again from where it is whole, or run again",
+        ) from None
+    return value
 
 
 def read_yaml(path: Path) -> Any:

@@ -14,10 +14,11 @@ import pandas as pd
 import yaml
 
 from sertransfer.errors import bad_input
-from sertransfer.files import write_json, write_text
+from sertransfer.files import hash_file, write_json, write_text
 from sertransfer.reporting.html import write_report
 from sertransfer.reporting.pseudonyms import KEY_FILE, LIST_FILE, Pseudonyms, read_key
 from sertransfer.reporting.run_files import read_json, read_yaml
+from sertransfer.verifying import HASH, with_hash
 
 TABLES = (
     "subjects.csv",
@@ -86,7 +87,9 @@ def share(run_dir: Path, target: Path, *, key: Path | None = None) -> list[Path]
     write_text(target / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     if (run_dir / "inputs.json").is_file():
         write_json(target / "inputs.json", read_json(run_dir / "inputs.json", "the inputs of a run"))
-    write_json(target / "metrics.json", {**_metrics(metrics, names, keep), "pseudonyms": True})
+    copied = {path.name: hash_file(path) for path in written if path.suffix == ".csv"}
+    shared = {**_metrics(metrics, names, keep), "pseudonyms": True, "files": copied}
+    write_json(target / "metrics.json", with_hash({key: shared[key] for key in shared if key != HASH}))
     written += [target / name for name in ("config.yaml", "inputs.json", "metrics.json")]
     return [path for path in [*written, write_report(target)] if path.is_file()]
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from sertransfer.errors import Faults, bad_input
 from sertransfer.reporting.run_files import read_json, read_table
+from sertransfer.run_folder import check_evidence
 
 COLUMNS = ["subject", "label", "prediction"]
 _NAMED = 8
@@ -70,6 +71,8 @@ def read_decisions(folders: Sequence[Path]) -> Decisions:
                 expected="a finished run of 'sertransfer transfer' or 'tune'",
                 remedy="give runs of stage 2",
             )
+    for folder, values in zip(folders, found, strict=True):
+        check_evidence(folder, values, ["subjects.csv"])
     tables = [read_table(folder / "subjects.csv", COLUMNS) for folder in folders]
     classes = [[str(name) for name in values["subject"]["classes"]] for values in found]
     faults = Faults()

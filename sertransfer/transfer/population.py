@@ -21,6 +21,7 @@ from sertransfer.files import write_json
 from sertransfer.manifest import Manifest
 from sertransfer.timebase import SAMPLE_RATE
 from sertransfer.transfer.subjects import Part
+from sertransfer.verifying import with_hash
 
 FILE = "population.json"
 FORMAT = 1
@@ -42,7 +43,7 @@ def write_population(folder: Path, manifest: Manifest, train: Part) -> None:
         manifest: Of the run; its notes say how the corpus was cut.
         train: Training part, usable sentences with their ``duration``.
     """
-    write_json(folder / FILE, describe_population(manifest, train))
+    write_json(folder / FILE, with_hash(describe_population(manifest, train)))
 
 
 def describe_population(manifest: Manifest, train: Part) -> dict[str, Any]:

@@ -15,20 +15,22 @@ from sertransfer.aggregation import ATTENTION
 from sertransfer.audio.reading import read_segment
 from sertransfer.audio.resting import uses_rest
 from sertransfer.encoders.registry import open_encoder
-from sertransfer.errors import BadInput, Fault, bad_input
+from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.plain_values import parse_json
 from sertransfer.progress import tracked
 from sertransfer.reporting.run_files import read_json
+from sertransfer.run_folder import check_evidence
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding import embed
 from sertransfer.transfer.embedding_set import raise_faults
 from sertransfer.transfer.population import FILE as POPULATION
-from sertransfer.transfer.probe import read_probe
+from sertransfer.transfer.probe import Probe, read_probe
 from sertransfer.transfer.record import PROBE
 from sertransfer.transfer.sentence_model import load_sentence_model
 from sertransfer.transfer.sentences import take_sentences
+from sertransfer.verifying import check_record
 
 NETWORK = "model.safetensors"
 """Name of a fine-tuned network in the run's ``checkpoints`` folder."""
@@ -95,6 +97,8 @@ def open_predictor(run_dir: Path, *, checkpoint: Path | None = None) -> Predicto
             expected="a finished run of 'sertransfer transfer' or 'tune'",
             remedy="give such a run, or run it again with this version",
         )
+    weights = PROBE if metrics["mode"] != "finetune" else NETWORK
+    check_evidence(run_dir, metrics, [POPULATION, f"checkpoints/{weights}"])
     opener = _finetuned if metrics["mode"] == "finetune" else _probe
     return Predictor(run_dir, metrics, _read_population(run_dir), opener(run_dir, metrics, checkpoint))
 
@@ -103,6 +107,7 @@ def _read_population(run_dir: Path) -> dict[str, Any] | None:
     path = run_dir / POPULATION
     try:
         found = parse_json(path.read_text(encoding="utf-8"))
+        check_record(found)
         known = {"ranges", "sample_rates", "subjects", "cutting"} <= set(found)
     except FileNotFoundError:
         return None
@@ -111,7 +116,7 @@ def _read_population(run_dir: Path) -> dict[str, Any] | None:
     if not known:
         raise bad_input(
             path,
-            found="no description of a run's training data",
+            found="no description of a run's training data, or one that was changed",
             expected="what 'transfer' wrote",
             remedy="remove this file to go without it",
         )
@@ -125,6 +130,7 @@ def _device() -> str:
 def _probe(run_dir: Path, metrics: Mapping[str, Any], checkpoint: Path | None) -> Score:
     path = run_dir / "checkpoints" / PROBE
     probe = read_probe(path)
+    check_agreement(path, probe, metrics)
     source = probe.about.get("encoder", {})
     if missing := {"name", "checkpoint", "layer", "fingerprint"} - set(source):
         raise bad_input(
@@ -169,6 +175,25 @@ def _probe(run_dir: Path, metrics: Mapping[str, Any], checkpoint: Path | None) -
         return Scores(table, stored.left_out)
 
     return score
+
+
+def check_agreement(path: Path, probe: Probe, metrics: Mapping[str, Any]) -> None:
+    """Compare what the probe at *path* and its run's *metrics* both say of how a subject is decided.
+
+    Raises:
+        BadInput: With everything that differs: one of the files is of another run, or was changed.
+    """
+    faults = Faults()
+    said = {**metrics, "threshold": (metrics.get("threshold") or {}).get("value")}
+    for name in ("threshold", "aggregation", "classes"):
+        if name in probe.about and probe.about[name] != said.get(name):
+            faults.add(
+                path.parent.parent / "metrics.json",
+                found=f"{name} {said.get(name)}",
+                expected=f"{probe.about[name]}, as {path.name} has it",
+                remedy="copy the run folder again from where it is whole, or run it again",
+            )
+    faults.raise_if_any()
 
 
 def _needs_rest(where: Path) -> BadInput:

@@ -1,0 +1,109 @@
+"""No byte that was changed in a finished run's folder changes a decision without a word."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from test_predict import interview, place, run_of  # noqa: F401 (fixtures)
+
+from sertransfer.cli import main
+from sertransfer.errors import BadInput
+from sertransfer.exporting.export import export
+from sertransfer.files import write_json
+from sertransfer.reporting.html import write_report
+from sertransfer.reporting.open_run import open_run
+from sertransfer.run_folder import RunFolder
+from sertransfer.transfer.compare import compare
+from sertransfer.transfer.predict import predict
+from sertransfer.transfer.predictor import open_predictor
+from sertransfer.transfer.probe import read_probe, write_probe
+from sertransfer.verifying import HASH, with_hash
+
+
+@pytest.fixture(params=["ser", "finetuned ssl"])
+def run(request, run_of, tmp_path):  # noqa: F811
+    shutil.copytree(run_of(request.param), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def edit(path, change):
+    """Change a JSON file as a slip, or a flipped bit, would."""
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+    return values
+
+
+def set_threshold(values):
+    values["threshold"]["value"] = 0.0
+
+
+def test_a_changed_threshold_decides_nothing(run, interview):  # noqa: F811
+    edit(run / "metrics.json", set_threshold)
+    audio, transcript = interview
+    with pytest.raises(BadInput, match="checksum differs"):
+        predict(run, [audio], transcripts=[transcript], progress=False)
+    with pytest.raises(BadInput, match="checksum differs"):
+        export(run, run.parent / "exported")
+    for reader in (open_run, write_report):
+        with pytest.raises(BadInput, match="checksum differs"):
+            reader(run)
+
+
+def test_a_threshold_that_is_not_the_probes_is_refused(run_of, tmp_path, interview):  # noqa: F811
+    """As in a folder that is put together of two runs, or of a version without checksums."""
+    shutil.copytree(run_of("ser"), tmp_path / "run")
+    values = edit(tmp_path / "run/metrics.json", set_threshold)
+    del values[HASH], values["files"]
+    (tmp_path / "run/metrics.json").write_text(json.dumps(values))
+    for read in (open_predictor, lambda folder: export(folder, tmp_path / "exported")):
+        with pytest.raises(BadInput, match=r"found threshold 0\.0; expected 0\.5, as probe"):
+            read(tmp_path / "run")
+
+
+def test_a_changed_cutting_is_refused(run, interview):  # noqa: F811
+    edit(run / "population.json", lambda values: values["cutting"].update(min_duration=9.0))
+    audio, transcript = interview
+    with pytest.raises(BadInput, match=r"population\.json"):
+        predict(run, [audio], transcripts=[transcript], progress=False)
+
+
+def test_the_population_of_another_run_is_refused(run):
+    values = json.loads((run / "population.json").read_text())
+    write_json(run / "population.json", with_hash({**values, "sentences": 1, HASH: None}))
+    with pytest.raises(BadInput, match=r"population\.json"):
+        open_predictor(run)
+
+
+def test_the_probe_of_another_run_is_refused(run_of, tmp_path):  # noqa: F811
+    shutil.copytree(run_of("ser"), tmp_path / "run")
+    path = tmp_path / "run/checkpoints/probe.safetensors"
+    probe = read_probe(path)
+    write_probe(replace(probe, slope=2 * probe.slope), path)
+    with pytest.raises(BadInput, match="changed after the run finished"):
+        open_predictor(tmp_path / "run")
+
+
+def test_changed_tables_reach_no_page_and_no_comparison(run, run_of):  # noqa: F811
+    table = run / "subjects.csv"
+    text = table.read_text()
+    table.write_text(text.replace("not depressed", "depressed", 1))
+    assert table.read_text() != text
+    message = r"subjects\.csv: found a file that was changed"
+    for reader in (open_run, write_report, lambda folder: compare(folder, run_of("ser"))):
+        with pytest.raises(BadInput, match=message):
+            reader(run)
+
+
+def test_an_untouched_copy_is_read(run, capsys):
+    open_predictor(run)
+    assert main(["report", str(run)]) == 0
+
+
+def test_a_run_with_changed_metrics_is_not_taken_for_finished(tmp_path):
+    with RunFolder(tmp_path).claim({"a": 1}, {}) as run:
+        run.write_metrics({"threshold": {"value": 0.5}, "counts": {1: 2}})
+        assert run.finished
+        edit(tmp_path / "metrics.json", set_threshold)
+        assert not run.finished
