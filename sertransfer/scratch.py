@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from sertransfer.files import PRIVATE_FILE
+from sertransfer.files import PRIVATE_FILE, PRIVATE_FOLDER, make_folder
+from sertransfer.storage import writing
 
 # a folder is removed by its name and its lock: neither may be one that a user, or a run folder, could have
 PREFIX = ".sertransfer-scratch-"
@@ -29,17 +30,18 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def scratch_folder(purpose: str) -> Iterator[Path]:
+def scratch_folder(purpose: str, home: Path | None = None) -> Iterator[Path]:
     """Yield a new folder, readable by its owner alone, that is removed at the end, also after TERM and HUP.
 
     Args:
         purpose: A word for its name.
+        home: Where it is made; in the temporary folder of the system if not given.
 
     Raises:
-        OSError: If the temporary folder of the system does not take it.
+        OSError: If *home* does not take it.
     """
-    sweep()
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-"))
+    sweep(home)
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-", dir=home))
     owner = os.getpid()
     # held until the end: by it the next process sees that this one is at work
     new = folder / f"{_LOCK}.new"
@@ -55,9 +57,27 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
         os.close(lock)
 
 
-def sweep() -> None:
-    """Remove the folders that killed processes of this user left in the temporary folder of the system."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+@contextmanager
+def replaced_folder(target: Path, purpose: str) -> Iterator[Path]:
+    """Yield a new folder that takes the place of *target*, whatever is there, when it is complete.
+
+    The caller has made sure that *target* may be replaced. After an exception, a signal or a kill *target* is
+    as it was.
+    """
+    make_folder(target.parent)
+    with scratch_folder(purpose, target.parent) as scratch:
+        new = scratch / "new"
+        new.mkdir(mode=PRIVATE_FOLDER)
+        yield new
+        with writing(target):
+            if target.exists():
+                target.rename(scratch / "old")
+            new.rename(target)
+
+
+def sweep(home: Path | None = None) -> None:
+    """Remove the folders that killed processes of this user left in *home*; see :func:`scratch_folder`."""
+    for folder in Path(tempfile.gettempdir() if home is None else home).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # of another user, or another process removes it now
             status = folder.lstat()
             if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and _is_abandoned(folder):

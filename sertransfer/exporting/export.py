@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,14 @@ from sertransfer.errors import bad_input
 from sertransfer.exporting.card import model_card
 from sertransfer.exporting.onnx_file import check_packages, write_onnx
 from sertransfer.exporting.plain import figures
-from sertransfer.exporting.source import Exported, read_run
-from sertransfer.files import PRIVATE_FOLDER, atomic_path, make_folder, write_json, write_text
+from sertransfer.exporting.source import ENCODER, MODEL, PROBE, Exported, read_run
+from sertransfer.files import atomic_path, write_json, write_text
 from sertransfer.reporting.run_files import read_json
+from sertransfer.scratch import replaced_folder
 
 CONFIG, METRICS, CARD, ONNX = "config.json", "metrics.json", "MODEL_CARD.md", "model.onnx"
+NAMES = {CONFIG, METRICS, CARD, ONNX, MODEL, PROBE, ENCODER}
+"""Files of an export: a folder that holds another one is not replaced."""
 FORMAT = "sertransfer export 1"
 
 
@@ -55,15 +57,9 @@ def export(
             remedy="name the folder that was given as --run-dir",
         )
     exported = read_run(run_dir, metrics, checkpoint)
-    make_folder(target.parent)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.mkdir(mode=PRIVATE_FOLDER)
-    try:
-        check = _fill(temporary, exported, metrics, onnx=onnx)
-        names = sorted(path.name for path in temporary.iterdir())
-        _move(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with replaced_folder(target, "export") as folder:
+        check = _fill(folder, exported, metrics, onnx=onnx)
+        names = sorted(path.name for path in folder.iterdir())
     return {"kind": exported.kind, "files": names, "onnx": check}
 
 
@@ -112,23 +108,19 @@ def _lengths(taken: dict[str, Any]) -> list[int]:
 
 
 def _check_target(target: Path) -> None:
-    if not target.exists():
+    if not os.path.lexists(target):
         return
     config = target / CONFIG
     found = "a file" if target.is_file() else "a folder with other files"
-    if target.is_dir() and not any(target.iterdir()):
+    if target.is_symlink():
+        found = f"a symbolic link to '{target.readlink()}'"
+    elif target.is_dir() and not any(target.iterdir()):
         return
-    if config.is_file() and read_json(config, "an export").get("format") == FORMAT:
-        return
+    elif config.is_file() and read_json(config, "an export").get("format") == FORMAT:
+        others = sorted({path.name for path in target.iterdir()} - NAMES)
+        if not others:
+            return
+        found = f"an export with other files: {', '.join(others)}"
     raise bad_input(
         target, found=found, expected="a new folder or an earlier export", remedy="name another -o DIR"
     )
-
-
-def _move(folder: Path, target: Path) -> None:
-    """Put *folder* in the place of *target*, which is there until the other is whole."""
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    if target.exists():
-        target.rename(old)
-    folder.rename(target)
-    shutil.rmtree(old, ignore_errors=True)

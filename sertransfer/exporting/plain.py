@@ -34,19 +34,24 @@ FIGURES = (
 """Of ``metrics.json``, what names nobody."""
 
 
-def without_people(value: Any) -> Any:
-    """Return nested plain values, lists of people counted and absolute paths cut to their last part."""
+def without_people(value: Any, key: str = "") -> Any:
+    """Return nested plain values, lists of people counted and paths cut to their last part.
+
+    Args:
+        value: Of mappings, lists and scalars.
+        key: What the value is called; see :func:`~sertransfer.reporting.pseudonyms.without_folders`.
+    """
     if isinstance(value, dict):
         kept = {}
-        for key, below in value.items():
-            if key in PEOPLE and isinstance(below, list):
-                kept[f"number_of_{key}"] = len(below)
+        for name, below in value.items():
+            if name in PEOPLE and isinstance(below, list):
+                kept[f"number_of_{name}"] = len(below)
             else:
-                kept[key] = without_people(below)
+                kept[name] = without_people(below, str(name))
         return kept
     if isinstance(value, list):
-        return [without_people(one) for one in value]
-    return without_folders(value) if isinstance(value, str) else value
+        return [without_people(one, key) for one in value]
+    return without_folders(value, key) if isinstance(value, str) else value
 
 
 def figures(metrics: dict[str, Any]) -> dict[str, Any]:

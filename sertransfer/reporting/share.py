@@ -1,11 +1,14 @@
 """``sertransfer share``: a copy of a finished run for others, with pseudonyms in place of subjects.
 
-The copy is a run folder in form, so that ``tables`` and ``compare`` take it, and its report is drawn from the
-copy alone: what the copy does not hold can not stand in it. It has no manifest, log, embeddings or weights.
+The copy is made beside its place and moved there whole. It is a run folder in form, so that ``tables`` and
+``compare`` take it, and its report is drawn from the copy alone: what the copy does not hold cannot stand in
+it. It has no manifest, log, embeddings or weights.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ from sertransfer.files import hash_file, write_json, write_text
 from sertransfer.reporting.html import write_report
 from sertransfer.reporting.pseudonyms import KEY_FILE, LIST_FILE, Pseudonyms, read_key
 from sertransfer.reporting.run_files import read_json, read_yaml
+from sertransfer.run_folder import check_evidence
+from sertransfer.scratch import replaced_folder
 from sertransfer.verifying import HASH, with_hash
 
 TABLES = (
@@ -32,6 +37,10 @@ TABLES = (
 
 PLAIN = ("epochs.csv", "trials.csv")
 """Tables that name none."""
+
+_WRITTEN = ("config.yaml", "inputs.json", "metrics.json", "report.html", "plots")
+_NAMED = 5
+"""Files that a message names."""
 
 PEOPLE = ("subject", "speaker", "cluster")
 """Columns that name a subject."""
@@ -64,6 +73,7 @@ def share(run_dir: Path, target: Path, *, key: Path | None = None) -> list[Path]
         BadInput: If there is no finished run, or *target* holds something else.
     """
     metrics = read_json(run_dir / "metrics.json", "the metrics of a finished run")
+    check_evidence(run_dir, metrics)
     _check_target(run_dir, target)
     tables = {name: _read(run_dir / name) for name in TABLES if (run_dir / name).is_file()}
     subjects = {
@@ -75,39 +85,43 @@ def share(run_dir: Path, target: Path, *, key: Path | None = None) -> list[Path]
     write_text(run_dir / LIST_FILE, listed.to_csv(index=False, lineterminator="\n"))
 
     keep = frozenset(_classes(metrics))
-    written = []
-    for name, table in tables.items():
-        written.append(target / name)
-        write_text(written[-1], _renamed(table, names).to_csv(index=False, lineterminator="\n"))
-    for name in PLAIN:
-        if (run_dir / name).is_file():
-            written.append(target / name)
-            write_text(written[-1], (run_dir / name).read_text(encoding="utf-8"))
-    settings = names.in_values(read_yaml(run_dir / "config.yaml"), keep=keep)
-    write_text(target / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-    if (run_dir / "inputs.json").is_file():
-        write_json(target / "inputs.json", read_json(run_dir / "inputs.json", "the inputs of a run"))
-    copied = {path.name: hash_file(path) for path in written if path.suffix == ".csv"}
-    shared = {**_metrics(metrics, names, keep), "pseudonyms": True, "files": copied}
-    write_json(target / "metrics.json", with_hash({key: shared[key] for key in shared if key != HASH}))
-    written += [target / name for name in ("config.yaml", "inputs.json", "metrics.json")]
-    return [path for path in [*written, write_report(target)] if path.is_file()]
+    with replaced_folder(target, "share") as folder:
+        for name, table in tables.items():
+            write_text(folder / name, _renamed(table, names).to_csv(index=False, lineterminator="\n"))
+        for name in PLAIN:
+            if (run_dir / name).is_file():
+                write_text(folder / name, (run_dir / name).read_text(encoding="utf-8"))
+        settings = names.in_values(read_yaml(run_dir / "config.yaml"), keep=keep)
+        write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+        if (run_dir / "inputs.json").is_file():
+            write_json(folder / "inputs.json", read_json(run_dir / "inputs.json", "the inputs of a run"))
+        hashes = {path.name: hash_file(path) for path in sorted(folder.glob("*.csv"))}
+        shared = {**_metrics(metrics, names, keep), "pseudonyms": True, "files": hashes}
+        write_json(folder / "metrics.json", with_hash({key: shared[key] for key in shared if key != HASH}))
+        write_report(folder)
+        written = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return [target / name for name in written]
 
 
 def _check_target(run_dir: Path, target: Path) -> None:
     here, there = run_dir.resolve(), target.resolve()
     if here == there or here.is_relative_to(there):
         found = "the run folder itself, or one around it"
-    elif target.is_dir() and any(target.iterdir()) and not _is_copy(target):
-        found = "a folder with other files"
+    elif target.is_symlink():
+        found = f"a symbolic link to '{target.readlink()}'"
+    elif target.is_dir() and any(target.iterdir()) and (others := _others(target)):
+        found = f"a folder with other files: {', '.join(others)}"
     else:
         return
     raise bad_input(target, found=found, expected="a new folder", remedy="name another place: -o DIR")
 
 
-def _is_copy(folder: Path) -> bool:
+def _others(folder: Path) -> list[str]:
+    """Return what in *folder* an earlier copy has not; all of it where it holds none."""
     path = folder / "metrics.json"
-    return path.is_file() and bool(read_json(path, "metrics").get("pseudonyms"))
+    copied = path.is_file() and bool(read_json(path, "metrics").get("pseudonyms"))
+    ours = {*TABLES, *PLAIN, *_WRITTEN} if copied else set()
+    return sorted({path.name for path in folder.iterdir()} - ours)[:_NAMED]
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -148,8 +162,18 @@ def _metrics(metrics: dict[str, Any], names: Pseudonyms, keep: frozenset[str]) -
         else value
         for kind, value in left_out.items()
     }
-    changed: dict[str, Any] = names.in_values({**metrics, "left_out": counted}, people=_MEMBERS, keep=keep)
+    told = {**metrics, "left_out": counted, "errata": _errata_kinds(metrics.get("errata") or [])}
+    changed: dict[str, Any] = names.in_values(told, people=_MEMBERS, keep=keep)
     return changed
+
+
+def _errata_kinds(errata: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the kinds of *errata* and how many sessions each was applied to.
+
+    The sessions that need one, and by how many seconds, are published: the values would name them.
+    """
+    kinds = Counter(re.sub(r"-\w*\d+$", "", str(one.get("name", ""))) for one in errata)
+    return [{"name": kind, "sessions": count} for kind, count in sorted(kinds.items())]
 
 
 def _renamed(table: pd.DataFrame, names: Pseudonyms) -> pd.DataFrame:

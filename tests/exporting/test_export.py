@@ -200,15 +200,27 @@ def test_the_network_of_a_probe_scores_as_the_run_does(stage_2):
 def test_what_is_there_is_replaced_whole_or_left(stage_1, tmp_path, monkeypatch):
     target = tmp_path / "out"
     export(stage_1, target)
-    (target / "old").touch()
+    (target / "model.onnx").touch()  # of an earlier export
     export(stage_1, target)
-    assert not (target / "old").exists()
+    assert not (target / "model.onnx").exists()
     before = {path.name: path.read_bytes() for path in target.iterdir()}
     monkeypatch.setattr("sertransfer.exporting.export.model_card", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(stage_1, target)
     assert {path.name: path.read_bytes() for path in target.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_of_somebody_else_is_not_removed(stage_1, tmp_path):
+    target = tmp_path / "out"
+    export(stage_1, target)
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match=r"other files: notes\.txt"):
+        export(stage_1, target)
+    assert (target / "notes.txt").read_text() == "mine"
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(BadInput, match="a symbolic link"):
+        export(stage_1, tmp_path / "link")
 
 
 def test_other_folders_runs_and_weights_are_refused(stage_1, stage_2, tmp_path):

@@ -3,13 +3,14 @@
 import json
 import re
 import stat
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 
 from sertransfer.cli import main
 from sertransfer.errors import BadInput
-from sertransfer.reporting.pseudonyms import KEY_FILE, LIST_FILE, Pseudonyms, read_key
+from sertransfer.reporting.pseudonyms import KEY_FILE, LIST_FILE, Pseudonyms, read_key, without_folders
 from sertransfer.reporting.share import share
 
 KEY = bytes(range(32))
@@ -96,12 +97,17 @@ def run(tmp_path):
         "encoder": "ser",
         "mode": "probe",
         "threshold": {"rule": "fixed", "value": 0.5},
-        "errata": [{"name": "label-409", "session": "409", "what": "session 409 is sick"}],
+        "errata": [
+            {"name": "label-409", "session": "409", "what": "session 409 is sick", "rows": 31},
+            {"name": "shift-321", "session": "321", "what": "3.8379167 s added to every time", "rows": 18},
+            {"name": "shift-daic341", "session": "341", "what": "6.1892 s added to every time", "rows": 19},
+        ],
         "left_out": {
             "embedding": [{"item": "daic302-9", "reason": "/data/clinic/302_P/302_AUDIO.wav: silent"}]
         },
         "encoder_details": {
-            "checkpoint": "/home/jane/ser/model.safetensors",
+            "checkpoint": "../jane doe (clinic)/ser/model.safetensors",
+            "note": "read from '/home/jane doe (clinic)/my ser/model.safetensors'",
             "provenance": {"speakers": ["7"]},
         },
         "stamp": "0",
@@ -181,3 +187,73 @@ def test_a_copy_may_be_written_over_and_nothing_else(run, tmp_path):
     for target in (tmp_path / "other", run, tmp_path):
         assert main(["share", str(run), "-o", str(target)]) == 2
     assert main(["share", str(tmp_path / "nowhere"), "-o", str(tmp_path / "new")]) == 2
+
+
+def test_errata_are_kinds_and_counts(run, tmp_path):
+    """Who has which erratum, and the seconds of it, are published: they would name the session."""
+    share(run, tmp_path / "copy")
+    errata = json.loads((tmp_path / "copy/metrics.json").read_text())["errata"]
+    assert errata == [{"name": "label", "sessions": 1}, {"name": "shift", "sessions": 2}]
+    for path in (tmp_path / "copy").rglob("*"):
+        assert path.is_dir() or not re.search(r"3\.83|6\.18", path.read_text()), path
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("/home/jane doe (clinic)/my ser/model.safetensors", "checkpoint", "model.safetensors"),
+        ("../jane doe (clinic)/ser", "encoder_checkpoint", "ser"),
+        ("C:\\Users\\Jane Doe\\asr\\", "root", "asr"),
+        ("jane doe (clinic)/model.safetensors", "note", "model.safetensors"),
+        ("found '/home/jane doe/x y.wav'; 1 of 2", "note", "found 'x y.wav'; 1 of 2"),
+        ("~/jane doe/asr.zip", "", "asr.zip"),
+        ("framing 40/10ms, 2/12 found and/or lost, 0.5 km / h", "note", None),
+        ("see https://arxiv.org/abs/1806.01506", "note", None),
+    ],
+)
+def test_folders_are_left_out_of_texts(text, key, expected):
+    assert without_folders(text, key) == (text if expected is None else expected)
+
+
+def test_one_person_has_one_pseudonym():
+    names = Pseudonyms(KEY, ["daic321", "321", "daic322", "f001", "m001", "001"])
+    assert names.of("321") == names.of("daic321") == names.names["321"]
+    assert names.of("322") == names.of("daic322") != names.of("321")
+    assert len({names.of(name) for name in ("f001", "m001", "001")}) == 3, "a number that two people share"
+
+
+def test_twenty_thousand_subjects_in_a_text():
+    subjects = [f"speaker{number:05d}" for number in range(20_000)]
+    names = Pseudonyms(KEY, subjects)
+    text = " ".join(subjects)
+    assert names.in_text(text) == " ".join(names.of(one) for one in subjects)
+
+
+def test_a_copy_that_was_killed_can_be_made_again(run, tmp_path, monkeypatch):
+    for error in (KeyboardInterrupt, SystemExit):
+        with monkeypatch.context() as patch:
+            patch.setattr("sertransfer.reporting.share.write_report", Mock(side_effect=error))
+            with pytest.raises(error):
+                share(run, tmp_path / "copy")
+        assert not (tmp_path / "copy").exists()
+    share(run, tmp_path / "copy")
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "copy"}
+
+
+def test_nothing_of_an_older_copy_stays(run, tmp_path):
+    (run / "trials.csv").write_text("study,trial,state,value\nfinal,0,complete,0.9\n")
+    share(run, tmp_path / "copy")
+    (run / "trials.csv").unlink()
+    share(run, tmp_path / "copy")
+    assert not (tmp_path / "copy/trials.csv").exists()
+
+
+def test_a_copy_with_files_of_somebody_else_is_refused(run, tmp_path):
+    share(run, tmp_path / "copy")
+    (tmp_path / "copy/notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match=r"notes\.txt"):
+        share(run, tmp_path / "copy")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match="a symbolic link"):
+        share(run, tmp_path / "link")
