@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from sertransfer.arguments import build_parser, parse_overrides
 from sertransfer.errors import SertransferError, bad_input, nearest
 from sertransfer.fitting.launch import FailedElsewhere, Launch, read_launch
-from sertransfer.storage import storage_error
+from sertransfer.storage import memory_error, storage_error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def _main(argv: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        trouble = storage_error(error)
+        trouble = storage_error(error) or memory_error(error)
         if trouble is not None:
             return _fail(str(trouble), trouble.exit_status, verbose=args.verbose)
         what = " ".join(str(error).split()) or "no message"

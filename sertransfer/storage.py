@@ -28,6 +28,8 @@ _KINDS: dict[int, tuple[str, str, int]] = {
     errno.EROFS: ("the disk is read-only", "name another place, or mount it for writing", 2),
     errno.EACCES: ("no permission", "correct the permissions, or name another place", 2),
     errno.EPERM: ("no permission", "correct the permissions, or name another place", 2),
+    errno.ENOTDIR: ("a file stands where a folder is expected", "correct the path, or name another place", 2),
+    errno.ELOOP: ("links that lead to each other", "remove one of them, or name another place", 2),
     errno.ENAMETOOLONG: ("the name is too long for this disk", "name a shorter one", 2),
     errno.EIO: ("the disk fails (input/output error)", f"check it, {_AGAIN}", 1),
     errno.ESTALE: ("the network disk lost the file", f"mount it anew, {_AGAIN}", 1),
@@ -46,6 +48,16 @@ _WORDS = {
 }
 """SQLite's own words."""
 
+_MEMORY_WORDS = (
+    "Cannot allocate memory",
+    "failed to map segment from shared object",
+    "not enough memory: you tried to allocate",
+    "can't allocate memory",
+    "CUDA out of memory",
+    "std::bad_alloc",
+)
+"""What the system, PyTorch and C++ say."""
+
 _MOST_LINKS = 30
 
 TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.tmp")
@@ -59,6 +71,21 @@ class StorageError(SertransferError):
         found, remedy, self.exit_status = _KINDS[number]
         self.number = number
         super().__init__(f"{place}: {found}; {remedy}")
+
+
+def memory_error(error: BaseException) -> SertransferError | None:
+    """Return what *error*, or one that led to it, says of too little memory; ``None`` if nothing.
+
+    NumPy raises a ``MemoryError``, PyTorch a ``RuntimeError``, and the loader of a library an ``ImportError``.
+    """
+    for link in _chain(error):
+        text = str(link)
+        if isinstance(link, MemoryError) or any(words in text for words in _MEMORY_WORDS):
+            return SertransferError(
+                "not enough memory: close other programs, raise the limit ('ulimit -v'), or take smaller batches "
+                "or fewer workers; then give the same command again"
+            )
+    return None
 
 
 def storage_error(error: BaseException, place: object = None) -> StorageError | None:

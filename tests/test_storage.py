@@ -12,7 +12,7 @@ from sertransfer.errors import SertransferError, bad_input
 from sertransfer.files import atomic_path, make_folder, reserve, write_text
 from sertransfer.fitting.trainer import _quiet_threads
 from sertransfer.run_folder import RunFolder
-from sertransfer.storage import StorageError, storage_error, writing
+from sertransfer.storage import StorageError, memory_error, storage_error, writing
 
 
 def full(*_, **__):
@@ -26,6 +26,8 @@ def full(*_, **__):
         (OSError(errno.EROFS, "x", "/a/b"), "/a/b: the disk is read-only", 2),
         (PermissionError(errno.EACCES, "x", "/a/b"), "/a/b: no permission", 2),
         (OSError(errno.EIO, "x"), "here: the disk fails", 1),
+        (NotADirectoryError(errno.ENOTDIR, "x", "/a/b"), "/a/b: a file stands where a folder is expected", 2),
+        (OSError(errno.ELOOP, "x", "/a/b"), "/a/b: links that lead to each other", 2),
         (OSError(errno.EROFS, "x", b"/a/b"), "/a/b: the disk is read-only", 2),
         (OSError(errno.ENOSPC, "x", "/a/.m.json.12.0123abcd.tmp"), "/a/m.json: no space", 1),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "here: no space", 1),
@@ -159,3 +161,31 @@ def test_a_thread_of_tensorboards_prints_no_traceback_of_a_full_disk(error, prin
         thread.start()
         thread.join()
     assert len(seen) == printed
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 41.2 GiB for an array"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        ),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
+)
+def test_too_little_memory_is_called_that(error, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("while reading") from error
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert cli.main(["models"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("sertransfer: error: not enough memory: ")
+    assert "failure of sertransfer" not in said
+
+
+def test_other_errors_are_not_about_memory():
+    assert memory_error(RuntimeError("x")) is None
+    assert memory_error(ImportError("No module named 'x'")) is None
