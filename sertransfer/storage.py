@@ -76,14 +76,14 @@ class StorageError(SertransferError):
 def memory_error(error: BaseException) -> SertransferError | None:
     """Return what *error*, or one that led to it, says of too little memory; ``None`` if nothing.
 
-    NumPy raises a ``MemoryError``, PyTorch a ``RuntimeError``, and the loader of a library an ``ImportError``.
+    NumPy raises a ``MemoryError``, PyTorch a ``RuntimeError``, the loader of libraries an ``ImportError``.
     """
     for link in _chain(error):
         text = str(link)
         if isinstance(link, MemoryError) or any(words in text for words in _MEMORY_WORDS):
             return SertransferError(
-                "not enough memory: close other programs, raise the limit ('ulimit -v'), or take smaller batches "
-                "or fewer workers; then give the same command again"
+                "not enough memory: close other programs, raise the limit ('ulimit -v'), or take smaller "
+                "batches or fewer workers; then give the same command again"
             )
     return None
 

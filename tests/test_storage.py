@@ -169,9 +169,7 @@ def test_a_thread_of_tensorboards_prints_no_traceback_of_a_full_disk(error, prin
         MemoryError(),
         MemoryError("Unable to allocate 41.2 GiB for an array"),
         OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
-        RuntimeError(
-            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
-        ),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
         ImportError("libtorch_cpu.so: failed to map segment from shared object"),
     ],
 )
