@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from sertransfer.arguments import build_parser, parse_overrides
 from sertransfer.errors import SertransferError, bad_input, nearest
 from sertransfer.fitting.launch import FailedElsewhere, Launch, read_launch
+from sertransfer.spelling import LINES, LogLine, printable
 from sertransfer.storage import memory_error, storage_error
 
 
@@ -81,7 +82,8 @@ def _parse(argv: Sequence[str] | None, launch: Launch | None) -> tuple[argparse.
     if args.quiet:  # a run tells its steps, which are progress
         shown.setLevel(logging.WARNING)
     level = logging.INFO if args.verbose else logging.WARNING
-    logging.basicConfig(format="%(message)s", level=level, handlers=[shown])
+    shown.setFormatter(LogLine("%(message)s"))
+    logging.basicConfig(level=level, handlers=[shown])
     return args, rest
 
 
@@ -98,7 +100,8 @@ def _run(args: argparse.Namespace, rest: list[str]) -> None:
     overrides = parse_overrides(rest)
     # flushed here, where a closed pipe is caught: at the interpreter's exit it would be an error
     if args.json is not True:  # 'predict' takes a file there too, which it writes itself
-        print(args.run(args, overrides).said(briefly=args.quiet), end="", flush=True)
+        said = args.run(args, overrides).said(briefly=args.quiet)
+        print(printable(said, keep=LINES), end="", flush=True)
         return
     with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
         result = args.run(args, overrides)
@@ -108,7 +111,7 @@ def _run(args: argparse.Namespace, rest: list[str]) -> None:
 def _fail(text: str, status: int, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    print(f"sertransfer: error: {text}", file=sys.stderr)
+    print(f"sertransfer: error: {printable(text, keep=LINES)}", file=sys.stderr)
     return status
 
 

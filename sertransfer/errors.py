@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sertransfer.spelling import printable
+
 SHOWN = 50
 """Faults that a message lists where a file holds all of them; without such a file it lists every one."""
 
@@ -53,7 +55,8 @@ class Fault:
             object.__setattr__(self, name, mask_secrets(getattr(self, name)))
 
     def __str__(self) -> str:
-        return f"{self.where}: found {self.found}; expected {self.expected}; {self.remedy}"
+        text = f"{self.where}: found {self.found}; expected {self.expected}; {self.remedy}"
+        return printable(text)  # what comes from files may hold line ends, or move a terminal's cursor
 
     def as_dict(self) -> dict[str, str]:
         """Return the fault as plain values, for JSON reports."""
@@ -82,12 +85,16 @@ class BadInput(SertransferError):
         super().__init__(self.faults)
 
     def __str__(self) -> str:
-        if len(self.faults) == 1:
-            return str(self.faults[0])
         shown = len(self.faults) if self.report is None else SHOWN
-        lines = [f"{len(self.faults)} faults in the input", *(f"  {fault}" for fault in self.faults[:shown])]
+        if len(self.faults) == 1:
+            lines = [str(self.faults[0])]
+        else:
+            lines = [f"{len(self.faults)} faults in the input"]
+            lines += [f"  {fault}" for fault in self.faults[:shown]]
         if len(self.faults) > shown:
             lines.append(f"  and {len(self.faults) - shown} more in {self.report}")
+        elif self.report is not None:
+            lines.append(f"  also in {printable(str(self.report))}")
         return "\n".join(lines)
 
 

@@ -7,17 +7,30 @@ assumptions, what was left out and why, and the hash of the CSV.
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sertransfer.errors import Faults, bad_input
+from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.files import hash_file, write_json, write_text
 from sertransfer.plain_values import parse_json
+from sertransfer.spelling import clean, name_control, printable, spelling_key
+from sertransfer.tables import (
+    AGES,
+    bad_ages,
+    check_text,
+    number_remedy,
+    quantity_of,
+    read_text_table,
+    shown_spellings,
+)
 
 COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender", "age", "corpus")
 """Required columns. ``start`` and ``end`` are seconds, both empty for a whole file; ``audio`` is relative
@@ -26,6 +39,7 @@ to the corpus root; ``speaker`` is the subject; an unknown label, split, gender 
 TIMES = ("start", "end")
 FORMULA = r"[=@\t\r]|\+(?![\d.]+$)|-.*[|(!]"
 """How a text begins that a spreadsheet runs as a formula."""
+_FORMULA = re.compile(FORMULA)
 NUMBERS = (*TIMES, "gain", "overlap")
 """Columns that hold numbers; every other one is text. ``gain`` (optional) multiplies the waveform,
 ``overlap`` (optional) is the share of the utterance that another speaker talks over."""
@@ -142,63 +156,218 @@ def validate_table(table: pd.DataFrame, where: str, faults: Faults) -> None:
             remedy="write the manifest with 'sertransfer prepare'",
         )
         return
-    text = {column: table[column].fillna("").astype(str) for column in COLUMNS}
+    text = {str(column): _as_text(table[column]) for column in table.columns}
     for column in ("id", "audio", "speaker", "corpus"):
         for row in table.index[text[column] == ""]:
-            faults.add(
-                f"{where}, row {row + 2}", found=f"no {column}", expected="a value", remedy="fill it in"
-            )
-    _validate_cells(table, where, faults)
-    repeated = text["id"].duplicated() & (text["id"] != "")
-    first = {value: row for row, value in reversed(list(enumerate(text["id"])))}
-    for row in table.index[repeated]:
-        identity = text["id"][row]
-        faults.add(
-            f"{where}, row {row + 2}",
-            found=f"id '{identity}' again (first in row {first[identity] + 2})",
-            expected="each id once",
-            remedy="rename or remove one of the rows",
-        )
+            faults.add(f"{where}, row {_row(row)}", found=f"no {column}", expected="a value", remedy="fill it in")
+    _validate_text(pd.DataFrame(text), where, faults)
+    _validate_cells(text, where, faults)
+    _validate_ids(text["id"], where, faults)
+    _validate_speakers(text["speaker"], where, faults)
     for row in table.index[~text["split"].isin(SPLITS)]:
         faults.add(
-            f"{where}, row {row + 2}",
+            f"{where}, row {_row(row)}",
             found=f"split '{text['split'][row]}'",
             expected="train, dev, test or nothing",
             remedy="correct the split",
         )
-    _validate_times(table, text, where, faults)
+    _validate_times(text, where, faults)
+    _validate_numbers(text, where, faults)
 
 
-def _validate_cells(table: pd.DataFrame, where: str, faults: Faults) -> None:
+def _as_text(column: pd.Series[Any]) -> pd.Series[str]:
+    """Return the cells as text, ``""`` for none."""
+    filled = column.where(column.notna(), "") if column.dtype == object else column.astype(object)
+    return filled.where(column.notna(), "").map(str)
+
+
+def _row(index: Any) -> int:
+    """Return the row in the CSV of the table's row *index*: the header is row 1."""
+    return int(index) + 2
+
+
+def _validate_text(text: pd.DataFrame, where: str, faults: Faults) -> None:
+    """Refuse what cannot be seen: control characters and line ends anywhere, any of it in ids."""
+
+    def reject(bad: pd.Series[bool], column: str, found: dict[int, str]) -> None:
+        for row, what in found.items():
+            faults.add(
+                f"{where}, row {_row(row)}",
+                found=f"{what} in {column} '{printable(text[column][row])[:60]}'",
+                expected="printable characters",
+                remedy="correct the cell; 'prepare' names the row of the corpus's own table",
+            )
+
+    try:
+        check_text(text, where, reject)
+    except BadInput as error:
+        faults.extend(error.faults)
+    for column in ("id", "speaker"):
+        values = text[column]
+        odd = {one for one in values.unique() if one != clean(one) and not name_control(one)}
+        for row in values.index[values.isin(odd)] if odd else ():
+            faults.add(
+                f"{where}, row {_row(row)}",
+                found=f"{column} {ascii(values[row])[:60]}, with spaces or characters that cannot be seen",
+                expected=f"{ascii(clean(values[row]))[:60]}",
+                remedy="prepare it again, or correct the cell",
+            )
+
+
+def _validate_cells(text: dict[str, pd.Series[str]], where: str, faults: Faults) -> None:
     """Refuse texts that a spreadsheet would run as a formula; every table with ids is made of these."""
     for column in ("id", "audio", "speaker", "label", "corpus"):
-        cells = table[column].fillna("").astype(str)
-        for row in table.index[cells.str.match(FORMULA)]:
+        cells = text[column]
+        formulas = [cell for cell in cells.unique() if _FORMULA.match(cell)]
+        for row in cells.index[cells.isin(formulas)] if formulas else ():
             faults.add(
-                f"{where}, row {row + 2}",
+                f"{where}, row {_row(row)}",
                 found=f"{column} {ascii(cells[row])[:60]}, which a spreadsheet runs as a formula",
                 expected="no text that begins with = + @ or a tab, or is a call behind a -",
                 remedy="rename it",
             )
 
 
-def _validate_times(table: pd.DataFrame, text: dict[str, pd.Series[str]], where: str, faults: Faults) -> None:
-    numbers = {column: pd.to_numeric(table[column], errors="coerce") for column in TIMES}
-    given = {column: text[column].str.lower().isin(["", "nan"]) for column in TIMES}
-    empty = given["start"] & given["end"]
-    right = (numbers["start"] >= 0) & (numbers["end"] > numbers["start"]) & (numbers["end"] < float("inf"))
-    for row in table.index[~empty & ~right]:
+def _validate_ids(ids: pd.Series[str], where: str, faults: Faults) -> None:
+    repeated = ids.duplicated() & (ids != "")
+    first = {value: row for row, value in ids[ids.isin(ids[repeated])][::-1].items()}
+    for row in ids.index[repeated]:
         faults.add(
-            f"{where}, row {row + 2}",
-            found=f"start '{text['start'][row]}', end '{text['end'][row]}'",
-            expected="0 <= start < end in seconds, or both empty",
-            remedy="correct the times",
+            f"{where}, row {_row(row)}",
+            found=f"id '{ids[row]}' again (first in row {_row(first[ids[row]])})",
+            expected="each id once",
+            remedy="rename or remove one of the rows",
         )
+
+
+def _validate_speakers(speakers: pd.Series[str], where: str, faults: Faults) -> None:
+    """Refuse one person under two spellings, who would stand on both sides of a split unseen."""
+    spellings: dict[str, list[str]] = {}
+    for speaker in speakers.unique():
+        spellings.setdefault(spelling_key(speaker), []).append(speaker)
+    for group in spellings.values():
+        if len(group) > 1 and not any(map(name_control, group)):
+            rows = [f"row {_row(speakers.index[speakers == name][0])}" for name in group[:3]]
+            faults.add(
+                f"{where}, {', '.join(rows)}",
+                found=f"speakers {shown_spellings([group])}, the same but for case, width, spaces or "
+                f"characters that cannot be seen ({', '.join(map(ascii, group[:3]))})",
+                expected="one spelling for one person",
+                remedy="prepare it again, or write the name one way; rename one of them if they are two people",
+            )
+
+
+def _validate_times(text: dict[str, pd.Series[str]], where: str, faults: Faults) -> None:
+    given = {column: text[column].where(text[column].str.lower() != "nan", "") for column in TIMES}
+    numbers = {column: pd.to_numeric(given[column], errors="coerce") for column in TIMES}
+    empty = (given["start"] == "") & (given["end"] == "")
+    right = (numbers["start"] >= 0) & (numbers["end"] > numbers["start"]) & (numbers["end"] < float("inf"))
+    for row in empty.index[~empty & ~right]:
+        start, end = text["start"][row], text["end"][row]
+        faults.add(
+            f"{where}, row {_row(row)}",
+            found=f"start '{start}', end '{end}'",
+            expected="0 <= start < end in seconds, or both empty",
+            remedy=number_remedy(end, number_remedy(start, "correct the times")),
+        )
+
+
+def _validate_numbers(text: dict[str, pd.Series[str]], where: str, faults: Faults) -> None:
+    """Check every column of numbers as the times are."""
+    for column, cells in text.items():
+        quantity = AGES if column == "age" else quantity_of(column)
+        if column in TIMES or quantity is None:
+            continue
+        cells = cells.where(cells.str.lower() != "nan", "")
+        bad = bad_ages(cells) if column == "age" else quantity.bad(cells)
+        for row in cells.index[bad]:
+            faults.add(
+                f"{where}, row {_row(row)}",
+                found=f"{column} '{cells[row]}'",
+                expected=f"{quantity.expected}, or nothing",
+                remedy=number_remedy(cells[row], "correct it, or leave it empty if it is not known"),
+            )
+
+
+def check_recordings(manifest: Manifest) -> None:
+    """Refuse a manifest of whose recordings none is there, saying where they seem to be.
+
+    A few that are missing are named one by one where they are read.
+
+    Raises:
+        BadInput: With one fault.
+    """
+    audio = manifest.table["audio"].unique()
+    places = (manifest.source(one).path for one in audio)
+    if len(audio) > 1 and not any(os.path.exists(place) for place in places):
+        raise none_found(manifest.root, list(audio), manifest.root)
+
+
+def none_found(root: Path, audio: Sequence[str], where: object) -> BadInput:
+    """Return the one fault that none of the recordings is where the root says, with where they are.
+
+    Args:
+        root: The corpus root.
+        audio: Paths of the recordings, relative to it.
+        where: What names them, for the message.
+    """
+    found = f"none of {len(audio)} recordings under {root}, such as {audio[0]}"
+    remedy = "check the corpus root, and that the recordings are unpacked"
+    right = find_root(root, audio[0])
+    if right is not None and (right / audio[0]).exists():
+        found, remedy = f"{found}; they are under {right}", f"name {right} as the root"
+    elif right is not None:
+        found, remedy = f"{found}; they are in {right}", "correct the names, or the root"
+    return bad_input(where, found=found, expected="the recordings that the table names", remedy=remedy)
+
+
+_FOLDERS_SEARCHED = 2000
+
+
+def find_root(root: Path, audio: str) -> Path | None:
+    """Return the folder near *root* under which the recording *audio* is, or else that holds a file of its name.
+
+    Near are the folders up to three levels below, and those around *root* and beside it.
+    """
+    name = audio.rpartition("/")[2]
+    holds_name = None
+    for folder in itertools.islice(_folders_near(root), _FOLDERS_SEARCHED):
+        if (folder / audio).is_file():
+            return folder
+        if holds_name is None and (folder / name).is_file():
+            holds_name = folder
+    return holds_name
+
+
+def _folders_near(root: Path) -> Iterator[Path]:
+    level = [root]
+    for _ in range(4):
+        yield from level
+        level = [child for folder in level for child in _subfolders(folder)]
+    yield root.parent
+    yield root.parent.parent
+    yield from _subfolders(root.parent)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(one.path) for one in entries if one.is_dir() and not one.name.startswith("."))
+    except OSError:
+        return []
 
 
 def notes_path(path: str | Path) -> Path:
     """Return the path of the notes that stand beside the manifest at *path*."""
     return Path(path).with_suffix(".json")
+
+
+def is_notes(path: Path) -> bool:
+    """Return whether the file *path* holds the notes of a manifest."""
+    try:
+        return "sha256" in parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
@@ -263,18 +432,21 @@ def _is_folder(path: Path) -> bool:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
+    faults = Faults()
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-        if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for names of rows
-            raise ValueError("rows of more cells than the header has columns")
-        return table
-    except FileNotFoundError:
-        raise bad_input(
-            path, found="no file", expected="a manifest", remedy="write one with 'sertransfer prepare'"
-        ) from None
-    except (ValueError, OSError) as error:
-        found = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
-        raise bad_input(path, found=found, expected="a CSV manifest", remedy="prepare it again") from None
+        table = read_text_table(
+            path,
+            what="a manifest",
+            remedy="write one with 'sertransfer prepare'",
+            faults=faults,
+            spelling=False,
+        )
+    except BadInput as error:
+        faults.extend(error.faults)
+        faults.raise_if_any()
+        raise
+    faults.raise_if_any()
+    return table.set_axis(table.index - 2)  # as validate_table counts them
 
 
 def _read_notes(path: Path, root: str | Path | None) -> dict[str, Any]:

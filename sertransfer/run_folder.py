@@ -35,6 +35,7 @@ from sertransfer.files import (
 from sertransfer.locks import hold
 from sertransfer.plain_values import parse_json, parse_yaml
 from sertransfer.sessions import Session
+from sertransfer.spelling import LogLine
 from sertransfer.storage import StorageError, storage_error, writing
 from sertransfer.verifying import check_record, with_hash
 
@@ -225,8 +226,8 @@ class RunFolder:
         faults.raise_if_any()
 
 
-class _LogLine(logging.Formatter):
-    """A line of the log, without the passwords of URLs."""
+class _LogLine(LogLine):
+    """A line of the log, without the passwords of URLs and with nothing that cannot be seen."""
 
     def format(self, record: logging.LogRecord) -> str:
         return mask_secrets(super().format(record))

@@ -50,6 +50,8 @@ def check(result: tuple[int, str], *expected: str, count: int | None = None) -> 
     assert error.startswith("sertransfer: error: ")
     assert error.count("sertransfer: error") == 1
     lines = error.splitlines()
+    if lines[-1].startswith("  also in "):
+        assert lines.pop().endswith("faults.json")
     faults = lines[1:] if lines[0].endswith("faults in the input") else lines
     for line in faults:
         where, found, rest = line.partition(": found ")

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
+
 from sertransfer.corpora.collection import Collection, Emotions
 from sertransfer.corpora.division import CollectionOptions
 from sertransfer.corpora.roots import check_root
 from sertransfer.errors import Faults, bad_input
 from sertransfer.manifest import Manifest
+from sertransfer.tables import Quantity, number_remedy, read_lines
 
 FIVE = Emotions(
     {"A": "angry", "E": "emphatic", "N": "neutral", "P": "positive", "R": "rest"},
@@ -32,6 +35,7 @@ UTTERANCES = 18_216
 PLACES = ("", "labels", "labels/IS2009EmotionChallenge")
 """Folders in which the label files are looked for."""
 
+CONFIDENCE = Quantity("a share from 0 to 1", 0, 1)
 _ID = re.compile(r"(?P<school>Ohm|Mont)_(?P<child>\d+)_\d+_\d+", re.ASCII)
 
 
@@ -69,7 +73,8 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     check_root(root, lambda folder: _label_file(folder, name) is not None, f"wav/ and {name}")
     path = _label_file(root, name) or root / name
     named: set[str] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    remedy = "copy it from the corpus's distribution"
+    for number, line in enumerate(read_lines(path, what=f"the labels, {name}", remedy=remedy), 1):
         if line.strip():
             _add(collection, f"{path}, row {number}", line.split(), named)
     for wav in collection.recordings(root / "wav", ".wav"):
@@ -90,6 +95,10 @@ def _add(collection: Collection, where: str, cells: list[str], named: set[str]) 
     if match is None or len(cells) != 3:
         found, expected = f"'{' '.join(cells)[:80]}'", "id, class, confidence, as in 'Ohm_01_005_00 N 0.8'"
         collection.bad(where, found, expected, "correct the row")
+        return
+    if CONFIDENCE.bad(pd.Series([cells[2]])).any():
+        remedy = number_remedy(cells[2], "correct the row")
+        collection.bad(where, f"confidence '{cells[2]}'", CONFIDENCE.expected, remedy)
         return
     collection.add(
         where,

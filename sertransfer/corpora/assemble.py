@@ -8,6 +8,7 @@ file that is skipped does not move any other utterance to another split.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -16,9 +17,11 @@ import pandas as pd
 from sertransfer.corpora import labels as names
 from sertransfer.corpora.headers import check_headers
 from sertransfer.corpora.splits import paper_split, shared_speakers, speaker_split
-from sertransfer.corpora.tabular import Sieve, TableOptions, records
+from sertransfer.corpora.tabular import REMARKS, Sieve, TableOptions, records
 from sertransfer.errors import BadInput, Faults, choose
-from sertransfer.manifest import UNKNOWN_SPEAKER, AudioSource, Manifest, make_table
+from sertransfer.manifest import UNKNOWN_SPEAKER, AudioSource, Manifest, make_table, none_found
+from sertransfer.spelling import clean, name_control, printable, spelling_key
+from sertransfer.tables import AGES, bad_ages, merge_spellings, quantity_of, shown_spellings
 
 
 def check_choices(options: object) -> None:
@@ -66,7 +69,9 @@ def assemble(
 
 def _canonical(rows: pd.DataFrame, options: TableOptions, notes: dict[str, Any]) -> pd.DataFrame:
     """Add ``class``, the canonical label (``?`` where unknown), and ``first_row`` of the id."""
+    notes["assumptions"] += rows.attrs.get(REMARKS, [])
     rows = rows.copy()
+    rows["speaker"] = one_spelling(rows["speaker"], notes)
     rows["first_row"] = rows.index.to_series().groupby(rows["id"]).transform("first")
     mapping = names.parse_mapping(options.label_map, "label_map")
     mapped = rows["label"].map(lambda label: mapping.get(label, label))
@@ -95,6 +100,21 @@ def _canonical(rows: pd.DataFrame, options: TableOptions, notes: dict[str, Any])
     return rows
 
 
+def one_spelling(speakers: pd.Series[str], notes: dict[str, Any]) -> pd.Series[str]:
+    """Return the speakers, each person under one spelling: the first one's; the notes say whose were merged.
+
+    Spellings that differ in case, width, spaces or characters that cannot be seen are one person's. Otherwise
+    the same person could stand on both sides of a split, unseen.
+    """
+    merged, groups = merge_spellings(speakers, spelling_key)
+    if groups:
+        notes["assumptions"].append(
+            f"{len(groups)} speaker(s) are spelt in several ways, which are taken for one person each: "
+            f"{shown_spellings(groups)}"
+        )
+    return merged
+
+
 def _check_cells(sieve: Sieve, rows: pd.DataFrame, options: TableOptions) -> None:
     for column in ("id", "label", "speaker"):
         sieve.reject(rows[column] == "", f"no {column}", "a value", "fill it in")
@@ -112,21 +132,32 @@ def _check_cells(sieve: Sieve, rows: pd.DataFrame, options: TableOptions) -> Non
     found = "id '{id}' again (first in row {first_row})"
     sieve.reject(repeated, found, "each id once", "rename or remove one of the rows")
     parts = rows["audio"].str.replace("\\", "/", regex=False)
-    outside = parts.str.startswith("/") | parts.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
+    outside = parts.str.contains(r"^(?:/|[A-Za-z]:/)", regex=True) | parts.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
     sieve.reject(outside, "audio '{audio}'", "a path inside the corpus root", "write it relative to the root")
-    times = {time: pd.to_numeric(rows[time], errors="coerce") for time in ("start", "end")}
-    given = (rows["start"] != "") | (rows["end"] != "")
-    right = (times["start"] >= 0) & (times["end"] > times["start"]) & (times["end"] < float("inf"))
-    sieve.reject(
-        given & ~right,
-        "start '{start}', end '{end}'",
-        "0 <= start < end in seconds, or both empty",
-        "correct the times",
-    )
+    _check_numbers(sieve, rows)
     if options.split == "column":
         strange = names.canonical(rows["split"], names.SPLIT_OF) == ""
         known = ", ".join(names.SPLIT_OF)
         sieve.reject(strange, "split '{split}'", f"one of {known}", "correct the split")
+
+
+def _check_numbers(sieve: Sieve, rows: pd.DataFrame) -> None:
+    times = {time: pd.to_numeric(rows[time], errors="coerce") for time in ("start", "end")}
+    given = (rows["start"] != "") | (rows["end"] != "")
+    right = (times["start"] >= 0) & (times["end"] > times["start"]) & (times["end"] < float("inf"))
+    wrong = given & ~right
+    comma = rows["start"].str.contains(",") | rows["end"].str.contains(",")
+    for rejected, remedy in (
+        (wrong & comma, "write the times with a decimal point"),
+        (wrong & ~comma, "correct the times"),
+    ):
+        expected = "0 <= start < end in seconds, or both empty"
+        sieve.reject(rejected, "start '{start}', end '{end}'", expected, remedy)
+    sieve.reject_numbers("age", bad_ages(rows["age"]), f"{AGES.expected}, or nothing")
+    for column in rows.columns.difference(["start", "end", "age", "label", "id", "speaker", "audio"]):
+        quantity = quantity_of(column)
+        if quantity is not None:
+            sieve.reject_numbers(column, quantity.bad(rows[column]), f"{quantity.expected}, or nothing")
 
 
 def assign_split(
@@ -168,24 +199,20 @@ def check_audio(
     rows: pd.DataFrame, root: Path, where: str, faults: Faults, notes: dict[str, Any], *, headers: bool
 ) -> pd.DataFrame:
     """Return the rows whose audio file is there and, with *headers*, sound; the others become faults."""
-    places = [audio.rpartition("/") for audio in rows["audio"]]
-    listings = {folder: _listing(root / folder) for folder in {folder for folder, _, _ in places}}
-    there = [name in listings[folder] for folder, _, name in places]
-    missing = ~pd.Series(there, index=rows.index, dtype=bool)
+    disk = Disk(root)
+    there = {audio: disk.find(audio) for audio in rows["audio"].unique()}
+    rows = rows.assign(audio=rows["audio"].map({audio: found or audio for audio, found in there.items()}))
+    missing = ~rows["audio"].isin([found for found in there.values() if found])
     if len(rows) > 1 and missing.all():
-        faults.add(
-            where,
-            found=f"none of {rows['audio'].nunique()} audio files in {root}, such as {rows['audio'].iloc[0]}",
-            expected="the audio that the table names",
-            remedy="check the corpus root and the options that name the audio's folder and ending",
-        )
+        faults.extend(none_found(root, list(there), where).faults)
         return rows
     for row, audio, identity in rows.loc[missing, ["audio", "id"]].itertuples(name=None):
+        found, remedy = disk.describe_missing(audio)
         faults.add(
             f"{root / audio} ({where}, row {row})",
-            found="no file",
+            found=found,
             expected=f"the audio of '{identity}'",
-            remedy="restore the file, or correct its name in the table",
+            remedy=remedy,
             skippable=True,
         )
     rows = rows[~missing]
@@ -195,5 +222,59 @@ def check_audio(
     return check_headers(rows, sources, where, faults, notes=notes)
 
 
-def _listing(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+class Disk:
+    """Finds the recordings that a table names below a root, also under another Unicode form of their names.
+
+    A folder is listed once. Tables and disks disagree about forms because macOS writes names decomposed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders: dict[str, tuple[str, dict[str, str], frozenset[str]] | None] = {}
+
+    def find(self, audio: str) -> str | None:
+        """Return the path *audio* (relative to the root) as it is on the disk, ``None`` if it is not there."""
+        folder, _, name = audio.rpartition("/")
+        listed = self._list(folder)
+        if listed is None:
+            return None
+        actual, others, names = listed
+        found = name if name in names else others.get(clean(name))
+        return None if found is None else f"{actual}/{found}" if actual else found
+
+    def describe_missing(self, audio: str) -> tuple[str, str]:
+        """Return what is found in place of *audio*, and what to do."""
+        folder, _, name = audio.rpartition("/")
+        listed = self._list(folder)
+        for other in sorted(listed[2]) if listed is not None else ():
+            if name_control(other):
+                if name in {os.fsencode(other).decode(encoding, "replace") for encoding in _OLD_ENCODINGS}:
+                    found = f"'{printable(other)}', a name that is not UTF-8"
+                    return found, "rename the file; 'convmv -f latin1 -t utf8' renames many"
+            elif other.casefold() == name.casefold():
+                return f"'{other}', with other capitals", "write the name as the file has it"
+        return "no file", "restore the file, or correct its name in the table"
+
+    def _list(self, folder: str) -> tuple[str, dict[str, str], frozenset[str]] | None:
+        if folder not in self._folders:
+            actual: str | None = folder
+            if not (self._root / folder).is_dir():
+                actual = self.find(folder) if folder else None
+            names = self._names(actual)
+            others = {clean(name): name for name in sorted(names or ()) if not name.isascii()}
+            self._folders[folder] = None if actual is None or names is None else (actual, others, names)
+        return self._folders[folder]
+
+    def _names(self, folder: str | None) -> frozenset[str] | None:
+        place = None if folder is None else self._root / folder
+        return frozenset(os.listdir(place)) if place is not None and place.is_dir() else None
+
+
+_OLD_ENCODINGS = ("latin-1", "cp1252", "cp437")
+
+
+def forward_slashes(paths: pd.Series[str], root: Path) -> pd.Series[str]:
+    """Return the paths of a table from Windows with slashes; a file whose name holds a backslash keeps it."""
+    windows = [path for path in paths.unique() if "\\" in path and not (root / path).is_file()]
+    changed = {path: path.replace("\\", "/").removeprefix("./") for path in windows}
+    return paths.map(lambda path: changed.get(path, path)).astype(object) if windows else paths

@@ -15,9 +15,10 @@ from sertransfer.corpora.collection import Collection, Emotions
 from sertransfer.corpora.division import CollectionOptions
 from sertransfer.corpora.labels import GENDER_OF
 from sertransfer.corpora.roots import check_root
-from sertransfer.corpora.tabular import pick_columns, read_text_table
+from sertransfer.corpora.tabular import pick_columns
 from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import Manifest
+from sertransfer.tables import bad_ages, number_remedy, read_text_table
 
 EMOTIONS = Emotions(
     {
@@ -103,20 +104,28 @@ def _demographics(collection: Collection) -> dict[str, tuple[str, str]]:
         return {}
     columns = {"actor": "ActorID", "age": "Age", "gender": "Sex"}
     try:
-        table = read_text_table(path, delimiter=",", encoding="utf-8-sig")
+        table = read_text_table(path)
         rows = pick_columns(table, str(path), columns, {})
     except BadInput as error:
         collection.faults.extend(error.faults)
         return {}
-    actors = {}
+    actors: dict[str, tuple[str, str]] = {}
+    wrong = bad_ages(rows["age"]) | ~rows["age"].str.contains(r"\d", regex=True)
     for row, actor, age, gender in rows[list(columns)].itertuples(name=None):
         name = GENDER_OF.get(gender.casefold(), "")
-        if name == "" or not age.isdigit():
+        if name == "" or wrong[row]:
             collection.faults.add(
                 f"{path}, row {row}",
                 found=f"Age '{age}', Sex '{gender}'",
                 expected="years, and Male or Female",
-                remedy="correct the row",
+                remedy=number_remedy(age, "correct the row"),
+            )
+        elif actors.get(actor, (name, age)) != (name, age):
+            collection.faults.add(
+                f"{path}, row {row}",
+                found=f"actor '{actor}' again, with another age or sex",
+                expected="each actor once",
+                remedy="remove one of the rows",
             )
         actors[actor] = (name, age)
     return actors

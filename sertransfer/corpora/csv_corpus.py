@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sertransfer.corpora.assemble import assemble, check_choices
-from sertransfer.corpora.tabular import TableOptions, pick_columns, read_text_table, roles, timed_ids
+from sertransfer.corpora.assemble import assemble, check_choices, forward_slashes
+from sertransfer.corpora.tabular import TableOptions, pick_columns, roles, timed_ids
 from sertransfer.errors import Faults, bad_input
-from sertransfer.manifest import COLUMNS, Manifest
+from sertransfer.manifest import COLUMNS, Manifest, is_notes, notes_path
+from sertransfer.tables import read_text_table
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     """
     check_choices(options)
     path = _table_path(root, options.table)
-    table = read_text_table(path, delimiter=options.delimiter, encoding=options.encoding)
+    table = read_text_table(path, delimiter=options.delimiter, encoding=options.encoding, faults=faults)
     required, optional = roles(options, Options())
     required["audio"] = options.audio
     if options.id:
@@ -60,12 +61,15 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
             expected="columns besides those of every manifest",
             remedy="name such a column by its own option, or rename it in the table",
         )
-    rows = pick_columns(table, str(path), {**required, **{name: name for name in options.extra}}, optional)
+    required |= {name: name for name in options.extra}
+    rows = pick_columns(table, str(path), required, optional, faults)
+    home = path.parent if root.is_file() else root
+    rows["audio"] = forward_slashes(rows["audio"], home)
     if not options.id:
         rows["id"] = timed_ids(rows["audio"].str.replace(r"\.[^./]+$", "", regex=True), rows)
     return assemble(
         rows,
-        path.parent if root.is_file() else root,
+        home,
         options,
         corpus=options.corpus,
         where=str(path),
@@ -82,8 +86,12 @@ def _table_path(root: Path, name: str) -> Path:
         )
     if name:
         return root / name
-    tables = sorted(root.glob("*.csv"))
+    # Left aside: what macOS writes beside every file on other disks, and manifests of an earlier 'prepare'.
+    visible = [path for path in sorted(root.iterdir()) if path.suffix.lower() == ".csv" and path.name[0] != "."]
+    tables = [path for path in visible if path.is_file() and not is_notes(notes_path(path))]
     if len(tables) != 1:
         found = ", ".join(path.name for path in tables[:5]) or "no CSV"
+        if len(visible) > len(tables) == 0:
+            found = f"no CSV but {visible[0].name}, a manifest that 'prepare' wrote"
         raise bad_input(root, found=found, expected="one CSV in the folder", remedy="name it with --table")
     return tables[0]

@@ -15,7 +15,7 @@ import pandas as pd
 from sertransfer.corpora.daic_errata import ErrataLog
 from sertransfer.corpora.daic_splits import DEPRESSED, MAXIMUM, NOT_DEPRESSED, THRESHOLD, Subject
 from sertransfer.corpora.labels import GENDER_OF
-from sertransfer.corpora.tabular import read_text_table
+from sertransfer.tables import read_text_table
 from sertransfer.errors import BadInput, Faults
 
 SPLITS = ("train", "dev", "test")

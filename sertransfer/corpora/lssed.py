@@ -14,19 +14,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sertransfer.corpora.assemble import assemble, check_choices
+from sertransfer.corpora.assemble import assemble, check_choices, forward_slashes
 from sertransfer.corpora.roots import check_root
 from sertransfer.corpora.tabular import (
     TableOptions,
     audio_path,
     audio_stem,
     pick_columns,
-    read_text_table,
     roles,
     timed_ids,
 )
 from sertransfer.errors import Faults
 from sertransfer.manifest import Manifest
+from sertransfer.tables import read_text_table
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,14 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
         f"{options.metadata} and {options.audio_folder}/",
     )
     path = root / options.metadata
-    table = read_text_table(path, delimiter=options.delimiter, encoding=options.encoding)
+    table = read_text_table(path, delimiter=options.delimiter, encoding=options.encoding, faults=faults)
     required, optional = roles(options, Options())
     required = {"id": options.name, **required}
     if options.recording:
         required["recording"] = options.recording
-    rows = pick_columns(table, str(path), required, optional)
+    rows = pick_columns(table, str(path), required, optional, faults)
+    for role in required.keys() & {"id", "recording"}:
+        rows[role] = forward_slashes(rows[role], root / options.audio_folder)
     recording = rows.pop("recording") if options.recording else rows["id"]
     rows["audio"] = audio_path(recording, options.audio_folder, options.audio_suffix)
     rows["id"] = audio_stem(rows["id"], options.audio_suffix)

@@ -15,10 +15,11 @@ from typing import Literal
 from sertransfer.corpora.collection import Collection, Emotions
 from sertransfer.corpora.division import CollectionOptions
 from sertransfer.corpora.roots import check_root
-from sertransfer.corpora.tabular import pick_columns, read_text_table
+from sertransfer.corpora.tabular import pick_columns
 from sertransfer.corpora.video import VideoOptions
 from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import Manifest
+from sertransfer.tables import read_text_table
 
 EMOTIONS = Emotions(
     {
@@ -111,8 +112,8 @@ def _clips(root: Path, part: str, media: str) -> Path | None:
 
 def _read_part(collection: Collection, part: str, path: Path, clips: Path) -> None:
     try:
-        table = read_text_table(path, delimiter=",", encoding="utf-8-sig")
-        rows = pick_columns(table, str(path), _COLUMNS, {})
+        table = read_text_table(path, faults=collection.faults)
+        rows = pick_columns(table, str(path), _COLUMNS, {}, collection.faults)
     except BadInput as error:
         collection.faults.extend(error.faults, skippable=True)
         return

@@ -13,8 +13,8 @@ from sertransfer.corpora.registry import find_corpus
 from sertransfer.corpora.statistics import label_counts
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.files import write_json
-from sertransfer.manifest import Manifest, notes_path, write_manifest
-from sertransfer.plain_values import parse_json
+from sertransfer.manifest import Manifest, is_notes, notes_path, write_manifest
+from sertransfer.spelling import printable
 
 
 def faults_path(output: str | Path) -> Path:
@@ -113,7 +113,7 @@ def check_output(output: Path) -> None:
             remedy="name a manifest such as manifest.csv",
         )
     beside = notes_path(output)
-    for path, ours, what in ((beside, _is_notes(beside), "a JSON file"), (output, beside.exists(), "a CSV")):
+    for path, ours, what in ((beside, is_notes(beside), "a JSON file"), (output, beside.exists(), "a CSV")):
         if path.exists() and not ours:
             raise bad_input(
                 path,
@@ -121,13 +121,6 @@ def check_output(output: Path) -> None:
                 expected="a new name, or a manifest to replace",
                 remedy="name another output; a corpus is never written to",
             )
-
-
-def _is_notes(path: Path) -> bool:
-    try:
-        return "sha256" in parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
 
 
 def summary(manifest: Manifest) -> str:
@@ -174,14 +167,14 @@ def _left_out_lines(left_out: list[dict[str, str]]) -> list[str]:
     lines = [f"left out: {len(left_out)}"]
     for reason, named in sorted(items.items(), key=lambda pair: -len(pair[1])):
         more = ", ..." if len(named) > EXAMPLES else ""
-        lines.append(f"  {len(named)}: {reason} ({', '.join(named[:EXAMPLES])}{more})")
+        lines.append(printable(f"  {len(named)}: {reason} ({', '.join(named[:EXAMPLES])}{more})"))
     return lines
 
 
 def _list_lines(title: str, values: Any) -> list[str]:
     if isinstance(values, dict):
         values = [f"{key}: {value}" for key, value in values.items()]
-    return [f"{title}:", *(f"  {_one_line(value)}" for value in values)] if values else []
+    return [f"{title}:", *(f"  {printable(_one_line(value))}" for value in values)] if values else []
 
 
 def _one_line(value: Any) -> str:

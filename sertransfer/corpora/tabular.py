@@ -1,19 +1,19 @@
-"""Metadata tables: a CSV as text, its columns picked by the names in the options, its bad rows sieved.
+"""Metadata tables: columns picked by the names in the options, bad rows sieved.
 
-Everything stays text until a value is needed, and rows keep their number in the file (the header is
-row 1), so that every message can name the row.
+How a table is read is said in :mod:`sertransfer.tables`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import pandas as pd
 
-from sertransfer.errors import Faults, bad_input, nearest
+from sertransfer.errors import Faults, nearest
+from sertransfer.spelling import clean
+from sertransfer.tables import RESPELT, STRAY_QUOTES, check_text, number_remedy
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TableOptions:
         speakers: ``unknown`` when the table does not tell who speaks: one speaker then stands for all.
         label_map: ``from=to,from=to``, applied before the task; ``from=`` leaves a label out.
         genders: Codes of the gender column, such as ``0=female,1=male``.
-        delimiter: Between the columns.
+        delimiter: Between the columns: a character, or ``TAB``.
         encoding: Of the table.
         check_audio: Whether the header of every audio file is read.
     """
@@ -56,73 +56,89 @@ class TableOptions:
     check_audio: bool = True
 
 
-def read_text_table(path: Path, *, delimiter: str, encoding: str) -> pd.DataFrame:
-    """Read a CSV as stripped text, empty cells as ``""``; the index is the row number in the file.
-
-    Blank lines are no rows.
-
-    Raises:
-        BadInput: If the file is missing, can not be decoded or parsed, or has no row.
-    """
-    try:
-        table = pd.read_csv(
-            path, dtype=str, sep=delimiter, encoding=encoding, keep_default_na=False, skip_blank_lines=False
-        )
-        if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for names of rows
-            raise ValueError("rows of more cells than the header has columns")
-    except FileNotFoundError:
-        raise bad_input(
-            path, found="no file", expected="the metadata table", remedy="name it in the options"
-        ) from None
-    except (UnicodeError, LookupError) as error:
-        raise bad_input(
-            path,
-            found=f"text that is not {encoding} ({error})",
-            expected=f"a table in {encoding}",
-            remedy="name its encoding with --encoding",
-        ) from None
-    except (ValueError, OSError) as error:
-        raise bad_input(
-            path, found=str(error).strip(), expected="a CSV table", remedy="repair it, or set --delimiter"
-        ) from None
-    table.columns = table.columns.str.strip()
-    table.index = pd.RangeIndex(2, len(table) + 2)
-    table = table.fillna("").apply(lambda column: column.str.strip())
-    table = pd.DataFrame(table[(table != "").any(axis=1)])
-    if table.empty:
-        raise bad_input(path, found="no rows", expected="one row an utterance", remedy="check the table")
-    return table
+REMARKS = "remarks"
+"""Attribute of picked columns: what was read otherwise than it stands in the table, as sentences."""
 
 
 def pick_columns(
-    table: pd.DataFrame, where: str, required: Mapping[str, str], optional: Mapping[str, str]
+    table: pd.DataFrame,
+    where: str,
+    required: Mapping[str, str],
+    optional: Mapping[str, str],
+    faults: Faults | None = None,
 ) -> pd.DataFrame:
     """Return the table with its columns named by role; absent optional ones are empty.
 
+    A cell with a control character, or with a quotation mark that nothing closes, is a fault of its row.
+
     Args:
-        table: What :func:`read_text_table` gave.
+        table: What :func:`sertransfer.tables.read_text_table` gave.
         where: Name of the file, for the messages.
         required: Role -> name of the column in the file.
         optional: Likewise for columns that may be absent; a role without a name is empty.
+        faults: Receives a skippable fault for each bad row, which is left out; without it they are raised.
 
     Raises:
         BadInput: For every required column that is missing, listing the columns that were found.
     """
     found = list(map(str, table.columns))
-    faults = Faults()
+    missing = Faults()
     for role, name in required.items():
-        if name not in found:
-            faults.add(
+        if clean(name) not in found:
+            missing.add(
                 where,
-                found=f"columns {', '.join(found)}",
+                found=f"columns {', '.join(found)}"[:200],
                 expected=f"a column '{name}' ({role})",
                 remedy=_column_remedy(role, name, found),
             )
-    faults.raise_if_any()
-    picked = {role: table[name] for role, name in required.items()}
+    missing.raise_if_any()
+    picked = {role: table[clean(name)] for role, name in required.items()}
     for role, name in optional.items():
-        picked[role] = table[name] if name in found else pd.Series("", index=table.index)
-    return pd.DataFrame(picked)
+        picked[role] = table[clean(name)] if name and clean(name) in found else _empty(table)
+    rows = pd.DataFrame(picked)
+    own = Faults() if faults is None else faults
+    rows = _without_bad_text(rows, table.attrs.get(STRAY_QUOTES, []), where, own)
+    if faults is None:
+        own.raise_if_any()
+    names = {role: clean(name) for role, name in (dict(required) | dict(optional)).items()}
+    rows.attrs[REMARKS] = _remarks(table, names)
+    return rows
+
+
+def _remarks(table: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+    respelt = table.attrs.get(RESPELT, {})
+    counts = [f"{respelt[name]} of '{name}'" for name in dict.fromkeys(names.values()) if name in respelt]
+    remarks = []
+    if counts:
+        remarks.append(
+            f"cells with invisible characters, unusual spaces or decomposed letters are read without them: "
+            f"{', '.join(counts)}"
+        )
+    if stray := table.attrs.get(STRAY_QUOTES, []):
+        shown = ", ".join(map(str, stray[:5])) + (", ..." if len(stray) > 5 else "")
+        remarks.append(
+            f"{len(stray)} row(s) hold a quotation mark that nothing closes, which is read as it is: {shown}"
+        )
+    return remarks
+
+
+def _empty(table: pd.DataFrame) -> pd.Series[str]:
+    return pd.Series("", index=table.index, dtype=object)
+
+
+def _without_bad_text(rows: pd.DataFrame, stray: list[int], where: str, faults: Faults) -> pd.DataFrame:
+    sieve = Sieve(rows, where, faults)
+
+    def reject(bad: pd.Series[bool], role: str, found: dict[int, str]) -> None:
+        sieve.reject_cells(role, bad, found, "printable characters", "correct the cell")
+
+    check_text(rows, where, reject)
+    for role in rows:
+        marks = rows.loc[rows.index.isin(stray), role].str.count('"') % 2 == 1
+        bad = pd.Series(marks, index=marks.index).reindex(rows.index, fill_value=False)
+        what = dict.fromkeys(rows.index[bad], "a quotation mark that nothing closes")
+        sieve.reject_cells(str(role), bad, what, "a cell without it, or one in quotation marks", "remove it")
+    return sieve.kept()
 
 
 def roles(options: TableOptions, defaults: TableOptions) -> tuple[dict[str, str], dict[str, str]]:
@@ -138,6 +154,9 @@ def roles(options: TableOptions, defaults: TableOptions) -> tuple[dict[str, str]
     (required if options.speakers == "column" else optional)["speaker"] = options.speaker
     (required if options.split == "column" else optional)["split"] = options.split_column
     return required, optional
+
+
+_OTHER_DELIMITERS = {";": "';'", "\t": "TAB", "|": "'|'", ",": "','"}
 
 
 def audio_stem(names: pd.Series[str], suffix: str) -> pd.Series[str]:
@@ -159,6 +178,8 @@ def timed_ids(ids: pd.Series[str], rows: pd.DataFrame) -> pd.Series[str]:
 
 
 def _column_remedy(role: str, name: str, found: list[str]) -> str:
+    if len(found) == 1 and (others := [shown for mark, shown in _OTHER_DELIMITERS.items() if mark in found[0]]):
+        return f"set --delimiter {others[0]}"
     option = {"split": "split_column", "id": "name"}.get(role, role)
     remedy = f"name the column with --{option}: {nearest(name, found)}"
     if role == "speaker":
@@ -174,7 +195,7 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 class Sieve:
-    """Collects which rows of a table can not be used, each with a skippable fault."""
+    """Collects which rows of a table cannot be used, each with a skippable fault."""
 
     def __init__(self, table: pd.DataFrame, where: str, faults: Faults) -> None:
         self._table, self._where, self._faults = table, where, faults
@@ -191,16 +212,37 @@ class Sieve:
             expected: What was expected.
             remedy: What to do; or a mapping from the row's label to it.
         """
+        if not rows.any():
+            return
         for record in records(self._table[rows].reset_index(names="row")):
-            self._faults.add(
-                f"{self._where}, row {record['row']}",
-                found=found.format(**record),
-                expected=expected,
-                remedy=remedy if isinstance(remedy, str) else remedy[record["label"]],
-                skippable=True,
+            self._add(
+                record["row"],
+                found.format(**record),
+                expected,
+                remedy if isinstance(remedy, str) else remedy[record["label"]],
             )
         self._bad |= rows
 
+    def reject_cells(
+        self, column: str, rows: pd.Series[bool], found: Mapping[int, str], expected: str, remedy: str
+    ) -> None:
+        """Mark *rows* as bad for what each was *found* to hold in *column*."""
+        for row, value in self._table.loc[rows, column].items():
+            number = int(str(row))
+            self._add(number, f"{found[number]} in {column} '{value[:60]}'", expected, remedy)
+        self._bad |= rows
+
+    def reject_numbers(self, column: str, rows: pd.Series[bool], expected: str) -> None:
+        """Mark *rows* as bad whose *column* is not the number that was *expected*."""
+        for row, value in self._table.loc[rows, column].items():
+            remedy = number_remedy(value, "correct it, or leave it empty if it is not known")
+            self._add(int(str(row)), f"{column} '{value}'", expected, remedy)
+        self._bad |= rows
+
+    def _add(self, row: int, found: str, expected: str, remedy: str) -> None:
+        place = f"{self._where}, row {row}"
+        self._faults.add(place, found=found, expected=expected, remedy=remedy, skippable=True)
+
     def kept(self) -> pd.DataFrame:
         """Return the rows that no check rejected."""
-        return self._table[~self._bad].copy()
+        return self._table[~self._bad].copy() if self._bad.any() else self._table.copy()

@@ -15,6 +15,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from sertransfer.spelling import LINES, printable
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -33,7 +35,7 @@ def render(template: str, *, title: str, generated: bool, version: str = "", **v
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    return (
+    page = (
         _environment()
         .get_template(template)
         .render(
@@ -47,6 +49,7 @@ def render(template: str, *, title: str, generated: bool, version: str = "", **v
             **values,
         )
     )
+    return printable(page, keep=LINES)
 
 
 @cache

@@ -210,7 +210,7 @@ def test_when_no_audio_is_found_one_fault_says_so(tmp_path: Path) -> None:
     root = write_lssed(tmp_path, lssed_rows(SPELT), audio=False)
     texts = faults_of(root)
     assert len(texts) == 1
-    assert "none of 32 audio files" in texts[0]
+    assert "none of 32 recordings under" in texts[0]
 
 
 def cut_rows() -> list[dict[str, object]]:
@@ -296,7 +296,7 @@ def test_a_wrong_root_is_told_where_the_right_one_is(tmp_path: Path, given: str,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('name,faces,speaker\na,sad,s,extra,more\nb,sad\n"', "a CSV table"),
+        ('name,faces,speaker\na,sad,s,extra,more\nb,sad\n"', "5 cells, more cells than the header has columns (3)"),
         ("name,faces,speaker\n\n", "no rows"),
         ("", "a CSV table"),
     ],
