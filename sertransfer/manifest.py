@@ -159,7 +159,9 @@ def validate_table(table: pd.DataFrame, where: str, faults: Faults) -> None:
     text = {str(column): _as_text(table[column]) for column in table.columns}
     for column in ("id", "audio", "speaker", "corpus"):
         for row in table.index[text[column] == ""]:
-            faults.add(f"{where}, row {_row(row)}", found=f"no {column}", expected="a value", remedy="fill it in")
+            faults.add(
+                f"{where}, row {_row(row)}", found=f"no {column}", expected="a value", remedy="fill it in"
+            )
     _validate_text(pd.DataFrame(text), where, faults)
     _validate_cells(text, where, faults)
     _validate_ids(text["id"], where, faults)
@@ -253,7 +255,7 @@ def _validate_speakers(speakers: pd.Series[str], where: str, faults: Faults) -> 
                 found=f"speakers {shown_spellings([group])}, the same but for case, width, spaces or "
                 f"characters that cannot be seen ({', '.join(map(ascii, group[:3]))})",
                 expected="one spelling for one person",
-                remedy="prepare it again, or write the name one way; rename one of them if they are two people",
+                remedy="prepare it again, or write the name one way; rename one if they are two people",
             )
 
 
@@ -299,7 +301,7 @@ def check_recordings(manifest: Manifest) -> None:
     """
     audio = manifest.table["audio"].unique()
     places = (manifest.source(one).path for one in audio)
-    if len(audio) > 1 and not any(os.path.exists(place) for place in places):
+    if len(audio) > 1 and not any(place.exists() for place in places):
         raise none_found(manifest.root, list(audio), manifest.root)
 
 
@@ -325,7 +327,7 @@ _FOLDERS_SEARCHED = 2000
 
 
 def find_root(root: Path, audio: str) -> Path | None:
-    """Return the folder near *root* under which the recording *audio* is, or else that holds a file of its name.
+    """Return the folder near *root* that *audio* is relative to, or else one that holds a file of its name.
 
     Near are the folders up to three levels below, and those around *root* and beside it.
     """

@@ -1,7 +1,7 @@
 """Tables of text from files, one row a line: read, and checked before anything is taken from them.
 
-Everything stays text until a value is needed. Rows keep their number in the file (the first line is row 1), so
-that every message can name the row.
+Everything stays text until a value is needed. Rows keep their number in the file (the first line is row 1),
+so that every message can name the row.
 """
 
 from __future__ import annotations
@@ -266,7 +266,8 @@ def read_text_table(
         spelling: Bring every cell into the one spelling of :func:`sertransfer.spelling.clean`.
 
     Raises:
-        BadInput: If the file is missing, is not text in *encoding*, names a column twice, or has no sound row.
+        BadInput: If the file is missing or is not text in *encoding*, names a column twice, or has no
+            sound row.
     """
     lines = read_lines(path, encoding=encoding, what=what, remedy=remedy)
     own = Faults()
@@ -335,16 +336,17 @@ def _read_sound(lines: Sequence[str], delimiter: str, first: int) -> pd.DataFram
     table.index = pd.Index(numbers)
     blank = table[0].str.strip() == ""
     if blank.any():
-        table = table[~(blank & table.map(str.strip).eq("").all(axis=1))]
+        table = table[~(blank & ~table.map(lambda cell: bool(cell.strip())).any(axis=1))]
     return table
 
 
 def _in_one_spelling(table: pd.DataFrame, lines: Sequence[str], delimiter: str) -> pd.DataFrame:
     text = "\n".join(lines)
     edges = [f"{space}{edge}" for space in " \t" for edge in (delimiter, "\n", '"')]
-    if text.isascii() and text[:1] + text[-1:] == (text[:1] + text[-1:]).strip(" \t"):
-        if not any(edge in text or edge[::-1] in text for edge in edges):
-            return table
+    ends = text[:1] + text[-1:]
+    padded = ends != ends.strip(" \t") or any(edge in text or edge[::-1] in text for edge in edges)
+    if text.isascii() and not padded:
+        return table
     known = {value: clean(value) for column in table for value in table[column].unique()}
     odd = [value for value, kept in known.items() if kept != value.strip(" \t")]
     counts = table.isin(odd).sum() if odd else pd.Series(0, index=table.columns)
@@ -385,8 +387,8 @@ def check_text(
     Args:
         table: Columns of text.
         where: Name of the file, for the fault of a column's name.
-        reject: Takes the rows with such a cell in a column (on the table's index), the column's name, and what
-            each holds.
+        reject: Takes the rows with such a cell in a column (on the table's index), the column's name, and
+            what each holds.
 
     Raises:
         BadInput: If a column's name holds such a character.
@@ -408,7 +410,8 @@ def check_text(
         named = {value: what for value in values if (what := name_control(value))}
         if named:
             bad = table[column].isin(list(named))
-            reject(bad, str(column), {row: named[value] for row, value in table.loc[bad, column].items()})
+            cells = table.loc[bad, column].items()
+            reject(bad, str(column), {int(str(row)): named[value] for row, value in cells})
 
 
 @dataclass(frozen=True)
@@ -436,7 +439,8 @@ class Quantity:
             fits &= numbers > self.lowest
         if self.whole:
             fits &= numbers == np.round(numbers)
-        return ~fits & (values != "")
+        bad: pd.Series[bool] = ~fits & (values != "")
+        return bad
 
 
 QUANTITIES = {
@@ -488,7 +492,9 @@ def number_remedy(value: str, otherwise: str) -> str:
     return otherwise
 
 
-def merge_spellings(values: pd.Series[str], key: Callable[[str], str]) -> tuple[pd.Series[str], list[list[str]]]:
+def merge_spellings(
+    values: pd.Series[str], key: Callable[[str], str]
+) -> tuple[pd.Series[str], list[list[str]]]:
     """Give names that are the same but for their spelling the first one's.
 
     Args:

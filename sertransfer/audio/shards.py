@@ -30,7 +30,7 @@ from sertransfer.audio.store_files import (
 )
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.front_end import FrontEnd
-from sertransfer.manifest import Manifest
+from sertransfer.manifest import Manifest, check_recordings
 from sertransfer.sharding import Shard
 
 _PART = re.compile(r"\d+-of-(\d+)")
@@ -92,6 +92,7 @@ class StoreParts:
                 expected="no more shards than utterances",
                 remedy="take fewer shards",
             )
+        check_recordings(self._manifest)
         if not self.target.exists() and not self._place(shard).exists():
             try:
                 self._compute(shard)

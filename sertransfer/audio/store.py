@@ -43,7 +43,7 @@ from sertransfer.errors import BadInput, Fault, bad_input
 from sertransfer.files import hash_file, make_folder, refuse_links
 from sertransfer.front_end import FrontEnd
 from sertransfer.locks import hold
-from sertransfer.manifest import Manifest
+from sertransfer.manifest import Manifest, check_recordings
 from sertransfer.plain_values import parse_json
 from sertransfer.storage import storage_error
 from sertransfer.verifying import check_record, is_as_written, remember, stamp_of
@@ -191,8 +191,9 @@ def build_store(
     Raises:
         BadInput: If there are no utterances, or utterances are faulty (unreadable, with samples that
             are no numbers, reaching past their recording, of a speaker without a resting state where
-            the front end asks for it): all faults at once. Also if the store that is there is damaged.
+            the front end asks for it): all faults at once; one if none of the recordings is there. Also if the store that is there is damaged.
     """
+    check_recordings(manifest)
     key = store_key(manifest, front_end, rest)
     target = Path(folder) / key
     if not target.exists():

@@ -132,7 +132,9 @@ def _check_cells(sieve: Sieve, rows: pd.DataFrame, options: TableOptions) -> Non
     found = "id '{id}' again (first in row {first_row})"
     sieve.reject(repeated, found, "each id once", "rename or remove one of the rows")
     parts = rows["audio"].str.replace("\\", "/", regex=False)
-    outside = parts.str.contains(r"^(?:/|[A-Za-z]:/)", regex=True) | parts.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
+    outside = parts.str.contains(r"^(?:/|[A-Za-z]:/)", regex=True) | parts.str.contains(
+        r"(?:^|/)\.\.(?:/|$)", regex=True
+    )
     sieve.reject(outside, "audio '{audio}'", "a path inside the corpus root", "write it relative to the root")
     _check_numbers(sieve, rows)
     if options.split == "column":
@@ -165,17 +167,24 @@ def assign_split(
 ) -> pd.DataFrame:
     """Return the rows with their ``split`` set by the rule of *options*; the rule goes into the notes."""
     notes["split"] = {"rule": options.split}
+    remarks: list[str] = []
     split = pd.Series("", index=rows.index, dtype=object)
     if options.split == "column":
         split = names.canonical(rows["split"], names.SPLIT_OF)
     elif options.split in ("paper", "speaker") and len(rows):
-        shares = {"test_share": options.test_share, "dev_share": options.dev_share, "seed": options.seed}
-        notes["split"].update(shares)
-        rule = paper_split if options.split == "paper" else speaker_split
+        shares = {"test_share": options.test_share, "dev_share": options.dev_share}
+        notes["split"].update(shares | {"seed": options.seed})
         try:
-            split = rule(rows, test_share=options.test_share, dev_share=options.dev_share, seed=options.seed)
+            if options.split == "paper":
+                split = paper_split(rows, **shares, seed=options.seed)
+            else:
+                split = speaker_split(rows, **shares, seed=options.seed, remarks=remarks)
         except BadInput as error:  # collected, so that it is reported together with all else
             faults.extend(error.faults)
+    if options.split in ("column", "none") and options.seed:
+        remarks.append(f"the seed {options.seed} has no effect: nothing is drawn")
+    if remarks:
+        notes["split"]["seed_without_effect"] = "; ".join(remarks)
     return rows.assign(split=split)
 
 
@@ -233,7 +242,7 @@ class Disk:
         self._folders: dict[str, tuple[str, dict[str, str], frozenset[str]] | None] = {}
 
     def find(self, audio: str) -> str | None:
-        """Return the path *audio* (relative to the root) as it is on the disk, ``None`` if it is not there."""
+        """Return *audio*, relative to the root, as the disk spells it; ``None`` if it is not there."""
         folder, _, name = audio.rpartition("/")
         listed = self._list(folder)
         if listed is None:
@@ -267,7 +276,10 @@ class Disk:
 
     def _names(self, folder: str | None) -> frozenset[str] | None:
         place = None if folder is None else self._root / folder
-        return frozenset(os.listdir(place)) if place is not None and place.is_dir() else None
+        if place is None or not place.is_dir():
+            return None
+        with os.scandir(place) as entries:
+            return frozenset(entry.name for entry in entries)
 
 
 _OLD_ENCODINGS = ("latin-1", "cp1252", "cp437")

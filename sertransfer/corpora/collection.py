@@ -8,6 +8,7 @@ names and leaves labels out (so the four-class sets are part of the eleven-class
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +17,15 @@ from typing import Any
 import pandas as pd
 
 from sertransfer.corpora import labels
-from sertransfer.corpora.assemble import check_choices, leave_out, leave_out_labels
+from sertransfer.corpora.assemble import check_choices, leave_out, leave_out_labels, one_spelling
 from sertransfer.corpora.division import CollectionOptions, describe_division, divide
 from sertransfer.corpora.headers import check_headers
 from sertransfer.corpora.looking import looking
 from sertransfer.corpora.tabular import records
 from sertransfer.corpora.video import extract_audio
 from sertransfer.errors import Faults, nearest
-from sertransfer.manifest import AudioSource, Manifest, make_table
+from sertransfer.manifest import AudioSource, Manifest, make_table, none_found
+from sertransfer.spelling import clean, name_control
 
 _COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender", "age", "corpus")
 
@@ -99,7 +101,7 @@ class Collection:
     def add(
         self, where: object, source: Path, *, id: str, audio: str, speaker: str, code: str, **more: str
     ) -> None:
-        """Add an utterance; an unknown label, or an id for the second time, is its fault.
+        """Add an utterance; an unknown label, an id for the second time, or a broken name is its fault.
 
         Args:
             where: File, or file and row, for the messages.
@@ -110,7 +112,12 @@ class Collection:
             code: The label, as the corpus writes it.
             more: Further columns.
         """
-        if code not in self._emotions.names:
+        id, speaker = clean(id), clean(speaker)
+        unfit = next(filter(None, map(name_control, (audio, id, speaker, *more.values()))), "")
+        if unfit:
+            expected, remedy = "names of printable characters, in UTF-8", "rename the file or folder"
+            self.bad(where, f"{unfit} in '{audio}' of speaker '{speaker}'", expected, remedy)
+        elif code not in self._emotions.names:
             self.bad(
                 where,
                 f"label '{code}'",
@@ -143,27 +150,25 @@ class Collection:
             self.assume(f"the whole corpus has {whole} utterances; {len(self._rows)} are here")
         rows = pd.DataFrame(self._rows, columns=None if self._rows else list(_COLUMNS))
         rows["start"] = rows["end"] = float("nan")
+        rows["speaker"] = one_spelling(rows["speaker"], self.notes)
         mapped = rows["label"].map(lambda name: self._mapping.get(name, name)).astype(object)
         rows = leave_out(rows.assign(label=mapped), mapped == "", "label is mapped to nothing", self.notes)
-        rows = rows.assign(split=divide(rows, self.options, self.faults))
+        remarks: list[str] = []
+        rows = rows.assign(split=divide(rows, self.options, self.faults, remarks))
         merged = self._emotions.merged.get(self.options.task, {})
         rows["label"] = rows["label"].map(lambda name: merged.get(name, name)).astype(object)
         if self.options.task != "all":
             rows = leave_out_labels(rows, self.options.task, self.notes)
         rows, root = self._with_audio(rows, audio_folder)
-        self.notes["split"] = describe_division(rows, self.options)
+        self.notes["split"] = describe_division(rows, self.options, remarks)
         return Manifest(make_table(records(rows)), root, self.notes)
 
     def _with_audio(self, rows: pd.DataFrame, audio_folder: str | None) -> tuple[pd.DataFrame, Path]:
         """Return the rows whose recording is sound, and the folder that ``audio`` is relative to."""
         sources = {audio: self._sources[audio] for audio in rows["audio"].unique()}
         if len(sources) > 1 and not any(source.is_file() for source in sources.values()):
-            self.faults.add(
-                self.root,
-                found=f"none of {len(sources)} recordings, such as {next(iter(sources.values()))}",
-                expected="the recordings that the tables name",
-                remedy="check the corpus root, and that the recordings are unpacked",
-            )
+            names = [os.path.relpath(source, self.root) for source in sources.values()]
+            self.faults.extend(none_found(self.root, names, self.root).faults)
             return rows, self.root
         root = self.root
         if audio_folder is not None:

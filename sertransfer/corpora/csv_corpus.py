@@ -87,7 +87,9 @@ def _table_path(root: Path, name: str) -> Path:
     if name:
         return root / name
     # Left aside: what macOS writes beside every file on other disks, and manifests of an earlier 'prepare'.
-    visible = [path for path in sorted(root.iterdir()) if path.suffix.lower() == ".csv" and path.name[0] != "."]
+    visible = [
+        path for path in sorted(root.iterdir()) if path.suffix.lower() == ".csv" and path.name[0] != "."
+    ]
     tables = [path for path in visible if path.is_file() and not is_notes(notes_path(path))]
     if len(tables) != 1:
         found = ", ".join(path.name for path in tables[:5]) or "no CSV"

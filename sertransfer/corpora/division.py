@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,7 +45,9 @@ GROUPS = {"speaker": "speaker", "session": "session"}
 recording session, who are heard in each other's turns, on one side."""
 
 
-def divide(rows: pd.DataFrame, options: CollectionOptions, faults: Faults) -> pd.Series[str]:
+def divide(
+    rows: pd.DataFrame, options: CollectionOptions, faults: Faults, remarks: list[str] | None = None
+) -> pd.Series[str]:
     """Return the split of each row by the rule ``options.split``.
 
     Args:
@@ -54,11 +56,17 @@ def divide(rows: pd.DataFrame, options: CollectionOptions, faults: Faults) -> pd
             ``corpus`` (its own) or ``none``. Named speakers (or sessions) come first; a part for which
             none are named is drawn.
         faults: Receives what is wrong with the options.
+        remarks: Receives what is to be known about the seed.
     """
     named = {"test": options.test_speakers, "dev": options.dev_speakers}
     column = GROUPS.get(options.split)
     if column is None:
         _refuse_names(named, options.split, faults)
+    free_parts = [options.test_share * (not named["test"]), options.dev_share * (not named["dev"])]
+    if options.seed and (options.split in ("corpus", "none") or not any(free_parts)):
+        (remarks if remarks is not None else []).append(
+            f"the seed {options.seed} has no effect: nothing is drawn"
+        )
     if options.split == "corpus":
         return rows["split"].astype(object)
     if options.split == "none" or rows.empty:
@@ -72,18 +80,20 @@ def divide(rows: pd.DataFrame, options: CollectionOptions, faults: Faults) -> pd
             shares[f"{part}_share"] *= not groups
     free = split == "train"
     if any(shares.values()):
-        rule = paper_split if column is None else speaker_split
         drawn = rows[free] if column is None else rows[free].assign(speaker=rows.loc[free, column])
         try:
-            split[free] = rule(
-                drawn, test_share=shares["test_share"], dev_share=shares["dev_share"], seed=options.seed
-            )
+            if column is None:
+                split[free] = paper_split(drawn, **shares, seed=options.seed)
+            else:
+                split[free] = speaker_split(drawn, **shares, seed=options.seed, remarks=remarks)
         except BadInput as error:  # collected, so that it is reported together with all else
             faults.extend(error.faults)
     return split
 
 
-def describe_division(rows: pd.DataFrame, options: CollectionOptions) -> dict[str, Any]:
+def describe_division(
+    rows: pd.DataFrame, options: CollectionOptions, remarks: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the rule and what came of it, for the manifest's notes."""
     notes: dict[str, Any] = {"rule": options.split}
     if options.split not in ("corpus", "none"):
@@ -92,6 +102,8 @@ def describe_division(rows: pd.DataFrame, options: CollectionOptions) -> dict[st
             "dev_share": options.dev_share,
             "seed": options.seed,
         }
+    if remarks:
+        notes["seed_without_effect"] = "; ".join(remarks)
     notes["speakers_in_two_splits"] = len(shared_speakers(rows))
     if options.split in GROUPS:
         for part in ("test", "dev"):

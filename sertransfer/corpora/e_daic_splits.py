@@ -15,8 +15,8 @@ import pandas as pd
 from sertransfer.corpora.daic_errata import ErrataLog
 from sertransfer.corpora.daic_splits import DEPRESSED, MAXIMUM, NOT_DEPRESSED, THRESHOLD, Subject
 from sertransfer.corpora.labels import GENDER_OF
-from sertransfer.tables import read_text_table
 from sertransfer.errors import BadInput, Faults
+from sertransfer.tables import read_text_table
 
 SPLITS = ("train", "dev", "test")
 FOLDER = "labels"

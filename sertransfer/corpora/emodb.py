@@ -143,18 +143,25 @@ def _split(rows: pd.DataFrame, options: Options, notes: dict[str, Any], faults: 
     free = split == "train"
     test_share = 0.0 if options.test_speakers else options.test_share
     dev_share = 0.0 if options.dev_speakers else options.dev_share
-    rule = paper_split if options.split == "paper" else speaker_split
+    remarks: list[str] = []
     if test_share or dev_share:
+        shares = {"test_share": test_share, "dev_share": dev_share}
         try:
-            split[free] = rule(rows[free], test_share=test_share, dev_share=dev_share, seed=options.seed)
+            if options.split == "paper":
+                split[free] = paper_split(rows[free], **shares, seed=options.seed)
+            else:
+                split[free] = speaker_split(rows[free], **shares, seed=options.seed, remarks=remarks)
         except BadInput as error:
             faults.extend(error.faults)
+    elif options.seed:
+        remarks.append(f"the seed {options.seed} has no effect: nothing is drawn")
     rows = rows.assign(split=split)
     notes["split"] = {
         "rule": options.split,
         "test_share": options.test_share,
         "dev_share": options.dev_share,
         "seed": options.seed,
+        **({"seed_without_effect": "; ".join(remarks)} if remarks else {}),
         "speakers_in_two_splits": len(shared_speakers(rows)),
         **{f"{name}_speakers": sorted(rows.loc[rows["split"] == name, "speaker"].unique()) for name in named},
     }

@@ -146,10 +146,10 @@ EXAMPLES = 3
 def _split_lines(split: Any) -> list[str]:
     if not isinstance(split, dict):
         return []
-    settings = ", ".join(
-        f"{key} {value}" for key, value in split.items() if key not in ("rule", "speakers_in_two_splits")
-    )
+    told = ("rule", "speakers_in_two_splits", "seed_without_effect")
+    settings = ", ".join(f"{key} {value}" for key, value in split.items() if key not in told)
     lines = [f"split by rule '{split.get('rule')}'" + (f" ({settings})" if settings else "")]
+    lines += [f"  {split['seed_without_effect']}"] if "seed_without_effect" in split else []
     shared = split.get("speakers_in_two_splits", 0)
     if shared:
         lines.append(

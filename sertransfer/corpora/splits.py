@@ -7,7 +7,10 @@ on one side, and the classes as evenly spread as that allows. Neither depends on
 
 from __future__ import annotations
 
+import itertools
+import math
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -74,17 +77,20 @@ def speaker_split(
     test_share: float = 0.2,
     dev_share: float = 0.0,
     seed: int = 0,
+    remarks: list[str] | None = None,
 ) -> pd.Series[str]:
     """Return the split of each row, every speaker on one side only.
 
     The shares are shares of the speakers; among :data:`DRAWS` random choices that one is taken whose
-    test set comes nearest to its share of every class and gender (mean relative deviation).
+    test set comes nearest to its share of every class and gender (mean relative deviation). Where there are
+    no more choices than that, all are looked at; the seed then decides between equally good ones alone.
 
     Args:
         table: Columns ``speaker`` and ``label``, and ``gender`` if it is to be balanced.
         test_share: Share of the test speakers.
         dev_share: Share of the development speakers, chosen likewise from the rest.
         seed: Of the draws.
+        remarks: Receives a sentence if the seed has no effect, because one choice is the best of all.
 
     Raises:
         BadInput: If the shares are not shares, or there are too few speakers.
@@ -101,23 +107,53 @@ def speaker_split(
             expected=f"at least {len(wanted) + 1}, one for each of train, {', '.join(wanted)}",
             remedy="choose another split rule, or correct the speaker column",
         )
+    draws: dict[str, _Draw] = {}
     for position, (name, share) in enumerate(wanted.items()):
         rest = split.index[split == "train"]
         size = max(1, round(share * len(counts)))
         size = min(size, len(rest) - (len(wanted) - position))
-        split[_nearest_draw(counts.loc[rest], share * counts.sum(axis=0), size, seed + position)] = name
+        draw = _nearest_draw(counts.loc[rest], share * counts.sum(axis=0), size, seed + position)
+        split[draw.speakers] = name
+        draws[name] = draw
+    if remarks is not None and draws and all(draw.best == 1 for draw in draws.values()):
+        choices = " and ".join(f"{draw.choices} choices of {name} speakers" for name, draw in draws.items())
+        remarks.append(f"the seed has no effect: of {choices}, one has the best balance whatever the seed")
     return table["speaker"].map(split).astype(object)
 
 
-def _nearest_draw(counts: pd.DataFrame, target: pd.Series[float], size: int, seed: int) -> pd.Index[str]:
-    """Return *size* speakers (rows of *counts*) whose totals (columns) come nearest to *target*."""
+@dataclass(frozen=True)
+class _Draw:
+    """Speakers that were chosen among *choices*, of which *best* are equally good (0 = not known)."""
+
+    speakers: pd.Index[str]
+    choices: int
+    best: int
+
+
+def _nearest_draw(counts: pd.DataFrame, target: pd.Series[float], size: int, seed: int) -> _Draw:
+    """Choose *size* speakers (rows of *counts*) whose totals (columns) come nearest to *target*."""
     matrix = counts.to_numpy(float)
     aims = target.to_numpy(float)
+
+    def deviations(chosen: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+        return np.array([np.mean(np.abs(matrix[test].sum(axis=0) - aims) / aims) for test in chosen])
+
     draws = ShuffleSplit(n_splits=DRAWS, test_size=size, random_state=seed)  # a row is a speaker
-    chosen = [test for _, test in draws.split(matrix)]
-    deviation = [np.mean(np.abs(matrix[test].sum(axis=0) - aims) / aims) for test in chosen]
-    nearest: pd.Index[str] = counts.index[chosen[int(np.argmin(deviation))]]
-    return nearest
+    drawn = [test for _, test in draws.split(matrix)]
+    found = deviations(drawn)
+    nearest, least = drawn[int(np.argmin(found))], found.min()
+    choices = math.comb(len(counts), size)
+    if choices > DRAWS:
+        return _Draw(counts.index[nearest], choices, 0)
+    every = [np.array(test) for test in itertools.combinations(range(len(counts)), size)]
+    found = deviations(every)
+    if found.min() < least - _EQUAL:  # the draws can miss the best of them
+        nearest = every[int(np.argmin(found))]
+    return _Draw(counts.index[nearest], choices, int((found <= found.min() + _EQUAL).sum()))
+
+
+_EQUAL = 1e-12
+"""Deviations this close are equal but for rounding."""
 
 
 def _check_shares(test_share: float, dev_share: float) -> None:

@@ -133,9 +133,8 @@ def _without_bad_text(rows: pd.DataFrame, stray: list[int], where: str, faults: 
         sieve.reject_cells(role, bad, found, "printable characters", "correct the cell")
 
     check_text(rows, where, reject)
-    for role in rows:
-        marks = rows.loc[rows.index.isin(stray), role].str.count('"') % 2 == 1
-        bad = pd.Series(marks, index=marks.index).reindex(rows.index, fill_value=False)
+    for role in rows if stray else ():
+        bad = (rows[role].str.count('"') % 2 == 1) & rows.index.isin(stray)
         what = dict.fromkeys(rows.index[bad], "a quotation mark that nothing closes")
         sieve.reject_cells(str(role), bad, what, "a cell without it, or one in quotation marks", "remove it")
     return sieve.kept()
@@ -178,7 +177,9 @@ def timed_ids(ids: pd.Series[str], rows: pd.DataFrame) -> pd.Series[str]:
 
 
 def _column_remedy(role: str, name: str, found: list[str]) -> str:
-    if len(found) == 1 and (others := [shown for mark, shown in _OTHER_DELIMITERS.items() if mark in found[0]]):
+    if len(found) == 1 and (
+        others := [shown for mark, shown in _OTHER_DELIMITERS.items() if mark in found[0]]
+    ):
         return f"set --delimiter {others[0]}"
     option = {"split": "split_column", "id": "name"}.get(role, role)
     remedy = f"name the column with --{option}: {nearest(name, found)}"

@@ -24,7 +24,7 @@ from sertransfer.errors import BadInput, Fault, SertransferError
 from sertransfer.files import hash_value, make_folder, refuse_links, remove_abandoned
 from sertransfer.fitting.workers import watched_workers
 from sertransfer.locks import hold
-from sertransfer.manifest import Manifest
+from sertransfer.manifest import Manifest, check_recordings
 from sertransfer.progress import bar
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding_set import EmbeddedChunk, EmbeddingSet, open_set, raise_faults, write_set
@@ -66,6 +66,7 @@ def embed(
         BadInput: With the fault of every sentence that can not be embedded, unless *skip_bad*; always if
             no sentence can be.
     """
+    check_recordings(manifest)
     sentences = take_sentences(manifest)
     key = embedding_key(manifest, encoder, pooling)
     home = folder / key

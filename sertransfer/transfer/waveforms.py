@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from sertransfer.encoders.layers import LayeredEncoder
 from sertransfer.errors import Fault
-from sertransfer.manifest import Manifest
+from sertransfer.manifest import Manifest, check_recordings
 from sertransfer.progress import tracked
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding import ChunkReader, Waveform
@@ -40,6 +40,7 @@ def take_waveforms(
         BadInput: With the fault of every sentence that can not be read or is too short for the encoder,
             unless *skip_bad*.
     """
+    check_recordings(manifest)
     sentences = take_sentences(manifest)
     items = _read(sentences, encoder, workers, progress)
     return take_store(folder, content_key(sentences, encoder, "waveform"), 1, items, skip_bad=skip_bad)

@@ -296,7 +296,10 @@ def test_a_wrong_root_is_told_where_the_right_one_is(tmp_path: Path, given: str,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('name,faces,speaker\na,sad,s,extra,more\nb,sad\n"', "5 cells, more cells than the header has columns (3)"),
+        (
+            'name,faces,speaker\na,sad,s,extra,more\nb,sad\n"',
+            "5 cells, more cells than the header has columns (3)",
+        ),
         ("name,faces,speaker\n\n", "no rows"),
         ("", "a CSV table"),
     ],
