@@ -278,3 +278,25 @@ def test_bash_takes_the_completion():
     )
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
     assert "predict" in done.stdout, done.stderr
+
+
+def test_nothing_from_a_file_reaches_the_terminal_raw(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("audio,label,speaker,split\na\x1b]0;x\x07.wav,x\x9b2J,s\u202e,train\n")
+    status, out, err = run(capsys, "prepare", "csv", tmp_path, "-o", tmp_path / "m.csv")
+    assert status == 2
+    assert (out + err).replace("\n", "").isprintable()
+    for shown in (r"a\x1b]0;x\x07.wav", r"x\x9b2J", r"s\u202e"):
+        assert shown in err
+
+
+def test_results_and_logs_are_escaped(capsys, monkeypatch):
+    def said(text):
+        monkeypatch.setattr(sertransfer.commands.corpora, "run_corpora", lambda args, overrides: text())
+        return run(capsys, "corpora")
+
+    assert said(lambda: Result({}, "a\x1b[2J\tb\nc\u202e")) == (0, "a\\x1b[2J\tb\nc\\u202e\n", "")
+
+    def fault():
+        raise sertransfer.errors.bad_input("a\nb", found="c\x1b", expected="d", remedy="e")
+
+    assert said(fault)[2] == "sertransfer: error: a\\nb: found c\\x1b; expected d; e\n"

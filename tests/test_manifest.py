@@ -4,7 +4,14 @@ import pandas as pd
 import pytest
 
 from sertransfer.errors import BadInput
-from sertransfer.manifest import COLUMNS, Manifest, make_table, read_manifest, write_manifest
+from sertransfer.manifest import (
+    COLUMNS,
+    Manifest,
+    check_recordings,
+    make_table,
+    read_manifest,
+    write_manifest,
+)
 
 
 def row(**values):
@@ -156,3 +163,125 @@ def test_a_root_that_is_none(manifest, tmp_path, root):
     path.with_suffix(".json").write_text(json.dumps({**notes, "root": root}))
     with pytest.raises(BadInput, match=r"no such folder|no corpus root"):
         read_manifest(path)
+
+
+def written(tmp_path, *changes, header=None):
+    """Write a manifest of three sound rows with *changes* (row, column, value); return its path."""
+    columns = [*COLUMNS, "gain", "phq8_score", "mood"]
+    rows = [
+        {**dict.fromkeys(columns, ""), **row(id=f"u{index}", speaker=f"s{index}", label="x")}
+        for index in range(3)
+    ]
+    for index, column, value in changes:
+        rows[index - 2][column] = value
+    path = tmp_path / "manifest.csv"
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False, header=header or columns)
+    return path
+
+
+def faults_in(path):
+    with pytest.raises(BadInput) as caught:
+        read_manifest(path, root=path.parent)
+    return [str(fault).removeprefix(str(path)) for fault in caught.value.faults]
+
+
+def test_the_manifest_of_these_tests_is_sound(tmp_path):
+    assert len(read_manifest(written(tmp_path), root=tmp_path)) == 3
+
+
+@pytest.mark.parametrize("column", ["id", "audio", "speaker", "label", "gender", "age", "corpus", "mood"])
+@pytest.mark.parametrize("character", ["\x1b", "\x07", "\x9b", "\u202e", "\u2028"])
+def test_control_characters_are_refused_with_row_and_column(tmp_path, column, character):
+    faults = faults_in(written(tmp_path, (3, column, f"a{character}b")))
+    named = [fault for fault in faults if f"(U+{ord(character):04X}) in {column} 'a" in fault]
+    assert len(named) == 1
+    assert named[0].startswith(", row 3: found ")
+    assert all(fault.isprintable() for fault in faults)
+
+
+def test_a_line_end_in_a_cell_is_refused(tmp_path):
+    (fault,) = faults_in(written(tmp_path, (3, "label", "a\nb")))
+    assert fault.startswith(", row 3: found a cell that holds a line end (it ends in row 4)")
+
+
+def test_control_characters_are_not_written(manifest, tmp_path):
+    for column, value in (("label", "a\nb"), ("speaker", "s\x1b"), ("id", "caf\udce9")):
+        with pytest.raises(BadInput, match=f"in {column} '"):
+            write_manifest(
+                manifest.with_table(manifest.table.assign(**{column: [value, "v"]})), tmp_path / "m.csv"
+            )
+    with pytest.raises(BadInput, match="in the name of column"):
+        write_manifest(manifest.with_table(manifest.table.assign(**{"a\x1b": ""})), tmp_path / "m.csv")
+    assert not (tmp_path / "m.csv").exists()
+
+
+@pytest.mark.parametrize("other", ["S1", "s1\u200b", "\uff531", "s1 ", "s\u00ad1"])
+def test_one_person_under_two_spellings_is_refused(tmp_path, other):
+    faults = faults_in(written(tmp_path, (4, "speaker", other)))
+    assert any(
+        "the same but for case, width, spaces" in fault and ", row 3, row 4: " in fault for fault in faults
+    )
+
+
+def test_ids_with_what_cannot_be_seen_are_refused(tmp_path):
+    assert faults_in(written(tmp_path, (3, "id", "u0\u200b")))[0].startswith(
+        ", row 3: found id 'u0\\u200b', with"
+    )
+    assert faults_in(written(tmp_path, (3, "id", "u0 ")))[0].startswith(", row 3: found id 'u0 ', with")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("gain", "0,5"), ("gain", "abc"), ("gain", "0"), ("gain", "-1"), ("gain", "inf"),
+        ("age", "31,5"), ("age", "-5"), ("age", "1987"),
+        ("phq8_score", "25"), ("phq8_score", "9,5"), ("phq8_score", "nine"),
+    ],
+)  # fmt: skip
+def test_columns_of_numbers_are_checked(tmp_path, column, value):
+    (fault,) = faults_in(written(tmp_path, (3, column, value)))
+    assert fault.startswith(f", row 3: found {column} '{value}'; expected ")
+    assert ("with a decimal point" in fault) == ("," in value)
+
+
+def test_times_with_a_decimal_comma_are_named(tmp_path):
+    (fault,) = faults_in(written(tmp_path, (3, "start", "0,5"), (3, "end", "1.5")))
+    assert "start '0,5', end '1.5'" in fault
+    assert "write 0.5, with a decimal point" in fault
+
+
+def test_a_column_twice_is_refused(tmp_path):
+    header = [*COLUMNS, "gain", "phq8_score", " label "]
+    (fault,) = faults_in(written(tmp_path, header=header))
+    assert "column 'label' twice (columns 6 and 13)" in fault
+
+
+def test_rows_keep_their_number_behind_blank_ones(tmp_path):
+    path = written(tmp_path, (4, "gain", "0"))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "", *lines[1:]]))
+    assert faults_in(path)[0].startswith(", row 5: found gain '0'")
+
+
+def test_decomposed_names_of_files_stay_as_they_are(tmp_path):
+    audio = "Mu\u0308ller.wav"
+    assert read_manifest(written(tmp_path, (3, "audio", audio)), root=tmp_path).table["audio"][1] == audio
+
+
+def test_recordings_that_are_all_missing_are_one_fault_that_says_where_they_are(tmp_path):
+    path = written(tmp_path, *((index, "audio", f"{index}.wav") for index in (2, 3, 4)))
+    (tmp_path / "x" / "wav").mkdir(parents=True)
+    manifest = read_manifest(path, root=tmp_path / "x")
+    with pytest.raises(BadInput) as caught:
+        check_recordings(manifest)
+    assert [str(fault) for fault in caught.value.faults] == [
+        f"{tmp_path / 'x'}: found none of 3 recordings under {tmp_path / 'x'}, such as 2.wav; expected the "
+        "recordings that the table names; check the corpus root, and that the recordings are unpacked"
+    ]
+    (tmp_path / "x" / "wav" / "2.wav").touch()
+    with pytest.raises(
+        BadInput, match=rf"they are under {tmp_path}/x/wav; .* name {tmp_path}/x/wav as the root"
+    ):
+        check_recordings(manifest)
+    (tmp_path / "x" / "3.wav").touch()
+    check_recordings(manifest)  # the others are named one by one where they are read

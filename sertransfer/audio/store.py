@@ -191,7 +191,8 @@ def build_store(
     Raises:
         BadInput: If there are no utterances, or utterances are faulty (unreadable, with samples that
             are no numbers, reaching past their recording, of a speaker without a resting state where
-            the front end asks for it): all faults at once; one if none of the recordings is there. Also if the store that is there is damaged.
+            the front end asks for it): all faults at once, one alone if
+            no recording is there at all. Also if the store that is there is damaged.
     """
     check_recordings(manifest)
     key = store_key(manifest, front_end, rest)

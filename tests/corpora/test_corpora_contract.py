@@ -27,7 +27,7 @@ from speech_trees import (
 )
 
 from sertransfer.config import config_dict, describe_settings, load_config
-from sertransfer.corpora.prepare import prepare
+from sertransfer.corpora.prepare import prepare, summary
 from sertransfer.corpora.registry import CORPORA
 from sertransfer.corpora.splits import shared_speakers
 from sertransfer.errors import BadInput
@@ -240,3 +240,54 @@ def test_an_unknown_choice_is_refused_with_the_nearest(name: str, tmp_path: Path
     root = WRITERS[name](tmp_path / "corpus")
     with pytest.raises(BadInput, match="did you mean 'paper'"):
         load(name, root, split="papr")
+
+
+def folders_of(root: Path) -> list[Path]:
+    return [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hidden_files_of_macos_are_passed_over(name: str, tmp_path: Path) -> None:
+    root = WRITERS[name](tmp_path / "corpus")
+    before = load(name, root, **options_for(name, tmp_path)).table
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X        ")
+    for folder in folders_of(root):
+        (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    assert load(name, root, **options_for(name, tmp_path)).table.equals(before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_are_not_utf8_are_named_or_passed_over(name: str, tmp_path: Path) -> None:
+    """Beside every file stands a copy under a name in Latin-1."""
+    root = WRITERS[name](tmp_path / "corpus")
+    options = CORPORA[name].options(**options_for(name, tmp_path))
+    whole = prepare(name, root, options, tmp_path / "whole.csv")
+    for path in [path for path in sorted(root.rglob("*")) if path.is_file()]:
+        if name == "csv" and path.suffix == ".csv":
+            continue  # two tables are two, whatever their names
+        copy = os.fsencode(path.parent) + b"/\xe9" + os.fsencode(path.name)
+        Path(os.fsdecode(copy)).write_bytes(path.read_bytes())
+    odd = os.fsdecode(b"\xe9")
+    try:
+        manifest = prepare(name, root, options, tmp_path / "m.csv")
+        found = []
+    except BadInput as refusal:
+        found = [str(fault) for fault in refusal.faults]
+        manifest = prepare(name, root, options, tmp_path / "m.csv", skip_bad=True)
+    assert all("\\udce9" in fault and fault.isprintable() for fault in found)
+    assert summary(manifest).replace("\n", "").isprintable()
+    assert not any(odd in value for value in manifest.table["audio"])
+    assert set(manifest.table["id"]) == set(whole.table["id"])
+    assert json.loads((tmp_path / "m.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["rml", "afew"])
+def test_folders_whose_names_are_not_utf8_are_named(name: str, tmp_path: Path) -> None:
+    root = WRITERS[name](tmp_path / "corpus")
+    folder = next(path for path in sorted(root.rglob("*")) if path.is_dir() and any(path.glob("*.avi")))
+    other = os.fsdecode(os.fsencode(folder) + b"\xe9")
+    folder.rename(other)
+    faults = faults_of(name, root, **options_for(name, tmp_path))
+    assert faults
+    assert all("\\udce9" in fault and fault.isprintable() for fault in faults)

@@ -152,3 +152,46 @@ def test_the_summary_of_errata_assumptions_and_nothing_left_out(tmp_path: Path) 
     erratum = {"name": "shift-321", "session": "321", "what": "3.8 s added", "rows": 21}
     listed = Manifest(manifest.table, tmp_path, {"errata": [erratum, {"name": "a", "what": "b"}]})
     assert "errata:\n  shift-321: 3.8 s added (21 rows)\n  a: b" in summary(listed)
+
+
+def test_a_refusal_names_the_file_with_its_faults(tmp_path: Path, root: Path) -> None:
+    break_two(root)
+    for broken in (root, tmp_path / "nowhere"):
+        with pytest.raises(BadInput) as refusal:
+            prepare("lssed", broken, None, tmp_path / "m.csv")
+        assert str(refusal.value).splitlines()[-1] == f"  also in {tmp_path / 'm.faults.json'}"
+        assert json.loads((tmp_path / "m.faults.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"split": "none", "seed": 5}, "the seed 5 has no effect: nothing is drawn"),
+        ({"split": "none"}, ""),
+        ({"split": "paper", "seed": 5}, ""),
+        ({"split": "speaker", "seed": 5}, "the seed has no effect: of 5 choices of test speakers, one has"),
+    ],
+)
+def test_the_summary_says_that_a_seed_has_no_effect(tmp_path: Path, options: dict, said: str) -> None:
+    rows = lssed_rows([*LABELS, *["angry"] * 3])
+    root = write_lssed(tmp_path / "lssed", [*rows, *({**rows[0], "name": f"x{index}"} for index in range(4))])
+    text = summary(prepare("lssed", root, lssed.Options(task="eleven", **options), tmp_path / "m.csv"))
+    assert ("has no effect" in text) == bool(said)
+    assert said in text
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_seed_beside_named_speakers_has_no_effect(tmp_path: Path, seed: int) -> None:
+    root = write_emodb(tmp_path / "emodb", [f"{speaker}a01Wa" for speaker in emodb.SPEAKERS])
+    text = summary(
+        prepare("emodb", root, emodb.Options(test_speakers=("03",), seed=seed), tmp_path / "m.csv")
+    )
+    assert ("the seed 7 has no effect: nothing is drawn" in text) == (seed == 7)
+
+
+def test_what_is_left_out_cannot_move_the_terminal(tmp_path: Path) -> None:
+    root = write_emodb(tmp_path / "emodb", [f"{speaker}a01Wa" for speaker in emodb.SPEAKERS])
+    (root / "wav" / "a\x1b[2J\nforged: 1.txt").touch()
+    lines = summary(prepare("emodb", root, None, tmp_path / "m.csv")).splitlines()
+    assert any(r"wav/a\x1b[2J\nforged: 1.txt" in line for line in lines)
+    assert all(line.isprintable() for line in lines)

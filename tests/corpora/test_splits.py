@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import time
 
 import numpy as np
@@ -158,3 +159,53 @@ def test_subjects_on_both_sides_are_named_and_rows_without_a_split_do_not_count(
         "speaker 'a' in test and train",
         "speaker 'c' in dev and train",
     ]
+
+
+def uneven(speakers: int) -> pd.DataFrame:
+    """Speakers whose class totals differ so that one choice of two is the best."""
+    rows = [
+        {"id": f"{speaker}-{label}-{take}", "speaker": f"s{speaker:02d}", "label": label}
+        for speaker in range(speakers)
+        for label, count in (("a", 3 + speaker), ("b", 3 + speaker**2 % 11))
+        for take in range(count)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_seed_without_effect_is_said() -> None:
+    table = uneven(10)
+    drawn = set()
+    for seed in range(12):
+        remarks: list[str] = []
+        split = speaker_split(table, seed=seed, remarks=remarks)
+        drawn.add(tuple(split))
+        assert remarks == [
+            "the seed has no effect: of 45 choices of test speakers, one has the best balance "
+            "whatever the seed"
+        ]
+    assert len(drawn) == 1
+    remarks = []
+    speaker_split(table, dev_share=0.1, remarks=remarks)
+    assert "45 choices of test speakers and 8 choices of dev speakers" in remarks[0]
+
+
+def test_the_best_of_few_choices_is_never_missed() -> None:
+    table = uneven(10)
+    counts = pd.crosstab(table["speaker"], table["label"])
+    aims = 0.2 * counts.sum()
+    best = min(
+        itertools.combinations(counts.index, 2),
+        key=lambda pair: ((counts.loc[list(pair)].sum() - aims).abs() / aims).mean(),
+    )
+    for seed in range(40):  # a single draw of 200 misses one of 45 pairs in 1 case of 90
+        split = speaker_split(table, seed=seed)
+        assert set(table["speaker"][split == "test"]) == set(best)
+
+
+def test_a_seed_with_effect_is_not_called_idle() -> None:
+    for speakers in (7, 40):  # equally good choices; more choices than are looked at
+        table = table_of(["a", "b"] * 70, speakers=7) if speakers == 7 else uneven(40)
+        remarks: list[str] = []
+        splits = {tuple(speaker_split(table, seed=seed, remarks=remarks)) for seed in range(12)}
+        assert len(splits) > 1
+        assert remarks == []
