@@ -68,12 +68,12 @@ def parse_delimiter(text: str) -> str:
     return delimiter
 
 
-def read_lines(path: Path, *, encoding: str = "utf-8-sig", what: str = "the table", remedy: str) -> list[str]:
+def read_lines(path: Path, *, encoding: str = "", what: str = "the table", remedy: str) -> list[str]:
     """Return the lines of a text file, whatever ends them; a byte order mark is no part of them.
 
     Args:
         path: The file.
-        encoding: Its encoding.
+        encoding: Its encoding, by the user's word; empty = UTF-8, whatever the user says.
         what: What the file is, for the messages.
         remedy: What to do if it is not there.
 
@@ -88,15 +88,17 @@ def read_lines(path: Path, *, encoding: str = "utf-8-sig", what: str = "the tabl
         raise bad_input(path, found=error.strerror or str(error), expected=what, remedy=remedy) from None
 
 
-def decode_lines(data: bytes, where: object, *, encoding: str = "utf-8-sig") -> list[str]:
+def decode_lines(data: bytes, where: object, *, encoding: str = "") -> list[str]:
     """Return the lines of the content of a text file, as :func:`read_lines` does.
 
     Raises:
         BadInput: If it is not text in *encoding*.
     """
+    given = encoding
+    encoding = given or "utf-8-sig"
     wide = next((name for mark, name in _WIDE.items() if data.startswith(mark)), "")
     if wide and not encoding.replace("_", "-").casefold().startswith(("utf-16", "utf-32", "utf16", "utf32")):
-        raise _other_encoding(where, f"text in {wide.upper()}", encoding, wide)
+        raise _other_encoding(where, f"text in {wide.upper()}", given, wide)
     try:
         text = data.decode(encoding)
     except LookupError:
@@ -110,16 +112,18 @@ def decode_lines(data: bytes, where: object, *, encoding: str = "utf-8-sig") -> 
         place = where
         if isinstance(error, UnicodeDecodeError):
             place = f"{where}, row {len(_LINE_END.split(data[: error.start].decode('latin-1')))}"
-        raise _other_encoding(place, f"text that is not {encoding} ({error})", encoding, "") from None
+        raise _other_encoding(place, f"text that is not {encoding} ({error})", given, "") from None
     if "\0" in text:
-        raise _other_encoding(where, "zero bytes: binary data, or text in UTF-16", encoding, "utf-16")
+        raise _other_encoding(where, "zero bytes: binary data, or text in UTF-16", given, "utf-16")
     lines = _LINE_END.split(text.removeprefix("\ufeff"))
     return lines[:-1] if lines[-1] == "" else lines
 
 
 def _other_encoding(where: object, found: str, encoding: str, name: str) -> BadInput:
-    remedy = f"save it as UTF-8, or name its encoding with --encoding{f' {name}' if name else ''}"
-    return bad_input(where, found=found, expected=f"a table in {encoding}", remedy=remedy)
+    remedy = "save it as UTF-8"
+    if encoding:
+        remedy += f", or name its encoding with --encoding{f' {name}' if name else ''}"
+    return bad_input(where, found=found, expected=f"a table in {encoding or 'UTF-8'}", remedy=remedy)
 
 
 def split_rows(
@@ -246,7 +250,7 @@ def read_text_table(
     path: Path,
     *,
     delimiter: str = ",",
-    encoding: str = "utf-8-sig",
+    encoding: str = "",
     faults: Faults | None = None,
     what: str = "the metadata table",
     remedy: str = "name it in the options",
@@ -259,7 +263,7 @@ def read_text_table(
     Args:
         path: The file.
         delimiter: Between the columns, or its name; see :func:`split_rows`.
-        encoding: Of the file.
+        encoding: Of the file, by the user's word; empty = UTF-8, whatever the user says.
         faults: Receives a skippable fault for each bad row; without it they are raised.
         what: What the file is, for the messages.
         remedy: What to do if it is not there.

@@ -7,14 +7,14 @@ Two spellings of the header are in circulation (``Participant_ID, PHQ8_Binary, P
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sertransfer.corpora.daic_errata import ErrataLog
-from sertransfer.errors import Faults
+from sertransfer.errors import BadInput, Faults
+from sertransfer.spelling import clean
+from sertransfer.tables import check_columns, read_lines, split_rows
 
 SPLIT_FILES = {
     "train": "train_split_Depression_AVEC2017.csv",
@@ -181,15 +181,14 @@ class _Reader:
     def _rows(self, path: Path, wanted: list[str]) -> list[tuple[int, dict[str, str]]]:
         """Return the rows as (number in the file, cells by canonical name); none if the file is faulty."""
         try:
-            text = path.read_bytes().decode("utf-8-sig")
-            reader = csv.reader(io.StringIO(text, newline=""), strict=False)
-            table = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-        except (OSError, ValueError, csv.Error) as error:
-            reason = error.strerror if isinstance(error, OSError) else "content that is no CSV text"
-            self._faults.add(path, found=reason, expected="a CSV split file", remedy="copy it again")
+            lines = read_lines(path, what="a CSV split file", remedy="copy it again")
+            rows, _ = split_rows(lines, path, self._faults)
+            filled = [(number, [clean(cell) for cell in cells]) for number, cells in rows]
+            header = [_canonical(cell) for cell in filled[0][1]] if filled else []
+            check_columns([name for name in header if name in _NAMES], f"{path}, row 1")
+        except BadInput as error:
+            self._faults.extend(error.faults)
             return []
-        filled = [(number, cells) for number, cells in table if any(cells)]
-        header = [_canonical(cell) for cell in filled[0][1]] if filled else []
         missing = [_NAMES[name] for name in wanted if name not in header]
         if missing:
             self._faults.add(

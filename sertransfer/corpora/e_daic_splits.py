@@ -78,7 +78,7 @@ class SplitReader:
     def _rows(self, path: Path, *, labelled: bool) -> list[tuple[int, dict[str, str]]]:
         """Return (number in the file, cells by role) of each row; none if the file is faulty."""
         try:
-            table = read_text_table(path, delimiter=",", encoding="utf-8-sig")
+            table = read_text_table(path)
         except BadInput as error:
             fault = error.faults[0]
             remedy = "copy it from the corpus's distribution"
