@@ -253,8 +253,8 @@ def test_chunks_with_faults_are_not_trusted_by_a_strict_run(manifest, tmp_path, 
 
 def test_nothing_to_embed_is_an_error_even_when_skipping(manifest, tmp_path):
     for audio in manifest.table["audio"].unique():
-        (manifest.root / audio).unlink()
-    with pytest.raises(BadInput, match="no such file"):
+        (manifest.root / audio).write_bytes(b"RIFF")
+    with pytest.raises(BadInput, match="3 faults in the input"):
         run(manifest, FakeEncoder(), tmp_path, skip_bad=True)
 
 
@@ -349,3 +349,11 @@ def test_a_sentence_names_its_place(manifest):
     sentence = take_sentences(manifest)[1]
     assert sentence.place.startswith(str(manifest.root / "300_P"))
     assert sentence.place.endswith(" s")
+
+
+def test_recordings_that_are_all_missing_are_one_fault(manifest, tmp_path):
+    for audio in manifest.table["audio"].unique():
+        (manifest.root / audio).unlink()
+    with pytest.raises(BadInput, match="none of 3 recordings under") as refusal:
+        run(manifest, FakeEncoder(), tmp_path, skip_bad=True)
+    assert len(refusal.value.faults) == 1
