@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from finetune_fakes import make_ssl, settings
+from safetensors.torch import load_file
 from support.uneven import FINETUNE, NEGATIVE, PERSON, POSITIVE, SEED, make_uneven, write_transcripts
 from transfer_fakes import Killed
 
@@ -266,3 +267,23 @@ def test_a_study_is_not_continued_with_other_labels_or_weights(small, tmp_path):
 def test_another_seed_draws_other_trials(small, tmp_path):
     found = [tune(small, tmp_path / f"{seed}", None, seed)["tuning"]["best"] for seed in (0, SEED)]
     assert found[0]["lr"] != found[1]["lr"]
+
+
+def test_a_fresh_head_on_an_encoder_of_waveforms_is_drawn_by_the_seed(small, tmp_path):
+    """Nothing is learnt at such a rate: what is left is what was drawn."""
+    drawn = []
+    for name, seed in (("zero", 0), ("three", SEED), ("again", SEED)):
+        config = replace(settings(depth="head", epochs=1, lr=1e-12), cluster=PERSON, seed=seed)
+        workflow.transfer(
+            config,
+            small[0],
+            encoder="ssl",
+            checkpoint=small[1],
+            run_dir=tmp_path / name,
+            embeddings=small[2],
+            progress=False,
+        )
+        state = load_file(tmp_path / name / "checkpoints" / "model.safetensors")
+        drawn.append(torch.cat([value.flatten() for key, value in state.items() if key.startswith("head.")]))
+    assert torch.allclose(drawn[1], drawn[2])
+    assert not torch.allclose(drawn[0], drawn[1], atol=1e-3)
