@@ -204,14 +204,14 @@ def test_bad_transcripts(run, tmp_path):
 
 def test_bad_split_files(run, tmp_path):
     tree = daic(tmp_path / "daic")
-    lines = ["300,0,3,1,0", "300,0,3,1,0", "399,0,3,1,0", "abc,0,3,1,0", "302,2,3,1,0", "303,0,12,1,0"]
+    lines = ["300,0,3,1,0", "300,0,3,1,0", "399,0,3,1,0", "abc,0,3,1,0", "302,2,3,1,0", "303,0,25,1,0"]
     tree.split(TRAIN, LABELLED, *lines)
     expected = (
         f"{TRAIN}, row 3: found session 300 again (first in",
         f"{TRAIN}, row 4: found session 399, of which there is no folder or archive",
         f"{TRAIN}, row 5: found Participant_ID 'abc'",
         f"{TRAIN}, row 6: found PHQ-8 binary '2'",
-        f"{TRAIN}, row 7: found PHQ-8 binary 0 with score 12 of session 303",
+        f"{TRAIN}, row 7: found PHQ-8 binary '0' and score '25' of session 303",
     )
     words = ("prepare", "daic-woz", tree.root, "-o", tmp_path / "m.csv")
     check(run(*words), *expected, count=len(expected))

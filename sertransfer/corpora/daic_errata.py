@@ -1,11 +1,14 @@
-"""The known errors of DAIC-WOZ as a table, which of them are switched on, and what each one changed.
+"""Errors of DAIC-WOZ and E-DAIC, which corrections are switched on, and what each one changed.
 
-Sources: the corpus's manual and the public code that reads it. Every erratum is applied unless it is switched
-off, and the manifest's notes record for each how many rows it changed.
+Some errors are known from the corpus's manual and the public code that reads it: these stand in a table.
+Others are found while reading: labels that contradict their score, and transcript rows that span the
+interview. Every correction is applied unless it is switched off, and the manifest's notes record how many
+rows it changed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +16,11 @@ from typing import Any
 from sertransfer.errors import Faults, nearest
 
 ALL = "all"
+LABEL, SPANNING = "label", "spanning-row"
+FOUND = (LABEL, SPANNING)
+"""Kinds that are found while reading, in any session."""
+
+_FOUND_NAME = re.compile(rf"(?:{'|'.join(FOUND)})-[1-9]\d{{0,8}}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Erratum:
     """One known error of one session.
 
     Attributes:
-        kind: ``shift``, ``interruption``, ``no-interviewer`` or ``label``.
+        kind: ``shift``, ``interruption``, ``no-interviewer``, ``label`` or ``spanning-row``.
         session: The session's number.
         what: What is wrong and what is done about it.
         seconds: For ``shift``, the seconds to add to every time; for ``interruption``, its begin and end.
@@ -61,23 +69,24 @@ ERRATA = (
     _no_interviewer(451),
     _no_interviewer(458),
     _no_interviewer(480),
-    Erratum("label", 409, "PHQ8_Score 10 with PHQ8_Binary 0: the label is depressed, as Score >= 10 says"),
 )
-"""Every known erratum."""
+"""Every error that is known before reading."""
+
+KINDS = (*dict.fromkeys(erratum.kind for erratum in ERRATA), *FOUND)
 
 
 class ErrataLog:
     """The errata that are switched on, and the number of rows that each of them changed.
 
     Args:
-        without: Names (``shift-318``), kinds (``shift``) or ``all``: what is switched off.
+        without: Names (``shift-318``, ``label-409``), kinds (``shift``) or ``all``: what is switched off.
         faults: Receives a fault for each name that is not known.
     """
 
     def __init__(self, without: Iterable[str], faults: Faults) -> None:
         off = set(without)
-        names = [ALL, *dict.fromkeys(erratum.kind for erratum in ERRATA), *(item.name for item in ERRATA)]
-        for name in sorted(off - set(names)):
+        names = [ALL, *KINDS, *(item.name for item in ERRATA)]
+        for name in sorted(name for name in off - set(names) if not _FOUND_NAME.fullmatch(name)):
             faults.add(
                 "option without_errata",
                 found=f"'{name}'",
@@ -89,24 +98,46 @@ class ErrataLog:
             for erratum in ERRATA
             if not off & {ALL, erratum.kind, erratum.name}
         }
-        self._rows: dict[str, int] = {}
+        self._off = off
+        self._faults = faults
+        self._rows: dict[Erratum, int] = {}
+
+    def check_sessions(self, sessions: Iterable[int]) -> None:
+        """Add a fault for each switched-off ``label-<id>`` or ``spanning-row-<id>`` of no session here."""
+        names = [f"{kind}-{session}" for session in sessions for kind in FOUND]
+        for name in sorted(filter(_FOUND_NAME.fullmatch, self._off.difference(names))):
+            self._faults.add(
+                "option without_errata",
+                found=f"'{name}'",
+                expected="an erratum of a session that the split files name",
+                remedy=nearest(name, names),
+            )
 
     def find(self, kind: str, session: int) -> Erratum | None:
         """Return the session's erratum of this kind, if there is one and it is switched on."""
         return self._on.get((kind, session))
 
+    def found(self, kind: str, session: int, what: str) -> Erratum | None:
+        """Return the erratum for an error that was found while reading, unless it is switched off."""
+        erratum = Erratum(kind, session, what)
+        return None if self._off & {ALL, kind, erratum.name} else erratum
+
     def record(self, erratum: Erratum, rows: int) -> None:
         """Note that *erratum* changed *rows* rows."""
-        self._rows[erratum.name] = self._rows.get(erratum.name, 0) + rows
+        self._rows[erratum] = self._rows.get(erratum, 0) + rows
 
     def applied(self) -> list[dict[str, Any]]:
         """Return the errata that changed something: name, session, what, and how many rows."""
         return [
             {"name": item.name, "session": str(item.session), "what": item.what, "rows": rows}
-            for item in ERRATA
-            if (rows := self._rows.get(item.name, 0))
+            for item, rows in sorted(
+                self._rows.items(), key=lambda pair: (KINDS.index(pair[0].kind), pair[0].session)
+            )
+            if rows
         ]
 
     def switched_off(self) -> list[str]:
-        """Return the names of the errata that are switched off."""
-        return [erratum.name for erratum in ERRATA if (erratum.kind, erratum.session) not in self._on]
+        """Return the errata that are switched off: known ones by name, those found while reading as asked."""
+        known = [erratum.name for erratum in ERRATA if (erratum.kind, erratum.session) not in self._on]
+        kinds = [kind for kind in FOUND if self._off & {ALL, kind}]
+        return [*known, *kinds, *sorted(filter(_FOUND_NAME.fullmatch, self._off))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from sertransfer.audio.reading import AudioInfo
-from sertransfer.corpora.daic_errata import ErrataLog, Erratum
+from sertransfer.corpora.daic_errata import SPANNING, ErrataLog, Erratum
 from sertransfer.corpora.daic_level import speech_gain
 from sertransfer.corpora.daic_segments import (
     Cutting,
@@ -21,7 +21,6 @@ from sertransfer.corpora.daic_sessions import Session
 from sertransfer.corpora.daic_transcript import INTERVIEWER, PARTICIPANT, Transcript, parse_transcript
 from sertransfer.corpora.looking import looking
 from sertransfer.errors import BadInput, Faults
-from sertransfer.timebase import SAMPLE_RATE
 
 _LEAVE_OUT = "download the session again, or leave it out"
 
@@ -32,7 +31,7 @@ class Interview:
 
     Attributes:
         utterances: The participant's, in the order of their times; never none.
-        channels: Of the audio.
+        channels, sample_rate: Of the audio.
         gain: Factor that brings it to the level asked for; ``None`` if none was.
         left_out: (line of the transcript, reason) of each row that a rule left out.
         cut_at_end: Lines whose stop time was cut to the end of the audio.
@@ -42,6 +41,7 @@ class Interview:
 
     utterances: list[Utterance]
     channels: int
+    sample_rate: int
     gain: float | None = None
     left_out: list[tuple[int, str]] = field(default_factory=list)
     cut_at_end: list[int] = field(default_factory=list)
@@ -74,10 +74,13 @@ class InterviewReader:
         transcript = self._transcript(number, session, duration) if session.transcript is not None else None
         if transcript is None:
             return None
-        interview = Interview([], info.channels if info is not None else 0)
+        interview = Interview([], *((info.channels, info.sample_rate) if info is not None else (0, 0)))
         interview.left_out += transcript.dropped
         interview.cut_at_end = transcript.cut_at_end
         self._note(interview, "shift", number, len(transcript.rows))
+        spanning = self._spanning(number)
+        if transcript.spanning and spanning is not None:
+            interview.errata.append((spanning, len(transcript.spanning)))
         cutting = self._cut(number, session, transcript, interview)
         if info is None or cutting is None:
             return None
@@ -107,15 +110,14 @@ class InterviewReader:
     def _inspect(self, session: Session) -> AudioInfo | None:
         """Return the audio's header, or ``None`` if there is a fault in it."""
         try:
-            info = looking().inspect(session.audio_source)
+            return looking().inspect(session.audio_source)
         except BadInput as error:
             self._take_over(error)
             return None
-        if info.sample_rate != SAMPLE_RATE:
-            expected = f"{SAMPLE_RATE} Hz, as the corpus has it"
-            self._add(session.audio_source, f"a sample rate of {info.sample_rate} Hz", expected)
-            return None
-        return info
+
+    def _spanning(self, number: int) -> Erratum | None:
+        what = "transcript rows that span the interview are left out"
+        return self.errata.found(SPANNING, number, what)
 
     def _transcript(self, number: int, session: Session, duration: float) -> Transcript | None:
         try:
@@ -131,6 +133,7 @@ class InterviewReader:
             duration=duration,
             shift=erratum.seconds[0] if erratum is not None else 0.0,
             keep_nonverbal=self.keep_nonverbal,
+            keep_spanning=self._spanning(number) is None,
         )
 
     def _cut(

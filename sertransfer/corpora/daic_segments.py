@@ -29,6 +29,7 @@ class Utterance:
         start, end: Seconds in the audio file.
         overlap: Share of its duration that the interviewer talks over; ``None`` if that is not known.
         text: What the row says (of the whole row, also for a piece of it).
+        confidence: Of an automatic transcript; of merged rows the lowest. ``None`` where there is none.
     """
 
     line: int
@@ -39,6 +40,7 @@ class Utterance:
     end: float
     overlap: float | None
     text: str
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def cut_utterances(transcript: Transcript, rules: Rules, interruption: Interval 
             if not parts:
                 left_out.append((row.line, "nothing left beside the interviewer's speech"))
         pieces += [
-            Utterance(row.line, number, row.order, row.order, start, end, None, row.text)
+            Utterance(row.line, number, row.order, row.order, start, end, None, row.text, row.confidence)
             for number, (start, end) in enumerate(parts, start=1)
         ]
     if rules.merge:
@@ -142,7 +144,9 @@ def _merge(pieces: Sequence[Utterance], gap: float, cuts: Sequence[Interval]) ->
             and not any(begin < piece.start and last.end < end for begin, end in cuts)
         ):
             text = f"{last.text} {piece.text}"
-            merged[-1] = replace(last, last=piece.last, end=max(last.end, piece.end), text=text)
+            known = [item.confidence for item in (last, piece) if item.confidence is not None]
+            confidence, end = min(known, default=None), max(last.end, piece.end)
+            merged[-1] = replace(last, last=piece.last, end=end, text=text, confidence=confidence)
         else:
             merged.append(piece)
     return merged

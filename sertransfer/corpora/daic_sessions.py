@@ -1,7 +1,9 @@
-"""Where the sessions of DAIC-WOZ are: unpacked folders ``<id>_P`` and archives ``<id>_P.zip``, read in place.
+"""Sessions of DAIC-WOZ: unpacked folders ``<id>_P``, and archives ``<id>_P.zip`` that are read in place.
 
 A session that is there both ways is read from the folder if that holds both files, else from the archive.
-The files may lie one folder deeper, in a second ``<id>_P``, as some archives have it.
+The files may lie one folder deeper, in a second ``<id>_P``, as some archives have it. Zips that were made on
+Windows may separate folders by backslashes. Sessions that somebody packed again as ``<id>_P.tar`` or
+``<id>_P.tar.gz`` are found too; :mod:`sertransfer.corpora.e_daic_sessions` opens them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from sertransfer.corpora.daic_splits import ALL_SPLIT_FILES
 from sertransfer.errors import Faults
 from sertransfer.manifest import AudioSource
 
-_NAME = re.compile(r"([1-9]\d{0,8})_P(\.zip)?", re.IGNORECASE | re.ASCII)
+SESSION_NAME = re.compile(r"([1-9]\d{0,8})_P(\.zip|\.tar|\.tar\.gz|\.tgz)?", re.IGNORECASE | re.ASCII)
+"""A session's folder, or its archive; the second group is the ending of an archive."""
 _JUNK = ("._", ".~lock", ".")
 """Beginnings of names that are no data: macOS forks, office locks, hidden files."""
 
@@ -50,12 +53,9 @@ class Session:
     @property
     def audio_value(self) -> str:
         """The manifest's ``audio`` value; from an archive the same as from the unpacked folder."""
-        inside = (
-            PurePosixPath(self.audio or "").name
-            if self.archived
-            else PurePosixPath(self.audio or "").as_posix()
-        )
-        return f"{self.name}/{inside}"
+        if self.archived:
+            return f"{self.name}/{member_path(self.audio or '').name}"
+        return f"{self.name}/{PurePosixPath(self.audio or '').as_posix()}"
 
     @property
     def audio_source(self) -> AudioSource:
@@ -107,14 +107,41 @@ def scan(folder: Path) -> Layout:
     layout = Layout()
     canonical = {name.lower(): name for name in ALL_SPLIT_FILES}
     for entry in _entries(folder):
-        match = _NAME.fullmatch(entry.name)
+        match = SESSION_NAME.fullmatch(entry.name)
         if match is not None and (entry.is_file() if match[2] else entry.is_dir()):
             layout.sessions.setdefault(int(match[1]), []).append(entry)
         elif entry.name.lower() in canonical and entry.is_file():
             layout.splits[canonical[entry.name.lower()]] = entry
     for containers in layout.sessions.values():
-        containers.sort(key=lambda path: (path.is_file(), path.name))  # folders before archives
+        containers.sort(key=preference)
     return layout
+
+
+def preference(container: Path) -> tuple[bool, bool, str]:
+    """Return the key that sorts a session's containers: folders, zips (read in place), other archives."""
+    return container.is_file(), container.suffix.lower() != ".zip", container.name
+
+
+def member_path(name: str) -> PurePosixPath:
+    """Return the name of an archive's member as a path; archives made on Windows may have backslashes."""
+    return PurePosixPath(name.replace("\\", "/"))
+
+
+def member_of(session: int, name: str) -> str | None:
+    """Return the lower-case file name of the archive's member *name*, or ``None`` if it is not the session's.
+
+    A session's file lies at the top of the archive, or in one or two folders called after the session. Names
+    that lead elsewhere, out of the archive or to a drive, are not the session's.
+
+    Examples:
+        >>> member_of(300, "300_P/300_AUDIO.wav"), member_of(300, "300_P\\\\300_AUDIO.wav")
+        ('300_audio.wav', '300_audio.wav')
+        >>> member_of(300, "../300_AUDIO.wav") is None
+        True
+    """
+    path = member_path(name)
+    folders = [folder.lower() for folder in path.parts[:-1]]
+    return path.name.lower() if folders in ([], [f"{session}_p"], [f"{session}_p"] * 2) else None
 
 
 def find_corpus(root: Path, faults: Faults) -> Layout | None:
@@ -127,7 +154,7 @@ def find_corpus(root: Path, faults: Faults) -> Layout | None:
     layout = scan(root)
     if layout.sessions and layout.splits:
         return layout
-    inside = _NAME.fullmatch(root.resolve().name) or any(
+    inside = SESSION_NAME.fullmatch(root.resolve().name) or any(
         re.fullmatch(r"[1-9]\d*_AUDIO\.wav", entry.name, re.IGNORECASE) for entry in _entries(root)
     )
     above = root.resolve().parent
@@ -194,16 +221,16 @@ def _session_of(session: int, container: Path) -> Session:
     name, archived = f"{session}_P", container.is_file()
     if archived:
         with zipfile.ZipFile(container) as archive:
-            members = [member for member in archive.namelist() if not member.endswith("/")]
+            members = [member for member in archive.namelist() if not member.endswith(("/", "\\"))]
     else:
         folders = [container, *(entry for entry in container.iterdir() if entry.name.lower() == name.lower())]
         files = [entry for folder in folders if folder.is_dir() for entry in sorted(folder.iterdir())]
         members = [entry.relative_to(container).as_posix() for entry in files if entry.is_file()]
     paths: dict[str, str] = {}
     for member in members:
-        path = PurePosixPath(member)
-        if [folder.lower() for folder in path.parts[:-1]] in ([], [name.lower()]):
-            paths.setdefault(path.name.lower(), member)
+        inside = member_of(session, member)
+        if inside is not None:
+            paths.setdefault(inside, member)
     audio, transcript = (paths.get(f"{session}_{kind}") for kind in ("audio.wav", "transcript.csv"))
     return Session(name, container, audio, transcript, archived)
 

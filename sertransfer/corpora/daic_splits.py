@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sertransfer.corpora.daic_errata import ErrataLog
-from sertransfer.errors import BadInput, Faults
+from sertransfer.corpora.daic_errata import LABEL, ErrataLog
+from sertransfer.errors import BadInput, Faults, nearest
 from sertransfer.spelling import clean
 from sertransfer.tables import check_columns, read_lines, split_rows
 
@@ -28,6 +28,8 @@ DEPRESSED, NOT_DEPRESSED = "depressed", "not depressed"
 THRESHOLD = 10
 """A PHQ-8 score from here on counts as depressed (PHQ8_Binary = 1)."""
 MAXIMUM = 24
+LABEL_RULES = ("score", "released")
+"""Where a label comes from: the score (1 exactly where it is 10 or more), or the binary as released."""
 
 _SESSION, _BINARY, _SCORE, _GENDER = "participant_id", "binary", "score", "gender"
 _SPELLINGS = {"phq8_binary": _BINARY, "phq_binary": _BINARY, "phq8_score": _SCORE, "phq_score": _SCORE}
@@ -41,7 +43,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Subject:
-    """One row of a split file; ``label``, ``score`` and ``gender`` are empty where unknown."""
+    """One row of a split file; ``label``, ``score``, ``gender`` and ``age`` are empty where unknown."""
 
     session: int
     split: str
@@ -49,12 +51,61 @@ class Subject:
     score: str
     gender: str
     where: str
+    age: str = ""
 
     @property
     def described(self) -> dict[str, str]:
         """The manifest's columns that say who this is."""
         known = {"label": self.label, "split": self.split, "gender": self.gender}
         return {"speaker": f"daic{self.session}", "session": str(self.session), **known}
+
+
+@dataclass
+class LabelRule:
+    """Decides a subject's label from the released binary and the PHQ-8 score, for both corpora.
+
+    The released binaries contradict the score in 20 subjects of E-DAIC and one of DAIC-WOZ.
+
+    Attributes:
+        labels: One of :data:`LABEL_RULES`.
+        errata: Switched-on errata; a label that the rule changes is recorded there as ``label-<id>``.
+        contradictions: Subjects whose label stays as released although the score says otherwise.
+    """
+
+    labels: str
+    errata: ErrataLog
+    contradictions: list[int] = field(default_factory=list)
+
+    def label(self, session: int, binary: int, score: int) -> str:
+        """Return the label; *binary* is 0 or 1, *score* from 0 to :data:`MAXIMUM`."""
+        rule = int(score >= THRESHOLD)
+        if binary != rule:
+            what = f"PHQ-8 score {score} with binary {binary}: the label is '{_LABELS[rule]}', by the score"
+            erratum = self.errata.found(LABEL, session, what) if self.labels == "score" else None
+            if erratum is None:
+                self.contradictions.append(session)
+            else:
+                self.errata.record(erratum, 1)
+                binary = rule
+        return _LABELS[binary]
+
+    def assumptions(self) -> list[str]:
+        """Return a line for the manifest's notes on labels that contradict their score; none if none does."""
+        if not self.contradictions:
+            return []
+        named = ", ".join(map(str, sorted(self.contradictions)))
+        return [f"labels as released although the score says otherwise ({len(self.contradictions)}): {named}"]
+
+
+_LABELS = (NOT_DEPRESSED, DEPRESSED)
+
+
+def check_label_rule(labels: str, faults: Faults) -> None:
+    """Add a fault if *labels* is not one of :data:`LABEL_RULES`."""
+    if labels not in LABEL_RULES:
+        expected = "score (1 exactly where it is 10 or more) or released"
+        remedy = nearest(labels, LABEL_RULES)
+        faults.add("option labels", found=f"'{labels}'", expected=expected, remedy=remedy)
 
 
 @dataclass
@@ -67,7 +118,13 @@ class Splits:
 
 
 def read_splits(
-    files: Mapping[str, Path], root: Path, *, female_code: int, errata: ErrataLog, faults: Faults
+    files: Mapping[str, Path],
+    root: Path,
+    *,
+    female_code: int,
+    errata: ErrataLog,
+    faults: Faults,
+    rule: LabelRule | None = None,
 ) -> Splits:
     """Read the split files.
 
@@ -77,9 +134,10 @@ def read_splits(
         female_code: The Gender code (0 or 1) that means female.
         errata: Switched-on errata; records what is changed.
         faults: Receives every fault; a subject with faulty values is left out.
+        rule: Decides the labels; by default by the score.
     """
     splits = Splits()
-    reader = _Reader(female_code, errata, faults)
+    reader = _Reader(female_code, rule or LabelRule("score", errata), faults)
     for split, name in SPLIT_FILES.items():
         if name in files:
             splits.files.append(files[name].name)
@@ -146,9 +204,9 @@ def _label_test(
 class _Reader:
     """Reads one file at a time; :attr:`named` holds the sessions of the last one and where they stand."""
 
-    def __init__(self, female_code: int, errata: ErrataLog, faults: Faults) -> None:
+    def __init__(self, female_code: int, rule: LabelRule, faults: Faults) -> None:
         self._genders = {str(female_code): "female", str(1 - female_code): "male", "": ""}
-        self._errata = errata
+        self._rule = rule
         self._faults = faults
         self.named: dict[int, str] = {}
 
@@ -218,7 +276,7 @@ class _Reader:
         return session
 
     def _label(self, where: str, session: int, cells: dict[str, str], labelled: bool) -> tuple[str, str]:
-        """Return (label, score); the rule Binary = (Score >= 10) is checked on every row that has both."""
+        """Return (label, score)."""
         texts = cells.get(_BINARY, ""), cells.get(_SCORE, "")
         if not labelled and not any(texts):
             return "", ""
@@ -232,23 +290,7 @@ class _Reader:
                 skippable=True,
             )
             return "", ""
-        rule = int(score >= THRESHOLD)
-        if binary != rule:
-            if (session, binary, score) == (409, 0, 10):
-                erratum = self._errata.find("label", session)
-                if erratum is not None:
-                    self._errata.record(erratum, 1)
-                    binary = rule
-                # Switched off, the label stays as released: that is what the switch is for.
-            else:
-                self._faults.add(
-                    where,
-                    found=f"PHQ-8 binary {binary} with score {score} of session {session}",
-                    expected=f"binary = 1 exactly where the score is {THRESHOLD} or more",
-                    remedy="find out which of the two is right and correct the row",
-                    skippable=True,
-                )
-        return (DEPRESSED if binary else NOT_DEPRESSED), str(score)
+        return self._rule.label(session, binary, score), str(score)
 
     def _gender(self, where: str, cell: str) -> str:
         code = _whole(cell)

@@ -5,6 +5,11 @@ the experimenter, scrubbed entries (the waveform is zeroed there), empty rows, a
 nothing but non-verbal (``<laughter>``) or not-understood (``xxx``) marks stands. Brackets alone are no
 reason: ``people <peop>`` is a cut-off word. Then the times of what is left are checked.
 
+In 83 transcripts of E-DAIC a last row starts far before the row above it and runs to the end of the
+interview; audio cut by it would hold the interviewer too. A row of over a minute that starts before an
+earlier row of the same speaker has ended is therefore left out (:data:`SPANNING_SECONDS`,
+:data:`SPANNING_TOLERANCE`).
+
 A message never quotes a transcript's text.
 """
 
@@ -19,8 +24,18 @@ from sertransfer.timebase import PRESETS, samples_to_seconds
 
 INTERVIEWER, PARTICIPANT = "ellie", "participant"
 COLUMNS = ("start_time", "stop_time", "speaker", "value")
+CONFIDENCE = "confidence"
+"""Optional column, of automatic transcripts."""
 END_TOLERANCE = samples_to_seconds(PRESETS["65ms"].hop, PRESETS["65ms"].sample_rate)
 """Seconds by which a stop time may lie past the end of the file (one hop); it is cut then."""
+
+SPANNING_SECONDS = 60.0
+"""A row that spans the interview is longer than this; no other row of E-DAIC is."""
+SPANNING_TOLERANCE = 1.0
+"""Seconds, at least, by which it starts before an earlier row of its speaker ended (minutes in E-DAIC)."""
+SPANNING_REASON = (
+    "spans other rows: over 60 s long, and starts before an earlier row of the speaker has ended"
+)
 
 NO_TEXT = "no text"
 _SCRUBBED = "scrubbed_entry"
@@ -42,6 +57,7 @@ class Row:
         start, stop: Seconds in the audio file, erratum shift included.
         speaker: :data:`INTERVIEWER` or :data:`PARTICIPANT`.
         text: What was said.
+        confidence: Of an automatic transcript, from 0 to 1; ``None`` where the file gives none.
     """
 
     line: int
@@ -50,16 +66,24 @@ class Row:
     stop: float
     speaker: str
     text: str
+    confidence: float | None = None
 
 
 @dataclass
 class Transcript:
-    """The rows with speech; ``dropped`` holds (line, reason) of participant rows that rules left out,
-    ``cut_at_end`` the lines whose stop time was cut to the end of the file."""
+    """A transcript's rows with speech.
+
+    Attributes:
+        rows: In the file's order.
+        dropped: (line, reason) of participant rows that rules left out, and of rows that span others.
+        cut_at_end: Lines whose stop time was cut to the end of the file.
+        spanning: Lines that span others and were left out for that.
+    """
 
     rows: list[Row] = field(default_factory=list)
     dropped: list[tuple[int, str]] = field(default_factory=list)
     cut_at_end: list[int] = field(default_factory=list)
+    spanning: list[int] = field(default_factory=list)
 
     def spoken_by(self, speaker: str) -> list[Row]:
         """Return the rows of one speaker, in the file's order."""
@@ -97,6 +121,7 @@ def parse_transcript(
     duration: float = math.inf,
     shift: float = 0.0,
     keep_nonverbal: bool = False,
+    keep_spanning: bool = False,
 ) -> Transcript | None:
     """Read a transcript; each faulty row is a skippable fault and is left out.
 
@@ -107,6 +132,7 @@ def parse_transcript(
         duration: Length of the audio in seconds.
         shift: Seconds to add to every time.
         keep_nonverbal: Keep participant rows of nothing but non-verbal or not-understood marks.
+        keep_spanning: Keep rows that span others.
 
     Returns:
         The transcript, or ``None`` if the file as a whole is no transcript (one fault says why).
@@ -124,10 +150,10 @@ def parse_transcript(
         )
         return None
     header = _names(filled[0][1])
-    checks = _Rows(
-        where, faults, duration, shift, {name: header.index(name) for name in COLUMNS}, len(header)
-    )
+    at = {name: header.index(name) for name in (*COLUMNS, CONFIDENCE) if name in header}
+    checks = _Rows(where, faults, duration, shift, at, len(header))
     transcript = Transcript()
+    ended: dict[str | None, float] = {}  # where each speaker's rows so far have ended
     for order, (line, content) in enumerate(filled[1:]):
         cells = [cell.strip() for cell in content.split("\t")]
         speaker, text = checks.speaker_and_text(cells)
@@ -137,10 +163,21 @@ def parse_transcript(
                 transcript.dropped.append((line, reason))
         elif checks.well_formed(line, cells):
             times = checks.times(line, cells)
-            if times is not None:
-                start, stop, cut = times
-                transcript.cut_at_end += [line] if cut else []
-                transcript.rows.append(Row(line, order, start, stop, str(speaker), text))
+            if times is None:
+                continue
+            start, stop = times
+            # To the microsecond, as the times are: a minute is no longer than a minute.
+            back = round(ended.get(speaker, start) - start, 6)
+            long = round(stop - start, 6) > SPANNING_SECONDS
+            if not keep_spanning and long and back > SPANNING_TOLERANCE:
+                transcript.spanning.append(line)
+                transcript.dropped.append((line, SPANNING_REASON))
+            elif checks.inside(line, cells, start, stop):
+                ended[speaker] = max(ended.get(speaker, start), stop)
+                transcript.cut_at_end += [line] if stop > duration else []
+                confidence = checks.confidence(cells)
+                stop = min(stop, duration)
+                transcript.rows.append(Row(line, order, start, stop, str(speaker), text, confidence))
     return transcript
 
 
@@ -178,7 +215,7 @@ class _Rows:
         return (cells[speaker].lower() if len(cells) > speaker else None), " ".join(cells[value:last])
 
     def well_formed(self, line: int, cells: list[str]) -> bool:
-        needed = max(index for name, index in self.at.items() if name != "value") + 1
+        needed = max(index for name, index in self.at.items() if name not in ("value", CONFIDENCE)) + 1
         if len(cells) < needed:
             found, expected = f"{len(cells)} TAB-separated cells", ", ".join(COLUMNS)
             self._add(line, found, expected, "correct the row")
@@ -188,32 +225,53 @@ class _Rows:
             found = f"speaker {self._shown(speaker, cells)}"
             self._add(line, found, "Ellie or Participant", "correct the speaker")
             return False
+        cell = self._confidence_cell(cells)
+        if cell and not 0 <= (-1.0 if (value := _seconds(cell)) is None else value) <= 1:
+            found = f"confidence {self._shown(cell, cells)}"
+            self._add(line, found, "a number from 0 to 1, or nothing", "correct the row")
+            return False
         return True
 
-    def times(self, line: int, cells: list[str]) -> tuple[float, float, bool] | None:
-        """Return start and stop in seconds of the audio file, and whether the stop was cut to its end."""
-        first, last = cells[self.at["start_time"]], cells[self.at["stop_time"]]
-        start, stop = _seconds(first), _seconds(last)
-        found = f"start {self._shown(first, cells)}, stop {self._shown(last, cells)}"
+    def _confidence_cell(self, cells: list[str]) -> str:
+        place = self.at.get(CONFIDENCE, len(cells))
+        return cells[place] if place < len(cells) else ""
+
+    def confidence(self, cells: list[str]) -> float | None:
+        """Return the confidence of a well-formed row."""
+        cell = self._confidence_cell(cells)
+        return float(cell) if cell else None
+
+    def _times_found(self, cells: list[str]) -> str:
+        first, last = (self._shown(cells[self.at[name]], cells) for name in ("start_time", "stop_time"))
+        return f"start {first}, stop {last}"
+
+    def times(self, line: int, cells: list[str]) -> tuple[float, float] | None:
+        """Return start and stop in seconds of the audio file, which may lie outside of it."""
+        start, stop = (_seconds(cells[self.at[name]]) for name in ("start_time", "stop_time"))
         if start is None or stop is None:
-            self._add(line, found, "two times in seconds such as 12.345", "correct the times")
+            expected = "two times in seconds such as 12.345"
+            self._add(line, self._times_found(cells), expected, "correct the times")
             return None
         if stop < start:
-            self._add(line, found, "a stop that is not before the start", "correct the times")
+            expected = "a stop that is not before the start"
+            self._add(line, self._times_found(cells), expected, "correct the times")
             return None
         # To the microsecond (a 60th of a sample), so that no binary noise of the sum reaches the manifest.
-        start, stop = round(start + self.shift, 6), round(stop + self.shift, 6)
+        return round(start + self.shift, 6), round(stop + self.shift, 6)
+
+    def inside(self, line: int, cells: list[str], start: float, stop: float) -> bool:
+        """Return whether a row lies inside the audio, up to :data:`END_TOLERANCE` at its end."""
+        found = self._times_found(cells)
         if self.shift:
             found = f"{found} (with {self.shift:g} s added by the erratum)"
         if start < 0:
             self._add(line, found, "times from 0 s on", "correct the times")
-            return None
+            return False
         if start >= self.duration or stop > self.duration + END_TOLERANCE:
             expected = f"times inside the audio, which is {self.duration:.3f} s long"
             self._add(line, found, expected, "check that audio and transcript belong together and are whole")
-            return None
-        cut = stop > self.duration
-        return start, self.duration if cut else stop, cut
+            return False
+        return True
 
     def _shown(self, cell: str, cells: list[str]) -> str:
         """Return a cell for a message; what may be a transcript's text (moved columns) is not quoted."""

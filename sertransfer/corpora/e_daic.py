@@ -3,8 +3,11 @@
 Layout::
 
     <root>/labels/{train,dev,test}_split.csv       Participant_ID, Gender, PHQ_Binary, PHQ_Score, ...
-    <root>/data/<id>_P/<id>_AUDIO.wav              or all of a session in data/<id>_P.tar.gz
-    <root>/data/<id>_P/<id>_Transcript.csv         Start_Time, End_Time, Text, Confidence: participant only
+    <root>/data/<id>_P/<id>_AUDIO.wav              or all of a session in data/<id>_P.tar.gz (.tar, .zip)
+    <root>/data/<id>_P/<id>_Transcript.csv         Start_Time, End_Time, Text, Confidence
+
+Transcripts are automatic and name no speaker: their rows stand for the participant, though some carry words
+of the interviewer. The label files may lie one folder deeper, in ``labels/labels/``.
 
 Identity: as in DAIC-WOZ, the ``speaker`` of session 300 is ``daic300``, on purpose: sessions 300 to 492 are
 in both corpora, in different splits, so a check for subjects on both sides of a split holds across them.
@@ -21,20 +24,21 @@ import math
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sertransfer.corpora.daic_errata import ErrataLog, Erratum
 from sertransfer.corpora.daic_interview import Interview, InterviewReader
 from sertransfer.corpora.daic_reading import SessionsRead
 from sertransfer.corpora.daic_segments import Rules
 from sertransfer.corpora.daic_sessions import Session
-from sertransfer.corpora.daic_woz import FRAME
+from sertransfer.corpora.daic_splits import LabelRule, check_label_rule
+from sertransfer.corpora.daic_woz import FRAME, gender_notes
 from sertransfer.corpora.e_daic_sessions import SessionOpener, find_sessions
-from sertransfer.corpora.e_daic_splits import SPLITS, SplitReader, split_file
+from sertransfer.corpora.e_daic_splits import SPLITS, SplitReader, find_label_file, split_name
 from sertransfer.corpora.roots import check_root
 from sertransfer.corpora.video import open_audio_folder
 from sertransfer.errors import Faults
 from sertransfer.manifest import WITHOUT_SENTENCES, Manifest, make_table
-from sertransfer.progress import tracked
 
 CORPUS = "e-daic"
 
@@ -44,9 +48,12 @@ class Options:
     """How E-DAIC is read; the interviewer's speech is not in its transcripts, so overlaps are not known.
 
     Attributes:
-        audio_folder: Folder, outside the corpus, for the audio of sessions that are there only as tar.gz.
-        without_errata: Errata of DAIC-WOZ to switch off, by name (``interruption-373``), kind
-            (``interruption``, ``label``) or ``all``. Those about its transcripts do not apply here.
+        labels: Where a label comes from: ``score`` (depressed exactly where PHQ-8 is 10 or more; each label
+            that this changes is an erratum ``label-<id>``), or ``released`` (PHQ_Binary, which contradicts
+            the score in 20 subjects).
+        audio_folder: Folder, outside the corpus, for the audio of sessions that are there only as archives.
+        without_errata: Errata to switch off, by name (``interruption-373``), kind (``interruption``,
+            ``label``, ``spanning-row``) or ``all``. Those about DAIC-WOZ's transcripts do not apply here.
         merge: Merge consecutive rows.
         merge_gap: Longest silence in seconds that merging bridges.
         minimum: Shortest utterance in seconds; the default is one frame.
@@ -57,6 +64,7 @@ class Options:
         level_dbfs: That level: RMS in dB of full scale.
     """
 
+    labels: str = "score"
     audio_folder: str = ""
     without_errata: tuple[str, ...] = ()
     merge: bool = False
@@ -93,10 +101,13 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     check_root(root, _is_root, layout)
     errata = _Errata(options.without_errata, faults)
     options = _check(options, faults)
-    subjects, named = SplitReader(options.female_code, errata, faults).read(root)
+    rule = LabelRule(options.labels, errata)
+    splits = SplitReader(options.female_code, rule, faults)
+    subjects, named = splits.read(root)
+    errata.check_sessions(named)
     sessions = find_sessions(root)
     if not sessions:
-        remedy = "put the sessions there, unpacked or as tar.gz"
+        remedy = "put the sessions there, unpacked or as archives"
         faults.add(root / "data", found="no session", expected="300_P/ or 300_P.tar.gz ...", remedy=remedy)
     folder = None
     if options.audio_folder and open_audio_folder(options.audio_folder, CORPUS, root, faults):
@@ -105,19 +116,31 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     level = options.level_dbfs if options.level_normalise else None
     reader = InterviewReader(rules, options.keep_nonverbal, level, errata, faults)
     reading = _Reading(root / "data", reader, options.keep_text, audio_folder=folder)
-    for subject in tracked(subjects if sessions else [], "reading interviews", unit="interviews"):
-        reading.add(subject, sessions.get(subject.session, []))
+    reading.add_all(subjects if sessions else [], sessions)
     for number in sorted(sessions.keys() - named):
         reading.leave_out(f"{number}_P", "no split file names this session")
-    return reading.manifest(root, options)
+    label_notes = {
+        "split_files": splits.files,
+        "assumptions": [
+            *rule.assumptions(),
+            *splits.differences,
+            *gender_notes(options.female_code),
+            "a session is a subject, and DAIC-WOZ's session of the same number is the same subject",
+            "the audio of a session that DAIC-WOZ has too is the same, so its interruptions are cut out",
+            "transcripts are automatic and name no speaker: rows may carry words of the interviewer",
+        ],
+    }
+    return reading.manifest(root, options, label_notes)
 
 
 def _is_root(folder: Path) -> bool:
-    return any(split_file(folder, split).is_file() for split in SPLITS) or bool(find_sessions(folder))
+    files = (find_label_file(folder, split_name(split)) for split in SPLITS)
+    return any(path is not None for path in files) or bool(find_sessions(folder))
 
 
 def _check(options: Options, faults: Faults) -> Options:
     """Return the options with the default for each that is out of range, so that reading can go on."""
+    check_label_rule(options.labels, faults)
     sound = {
         "merge_gap": (0 <= options.merge_gap < math.inf, "seconds from 0 on"),
         "minimum": (0 <= options.minimum < math.inf, "seconds from 0 on"),
@@ -139,6 +162,7 @@ class _Reading(SessionsRead):
     corpus = CORPUS
     prefix = "edaic"
     distributed = "tar.gz"
+    automatic = True
 
     audio_folder: Path | None = None
     wavs: dict[str, Path] = field(default_factory=dict)
@@ -154,7 +178,7 @@ class _Reading(SessionsRead):
         self.wavs[session.name] = session.audio_source.path
         return session.name
 
-    def manifest(self, corpus_root: Path, options: Options) -> Manifest:
+    def manifest(self, corpus_root: Path, options: Options, label_notes: dict[str, Any]) -> Manifest:
         """Return the rows with their audio, relative to the corpus or to the folder of what was extracted."""
         root = self.audio_folder if self.extracted and self.audio_folder is not None else corpus_root
         places = {
@@ -162,18 +186,14 @@ class _Reading(SessionsRead):
             for session, wav in self.wavs.items()
         }
         rows = [{**row, "audio": places[row["audio"]]} for row in self.rows]
-        female, errata = options.female_code, self.reader.errata
+        errata = self.reader.errata
         notes = {
             "corpus": CORPUS,
             "options": asdict(options),
-            "split_files": [split_file(corpus_root, split).name for split in SPLITS],
+            **label_notes,
             "errata": errata.applied(),
             "errata_off": errata.switched_off(),
-            "assumptions": [
-                f"where Gender is a code, {female} is female and {1 - female} is male (sources disagree)",
-                "a session is a subject, and DAIC-WOZ's session of the same number is the same subject",
-                "the audio of a session that DAIC-WOZ has too is the same, so its interruptions are cut out",
-            ],
+            **self.rate_notes(),
             "channels": self.channels,
             "cut_at_end": self.cut_at_end,
             "left_out": self.left_out,

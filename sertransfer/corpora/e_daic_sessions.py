@@ -1,31 +1,57 @@
-"""The sessions of E-DAIC: folders ``data/<id>_P``, and archives ``data/<id>_P.tar.gz`` read as a stream.
+"""Sessions of E-DAIC: folders ``data/<id>_P``, and archives ``data/<id>_P.tar.gz`` that are read as a stream.
 
-A tar.gz can not be read in the middle, so nothing is cut from it in place: the transcript is read from it
-each time (it is never written out), and the audio is extracted into a folder that the user names.
+A tar.gz cannot be read in the middle, so nothing is cut from it in place: the transcript is read from it
+each time (it is never written out), and the audio is extracted into a folder that the user names. What an
+archive is shows in its content and not in its name: browsers unpack ``.tar.gz`` to ``.tar`` and may keep the
+ending, and some people pack sessions again as zip. No name in an archive ever becomes a path.
 """
 
 from __future__ import annotations
 
-import re
+import lzma
 import shutil
 import tarfile
+import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from sertransfer.audio.reading import inspect
-from sertransfer.corpora.daic_sessions import TRANSCRIPT_LIMIT, Session, open_session
+from sertransfer.corpora.daic_sessions import (
+    SESSION_NAME,
+    TRANSCRIPT_LIMIT,
+    Session,
+    member_of,
+    open_session,
+    preference,
+)
 from sertransfer.corpora.e_daic_transcript import LEAVE_OUT, as_daic_woz
 from sertransfer.errors import BadInput, Faults
 from sertransfer.files import atomic_path
 from sertransfer.manifest import AudioSource
 
 FOLDER = "data"
-AUDIO_LIMIT, LARGEST_MEMBER = 2**32, 2**36
-"""Bytes of a recording, which is what a WAV file can hold, and of any member that is read past."""
+AUDIO_LIMIT, LARGEST_ARCHIVE = 2**32, 2**36
+"""Bytes of a recording, which is what a WAV file can hold, and of all members that are read past."""
 
-_NAME = re.compile(r"([1-9]\d{0,8})_P(\.tar\.gz|\.tgz)?", re.IGNORECASE | re.ASCII)
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+)
+"""Raised by an archive that cannot be read; ``RuntimeError``: encrypted; ``NotImplementedError``: its
+coding."""
+
+Convert = Callable[[bytes, str, Faults], bytes | None]
+"""Gives a transcript in DAIC-WOZ's form, from the bytes of a file called so; ``None`` with a fault."""
 
 
 def find_sessions(root: Path) -> dict[int, list[Path]]:
@@ -33,17 +59,17 @@ def find_sessions(root: Path) -> dict[int, list[Path]]:
     sessions: dict[int, list[Path]] = {}
     folder = root / FOLDER
     for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
-        match = _NAME.fullmatch(entry.name)
+        match = SESSION_NAME.fullmatch(entry.name)
         if match is not None and (entry.is_file() if match[2] else entry.is_dir()):
             sessions.setdefault(int(match[1]), []).append(entry)
     for containers in sessions.values():
-        containers.sort(key=lambda path: (path.is_file(), path.name))
+        containers.sort(key=preference)
     return sessions
 
 
 @dataclass(frozen=True)
-class EDaicSession(Session):
-    """A session of E-DAIC.
+class ConvertedSession(Session):
+    """A session whose transcript is in DAIC-WOZ's form already.
 
     Attributes:
         wav: The audio, in the session's folder or extracted from its archive.
@@ -70,12 +96,14 @@ class SessionOpener:
     Attributes:
         audio_folder: Where the audio of archives goes; ``None`` if there is no such folder.
         faults: Receives skippable faults.
+        convert: Brings a transcript to DAIC-WOZ's form.
     """
 
     audio_folder: Path | None
     faults: Faults
+    convert: Convert = as_daic_woz
 
-    def open(self, number: int, containers: list[Path]) -> EDaicSession | None:
+    def open(self, number: int, containers: list[Path]) -> ConvertedSession | None:
         """Return session *number*, from its folder if that is complete, else from its archive."""
         archives = [container for container in containers if container.is_file()]
         problems = Faults()
@@ -84,9 +112,9 @@ class SessionOpener:
             if session is not None and (session.complete or not archives):
                 self.faults.extend(problems, skippable=True)
                 return self._from_folder(session)
-        return self._from_archive(number, archives[0]) if archives else None
+        return self.from_archive(number, archives[0]) if archives else None
 
-    def _from_folder(self, session: Session) -> EDaicSession:
+    def _from_folder(self, session: Session) -> ConvertedSession:
         table = None
         if session.transcript is not None:
             try:
@@ -94,14 +122,15 @@ class SessionOpener:
             except OSError as error:
                 self._bad(session.transcript_name, str(error), "a readable transcript")
             else:
-                table = as_daic_woz(data, session.transcript_name, self.faults)
+                table = self.convert(data, session.transcript_name, self.faults)
         wav = session.container / session.audio if session.audio is not None else None
         transcript = session.transcript if table is not None else None
-        return EDaicSession(
+        return ConvertedSession(
             session.name, session.container, session.audio, transcript, False, wav, table or b""
         )
 
-    def _from_archive(self, number: int, archive: Path) -> EDaicSession | None:
+    def from_archive(self, number: int, archive: Path) -> ConvertedSession | None:
+        """Return session *number* with its audio extracted from *archive*; ``None`` with a fault."""
         if self.audio_folder is None:
             remedy = (
                 "name a folder for the audio with --audio_folder DIR, or unpack the archive beside itself"
@@ -115,61 +144,114 @@ class SessionOpener:
         except BadInput as error:
             self._bad(archive, f"in it {wav.name}: {error.faults[0].found}", "a whole recording")
             return None
-        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-            self._bad(archive, f"an archive that can not be extracted ({error})", "a whole tar.gz")
+        except _DAMAGE as error:
+            found = f"an archive that cannot be extracted ({error})"
+            self._bad(archive, found, "a whole tar.gz, tar or zip")
             return None
         table = None
+        expected = "audio and transcript of the session"
         if members.transcript is None:
-            self._bad(archive, f"no {number}_Transcript.csv", "audio and transcript of the session")
+            self._bad(archive, members.absent(f"{number}_Transcript.csv"), expected)
         else:
-            table = as_daic_woz(members.transcript, f"{archive}!{members.transcript_name}", self.faults)
+            table = self.convert(members.transcript, f"{archive}!{members.transcript_name}", self.faults)
         if members.audio_name is None:
-            self._bad(archive, f"no {number}_AUDIO.wav", "audio and transcript of the session")
+            self._bad(archive, members.absent(f"{number}_AUDIO.wav"), expected)
         transcript = members.transcript_name if table is not None else None
-        return EDaicSession(name, archive, members.audio_name, transcript, True, wav, table or b"")
+        return ConvertedSession(name, archive, members.audio_name, transcript, True, wav, table or b"")
 
     def _bad(self, where: object, found: str, expected: str, remedy: str = LEAVE_OUT) -> None:
         self.faults.add(where, found=found, expected=expected, remedy=remedy, skippable=True)
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Member:
+    """A member of an archive: ``read`` opens it, ``None`` if it is no plain file (a link, a folder)."""
+
+    name: str
+    size: int
+    read: Callable[[], IO[bytes]] | None
+
+
 class _Members:
-    audio_name: str | None = None
-    transcript_name: str | None = None
-    transcript: bytes | None = None
+    """What was found in an archive."""
+
+    def __init__(self) -> None:
+        self.audio_name: str | None = None
+        self.transcript_name: str | None = None
+        self.transcript: bytes | None = None
+        self.links: set[str] = set()
+
+    def absent(self, name: str) -> str:
+        """Return what is said of a file that was not found."""
+        return f"{name} as a link" if name.lower() in self.links else f"no {name}"
 
 
 def _read_archive(archive: Path, number: int, wav: Path) -> _Members:
-    """Read the transcript and extract the audio to *wav*, unless it is there and newer than the archive.
+    """Read the transcript and extract the audio to *wav*, unless it is there, as large and not older.
 
     Raises:
         BadInput: If the audio is not whole.
-        OSError, EOFError, zlib.error, tarfile.TarError: If the archive can not be read, or *wav* not written.
+        OSError, EOFError, and others of _DAMAGE: If the archive cannot be read, or *wav* not written.
     """
     members = _Members()
     current = _is_current(wav, archive)
-    with tarfile.open(archive, "r|gz") as stream:
+    passed = 0
+    with _members_of(archive) as stream:
         for member in stream:
-            _check_size(member, LARGEST_MEMBER)
-            name = PurePosixPath(member.name).name.casefold()
-            content = stream.extractfile(member) if member.isfile() else None
-            if content is None:
+            passed += member.size
+            if passed > LARGEST_ARCHIVE:
+                raise OSError(f"{passed} bytes up to {member.name}")
+            name = member_of(number, member.name)
+            wanted = name in (f"{number}_transcript.csv", f"{number}_audio.wav")
+            if name is None or not wanted:
                 continue
-            if name == f"{number}_transcript.csv":
+            if member.read is None:
+                members.links.add(name)
+            elif name == f"{number}_transcript.csv":
                 members.transcript_name = member.name
                 _check_size(member, TRANSCRIPT_LIMIT)
-                members.transcript = content.read()
-            elif name == f"{number}_audio.wav":
+                with member.read() as content:
+                    members.transcript = content.read()
+            else:
                 members.audio_name = member.name
                 _check_size(member, AUDIO_LIMIT)
-                if not current:
-                    _write(content, wav)
+                if not current or wav.stat().st_size != member.size:
+                    with member.read() as content:
+                        _write(content, wav)
             if members.audio_name is not None and members.transcript is not None:
                 break
     return members
 
 
-def _check_size(member: tarfile.TarInfo, most: int) -> None:
+@contextmanager
+def _members_of(archive: Path) -> Iterator[Iterator[_Member]]:
+    """Open an archive, of whichever kind its content is."""
+    with archive.open("rb") as file:
+        packed_as_zip = file.read(4) == b"PK\x03\x04"
+    if packed_as_zip:
+        with zipfile.ZipFile(archive) as packed:
+            yield (_zip_member(packed, info) for info in packed.infolist() if not info.is_dir())
+    else:
+        with tarfile.open(archive, "r|*") as stream:
+            yield (_tar_member(stream, info) for info in stream)
+
+
+def _zip_member(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    link = info.external_attr >> 28 == 0o12  # a symbolic link, by the mode of Unix
+    return _Member(info.filename, info.file_size, None if link else lambda: packed.open(info))
+
+
+def _tar_member(stream: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
+    def read() -> IO[bytes]:
+        content = stream.extractfile(info)
+        if content is None:
+            raise OSError(f"no content of {info.name}")
+        return content
+
+    return _Member(info.name, info.size, read if info.isfile() else None)
+
+
+def _check_size(member: _Member, most: int) -> None:
     if member.size > most:
         raise OSError(f"a member of {member.size} bytes, {member.name}")
 

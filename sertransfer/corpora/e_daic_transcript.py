@@ -1,6 +1,8 @@
-"""A transcript of E-DAIC: comma-separated ``Start_Time, End_Time, Text, Confidence``, the participant only.
+"""A transcript of E-DAIC: comma-separated ``Start_Time, End_Time, Text, Confidence``, without speakers.
 
-It is given on in the form of DAIC-WOZ's, line for line: one parser knows the marks and checks the times.
+Its rows come from automatic recognition and stand for the participant, though some may carry words of the
+interviewer. It is given on in the form of DAIC-WOZ's, line for line: one parser knows the marks and checks
+the times.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 
-from sertransfer.corpora.daic_transcript import COLUMNS
+from sertransfer.corpora.daic_transcript import COLUMNS, CONFIDENCE
 from sertransfer.errors import Faults
 
 HEADER = ("start_time", "end_time", "text")
@@ -48,13 +50,16 @@ def as_daic_woz(data: bytes, where: str, faults: Faults) -> bytes | None:
                     at = _columns(cells)
                     if at is None:
                         break
-                    lines[begin - 1] = "\t".join(COLUMNS)
-                elif len(cells) <= max(at.values()):
+                    # The text comes last: whatever it holds, it is then one cell.
+                    lines[begin - 1] = "\t".join((*COLUMNS[:-1], CONFIDENCE, COLUMNS[-1]))
+                elif len(cells) <= max(at[name] for name in HEADER):
                     found = f"{len(cells)} comma-separated cells"
                     bad(f"{where}, row {begin}", found, "Start_Time, End_Time, Text, Confidence")
                 else:
                     start, stop, text = (" ".join(cells[at[name]].split()) for name in HEADER)
-                    lines[begin - 1] = f"{start}\t{stop}\tParticipant\t{text}"
+                    place = at.get(CONFIDENCE, len(cells))
+                    sure = " ".join(cells[place].split()) if place < len(cells) else ""
+                    lines[begin - 1] = f"{start}\t{stop}\tParticipant\t{sure}\t{text}"
             begin = rows.line_num + 1
     except csv.Error as error:
         bad(f"{where}, row {begin}", f"text that is no CSV ({error})", "a comma-separated transcript")
@@ -68,4 +73,6 @@ def as_daic_woz(data: bytes, where: str, faults: Faults) -> bytes | None:
 
 def _columns(cells: list[str]) -> dict[str, int] | None:
     names = [cell.strip().casefold() for cell in cells]
-    return {name: names.index(name) for name in HEADER} if set(HEADER) <= set(names) else None
+    if not set(HEADER) <= set(names):
+        return None
+    return {name: names.index(name) for name in (*HEADER, CONFIDENCE) if name in names}

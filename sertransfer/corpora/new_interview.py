@@ -70,7 +70,7 @@ class Cuts:
 
     Attributes:
         utterances: The participant's, in the order of their times.
-        left_out: (line, reason) of each participant row that a rule left out.
+        left_out: (line, reason) of each participant row that a rule left out, and of each that spans others.
         interviewer: Whether the transcript has rows of the interviewer.
     """
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import soundfile
 from corpus_trees import write_table, write_wav
-from daic_tree import noise
+from daic_tree import noise, silence
 
 from sertransfer.corpora.registry import CORPORA
 from sertransfer.errors import BadInput, Faults
@@ -204,6 +206,124 @@ def write_e_daic(root: Path, *, packed: bool = False) -> Path:
         e_daic_session(root, number, packed=packed)
         e_daic_split(root, split, [row])
     return root
+
+
+E_DAIC_ABSENT = {
+    342, 394, 398, 460, 610, 611, 613, 614, 616, 621, 630, 639, *range(642, 649), 665, 668, 671, 672, 674,
+    675, 678, 681, 685, 686, 690, 694, 700, 701, 704, 706, 711, 714,
+}  # fmt: skip
+"""Ids from 300 to 492 and 600 to 718 that do not exist."""
+E_DAIC_TRAIN = {
+    601,
+    603,
+    608,
+    612,
+    628,
+    633,
+    641,
+    654,
+    660,
+    662,
+    673,
+    677,
+    680,
+    684,
+    692,
+    695,
+    697,
+    702,
+    703,
+    707,
+}
+E_DAIC_DEV = {617, 627, 632, 653, 657, 667, 670, 687, 698, 713}
+E_DAIC_MISFITS = {
+    "train": (325, 335, 352, 356, 380, 386, 409, 413, 418, 422, 459, 483, 633),
+    "dev": (320, 344, 433),
+    "test": (682, 691, 696, 709),
+}
+"""Subjects with PHQ_Binary 0 although their score is 10 or more."""
+E_DAIC_RELEASED = {"train": 37, "dev": 12, "test": 17}
+"""Subjects with PHQ_Binary 1."""
+
+
+def e_daic_parts() -> dict[str, list[int]]:
+    """Return the 275 subjects by part; which older sessions are dev is made up but for the misfits."""
+    numbers = [n for n in (*range(300, 493), *range(600, 719)) if n not in E_DAIC_ABSENT]
+    older = [n for n in numbers if n < 600]
+    fixed = set(E_DAIC_MISFITS["train"]) | set(E_DAIC_MISFITS["dev"]) | {300, 302}
+    dev = sorted([302, *E_DAIC_MISFITS["dev"], *[n for n in older if n not in fixed][::4][:42]])
+    return {
+        "train": sorted({*older, *E_DAIC_TRAIN}.difference(dev)),
+        "dev": sorted([*dev, *E_DAIC_DEV]),
+        "test": [n for n in numbers if n >= 600 and n not in E_DAIC_TRAIN | E_DAIC_DEV],
+    }
+
+
+def write_e_daic_labels(
+    root: Path, folder: str = "labels", *, detailed: bool = False
+) -> dict[str, list[int]]:
+    """Write label files with the true ids, counts and quirks, and made-up scores; return the parts.
+
+    With *detailed* the two further files are written too.
+    """
+    parts = e_daic_parts()
+    home = root / folder
+    home.mkdir(parents=True, exist_ok=True)
+    details, items = [], []
+    for split, members in parts.items():
+        misfits = set(E_DAIC_MISFITS[split])
+        positive = set([n for n in members if n not in misfits][: E_DAIC_RELEASED[split]])
+        lines = [E_DAIC_HEADER]
+        for n in members:
+            score = 10 + n % 8 if n in positive | misfits else n % 10
+            gender = "male" if n % 5 else "female"
+            blank = " " if n in (307, 308, 309, 315) else ""
+            severity = "NaN" if n in (669, 683) else str(17 + n % 40)
+            lines.append(f"{n},{gender}{blank},{int(n in positive)},{score},{n % 2},{severity}")
+            other = {431: "female", 485: "female", 486: "female", 656: "female", 713: "unknown"}.get(
+                n, gender
+            )
+            details.append(f"{n},{score},{other},{20 + n % 50},{int(n in positive)},{split}")
+            exchanged = {485: 486, 486: 485}.get(n, n)
+            total = 10 + exchanged % 8 if exchanged in positive | misfits else exchanged % 10
+            items += [f"{n},{total}"] if split != "test" else []
+        # The test split has no line end at its end.
+        text = "\n".join(lines) + ("" if split == "test" else "\n")
+        (home / f"{split}_split.csv").write_text(text)
+    if detailed:
+        head = "Participant,Depression_severity,gender,age,Depression_label,split\n"
+        (home / "detailed_lables.csv").write_text(head + "\n".join(details) + "\n")
+        head = "Participant_ID,PHQ_8Total\n"
+        (home / "Detailed_PHQ8_Labels.csv").write_text(head + "\n".join(items) + "\n")
+    return parts
+
+
+def write_whole_e_daic(root: Path, *, without: Iterable[str] = (), **labels: object) -> dict[str, list[int]]:
+    """Write E-DAIC with its 275 sessions, each of four seconds; *without* names parts without folders."""
+    parts = write_e_daic_labels(root, **labels)  # type: ignore[arg-type]
+    for split, members in parts.items():
+        for n in members if split not in set(without) else ():
+            folder = root / "data" / f"{n}_P"
+            folder.mkdir(parents=True)
+            silence(folder / f"{n}_AUDIO.wav", 4.0)
+            (folder / f"{n}_Transcript.csv").write_bytes(WORDS)
+    return parts
+
+
+def pack_e_daic(archive: Path, members: Mapping[str, bytes | Path], form: str = "w:gz") -> Path:
+    """Write an archive of *members* by name; *form* is one of tarfile, or ``zip``."""
+    contents = {name: item.read_bytes() if isinstance(item, Path) else item for name, item in members.items()}
+    if form == "zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, content in contents.items():
+                packed.writestr(zipfile.ZipInfo(name), content)
+        return archive
+    with tarfile.open(archive, form) as tar:  # type: ignore[call-overload]
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return archive
 
 
 _FAKE = """#!/bin/sh

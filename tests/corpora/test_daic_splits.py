@@ -4,7 +4,7 @@ import pytest
 from daic_tree import DEV, FULL, LABELLED, PLAIN, TEST, TRAIN
 
 from sertransfer.corpora.daic_errata import ErrataLog
-from sertransfer.corpora.daic_splits import read_splits
+from sertransfer.corpora.daic_splits import LabelRule, read_splits
 from sertransfer.errors import Faults
 
 GOOD = {
@@ -15,12 +15,15 @@ GOOD = {
 FULL_TEXT = "Participant_ID,PHQ_Binary,PHQ_Score,Gender\n303,1,24,0\n304,0,0,1\n"
 
 
-def read(folder, texts, without=()):
+def read(folder, texts, without=(), labels="score"):
     for name, text in texts.items():
         (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     faults = Faults()
     files = {name: folder / name for name in texts}
-    splits = read_splits(files, folder, female_code=0, errata=ErrataLog(without, faults), faults=faults)
+    errata = ErrataLog(without, faults)
+    rule = LabelRule(labels, errata)
+    splits = read_splits(files, folder, female_code=0, errata=errata, faults=faults, rule=rule)
+    splits.applied, splits.assumptions = errata.applied(), rule.assumptions()
     return splits, list(faults)
 
 
@@ -74,9 +77,6 @@ def test_a_test_split_that_carries_labels_is_read_with_them(tmp_path):
 
 
 BAD = {
-    "binary against score": (TRAIN, "300,0,15,1,2", f"{TRAIN}, row 2", "binary 0 with score 15"),
-    "binary of 9": (TRAIN, "300,1,9,1,2", f"{TRAIN}, row 2", "binary 1 with score 9"),
-    "409 with another score": (TRAIN, "409,0,12,1,2", f"{TRAIN}, row 2", "binary 0 with score 12"),
     "no label": (TRAIN, "300,,,1,2", f"{TRAIN}, row 2", "binary '' and score ''"),
     "half a label": (TEST, "303,0", "", ""),
     "score too high": (TRAIN, "300,1,25,1,2", f"{TRAIN}, row 2", "score '25'"),
@@ -152,8 +152,8 @@ def test_full_file_against_the_test_split(tmp_path):
 
 
 def test_a_test_subject_with_a_faulty_label_is_left_out(tmp_path):
-    splits, (fault,) = read(tmp_path, {**GOOD, FULL: FULL_TEXT.replace("24", "4")})
-    assert "binary 1 with score 4" in fault.found
+    splits, (fault,) = read(tmp_path, {**GOOD, FULL: FULL_TEXT.replace("24", "25")})
+    assert "score '25'" in fault.found
     assert set(splits.subjects) == {300, 301, 302, 304}
     assert 303 in splits.named
 
@@ -170,3 +170,39 @@ def test_409_with_the_erratum_off_is_as_released(tmp_path):
     splits, faults = read(tmp_path, texts, without=["label"])
     assert faults == []
     assert table(splits)[409][1:3] == ("not depressed", "10")
+
+
+AGAINST = {**GOOD, TRAIN: f"{LABELLED}\n300,0,10,1,2\n301,1,9,0,1\n", DEV: f"{LABELLED}\n302,0,9,1,2\n"}
+
+
+def test_labels_by_score_are_1_exactly_from_10_on_and_each_change_is_an_erratum(tmp_path):
+    splits, faults = read(tmp_path, AGAINST)
+    assert faults == []
+    assert [table(splits)[number][1] for number in (300, 301, 302)] == [
+        "depressed", "not depressed", "not depressed",
+    ]  # fmt: skip
+    assert [(entry["name"], entry["rows"]) for entry in splits.applied] == [
+        ("label-300", 1),
+        ("label-301", 1),
+    ]
+    assert splits.applied[0]["what"] == "PHQ-8 score 10 with binary 0: the label is 'depressed', by the score"
+    assert splits.assumptions == []
+
+
+@pytest.mark.parametrize(
+    ("without", "labels"), [((), "released"), (("label",), "score"), (("all",), "score")], ids=str
+)
+def test_labels_as_released_name_those_that_contradict_their_score(tmp_path, without, labels):
+    splits, faults = read(tmp_path, AGAINST, without, labels)
+    assert faults == []
+    assert [table(splits)[number][1] for number in (300, 301, 302)] == [
+        "not depressed", "depressed", "not depressed",
+    ]  # fmt: skip
+    assert splits.applied == []
+    assert splits.assumptions == ["labels as released although the score says otherwise (2): 300, 301"]
+
+
+def test_one_label_can_stay_as_released(tmp_path):
+    splits, _ = read(tmp_path, AGAINST, without=("label-301",))
+    assert [table(splits)[number][1] for number in (300, 301)] == ["depressed", "depressed"]
+    assert [entry["name"] for entry in splits.applied] == ["label-300"]

@@ -1,12 +1,17 @@
 """The DAIC-WOZ reader on trees in the corpus's own layout: marks, errata, overlaps, merging, bad input."""
 
 import math
+import shutil
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 from daic_tree import ANSWER, DEV, ELLIE, FULL, LABELLED, TEST, TRAIN, Tree, one, reasons, spans, transcript
 
+from sertransfer.audio.reading import read_segment
 from sertransfer.corpora.daic_woz import Options, read
+from sertransfer.corpora.prepare import summary
 from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import read_manifest, write_manifest
 
@@ -88,12 +93,14 @@ def test_the_interviewer_s_turns_follow_errata_and_are_none_where_she_is_not_tra
     assert alone.notes["interviewer_turns"] == {}
 
 
-def test_gender_code_can_be_turned_round_and_is_noted(tmp_path):
+def test_gender_1_is_male_and_a_copy_that_has_it_reversed_can_be_read_and_is_noted(tmp_path):
     tree = corpus(tmp_path)
+    plain = tree.read()
+    assert plain.table["gender"].tolist() == ["male", "male", "male", "female"]
+    assert not any("Gender" in line for line in plain.notes["assumptions"])
     turned = tree.read(female_code=1)
     assert turned.table["gender"].tolist() == ["female", "female", "female", "male"]
-    assert "Gender 1 is female and 0 is male" in turned.notes["assumptions"][0]
-    assert "Gender 0 is female and 1 is male" in tree.read().notes["assumptions"][0]
+    assert "Gender 1 is read as female" in turned.notes["assumptions"][0]
 
 
 def test_text_is_kept_only_when_asked_for(tmp_path):
@@ -512,6 +519,151 @@ def test_sessions_that_no_split_names_are_left_out_with_a_reason(tmp_path):
     assert reasons(manifest) == {"492_P": "no split file names this session"}
 
 
+def test_sessions_at_another_rate_are_resampled_and_recorded(tmp_path):
+    tree = Tree(tmp_path)
+    for number, rate in ((300, 16_000), (301, 48_000), (302, 44_100)):
+        tree.session(number, rate=rate)
+    tree.splits(train=[300, 301], dev=[302])
+    manifest = tree.read()
+    assert spans(manifest) == [(1.25, 2.5)] * 3
+    assert manifest.notes["sample_rates"] == {"16000": 1, "44100": 1, "48000": 1}
+    assert manifest.notes["resampled"] == {"301_P": 48_000, "302_P": 44_100}
+    row = manifest.table.iloc[1]
+    assert len(read_segment(manifest.source(row["audio"]), row["start"], row["end"])) == 20_000
+    assert "2 of 3 recordings (1 at 44100 Hz, 1 at 48000 Hz) are resampled to 16000 Hz" in summary(manifest)
+
+
+SPAN = (0.9, 95.0, "Participant", "and so")
+"""A row over a minute that starts 1.6 s before the participant's row above it has ended."""
+
+
+def test_a_row_that_spans_the_interview_is_left_out_as_an_erratum(tmp_path):
+    rows = [ELLIE, ANSWER, (3.0, 4.0, "Ellie", "and"), (5.0, 6.0, "Participant", "yes"), SPAN]
+    tree = one(tmp_path, rows, seconds=100)
+    manifest = tree.read()
+    assert spans(manifest) == [(1.25, 2.5), (5.0, 6.0)]
+    assert manifest.notes["errata"] == [
+        {
+            "name": "spanning-row-300",
+            "session": "300",
+            "what": "transcript rows that span the interview are left out",
+            "rows": 1,
+        }
+    ]
+    assert "spans other rows" in reasons(manifest)["300_P/300_TRANSCRIPT.csv, row 6"]
+    # Her turns are cut out of by what the participant says: a spanning row would leave none of them.
+    assert manifest.notes["interviewer_turns"] == {"300_P/300_AUDIO.wav": ["0.5 1.0", "3.0 4.0"]}
+    for off in ("spanning-row", "spanning-row-300", "all"):
+        kept = tree.read(without_errata=(off,))
+        assert kept.notes["errata"] == []
+        # It starts before the interviewer's first row has ended but after it began: kept, as it is written.
+        assert (0.9, 95.0) in spans(kept)
+
+
+@pytest.mark.parametrize(
+    ("row", "kept"),
+    [
+        ((1.5, 61.6, "Participant", "x"), True),  # starts 1 s before the row above has ended
+        ((1.499, 61.6, "Participant", "x"), False),
+        ((1.0, 61.0, "Participant", "x"), True),  # a minute and no more
+        ((1.0, 61.001, "Participant", "x"), False),
+        ((0.6, 70.0, "Ellie", "x"), True),  # over the participant's row, which is another speaker's
+    ],
+)
+def test_what_spans_is_over_a_minute_and_starts_over_a_second_early(tmp_path, row, kept):
+    rows = [ELLIE, ANSWER, row]
+    manifest = one(tmp_path, rows, seconds=100).read()
+    assert (manifest.notes["errata"] == []) is kept
+
+
+def test_the_interviewer_s_row_can_span_too(tmp_path):
+    rows = [(0.5, 3.0, "Ellie", "how are you"), (3.5, 5.0, "Participant", "fine"), (0.5, 90.0, "Ellie", "ok")]
+    manifest = one(tmp_path, rows, seconds=100).read()
+    assert [entry["name"] for entry in manifest.notes["errata"]] == ["spanning-row-300"]
+    assert manifest.table["overlap"].tolist() == [0.0]
+    assert manifest.notes["interviewer_turns"] == {"300_P/300_AUDIO.wav": ["0.5 3.0"]}
+
+
+def test_what_the_participant_says_is_no_part_of_the_interviewer_s_turns(tmp_path):
+    # The middle of a turn, its begin and its end; a row that contains a turn leaves nothing of it.
+    rows = [
+        (1.0, 5.0, "Ellie", "a"), (2.0, 3.0, "Participant", "b"),
+        (6.0, 8.0, "Ellie", "c"), (5.5, 6.5, "Participant", "d"),
+        (9.0, 11.0, "Ellie", "e"), (10.5, 12.0, "Participant", "f"),
+        (13.5, 14.0, "Ellie", "g"), (13.0, 15.0, "Participant", "h"),
+    ]  # fmt: skip
+    manifest = one(tmp_path, rows, seconds=20).read()
+    turns = [tuple(map(float, turn.split())) for turn in manifest.notes["interviewer_turns"][AUDIO]]
+    assert turns == [(1.0, 2.0), (3.0, 5.0), (6.5, 8.0), (9.0, 10.5)]
+    said = spans(manifest)
+    assert all(end <= begin or stop <= start for start, end in turns for begin, stop in said)
+
+
+AUDIO = "300_P/300_AUDIO.wav"
+
+
+def test_an_unknown_session_of_an_erratum_is_refused(tmp_path):
+    (fault,) = corpus(tmp_path).faults(without_errata=("label-49", "spanning-row-300"))
+    assert fault.found == "'label-49'"
+
+
+def test_zips_made_on_windows_are_read(tmp_path):
+    whole = one(tmp_path / "a", (ELLIE, ANSWER), rms=0.1)
+    expected = whole.read()
+    for inside in ("300_P\\", "300_P\\300_P\\"):
+        packed = one(tmp_path / f"b{len(inside)}", (ELLIE, ANSWER), rms=0.1)
+        archive = packed.zip(300, inside=inside)
+        assert any("\\" in name for name in zipfile.ZipFile(archive).namelist())
+        manifest = packed.read()
+        assert manifest.table.equals(expected.table)
+        assert "300_P/300_TRANSCRIPT.csv" not in reasons(manifest)
+        sound = read_segment(manifest.source(AUDIO), 1.25, 2.5)
+        assert sound.tolist() == read_segment(expected.source(AUDIO), 1.25, 2.5).tolist()
+
+
+@pytest.mark.parametrize("inside", ["..\\", "C:\\", "\\", "300_P\\..\\", "301_P\\"])
+def test_names_that_lead_elsewhere_are_no_files_of_the_session(tmp_path, inside):
+    tree = one(tmp_path, (ELLIE, ANSWER), rms=0.1)
+    tree.zip(300, inside=inside)
+    found = [fault.found for fault in tree.faults()]
+    assert found == ["no 300_AUDIO.wav", "no 300_TRANSCRIPT.csv"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "form"), [("tar", "w"), ("tar.gz", "w:gz"), ("tar.gz", "w"), ("tgz", "w:gz")]
+)
+def test_sessions_packed_as_tar_are_read_with_their_audio_in_a_folder(tmp_path, ending, form):
+    expected = one(tmp_path / "a", (ELLIE, ANSWER), rms=0.1).read()
+    tree = one(tmp_path / "b", (ELLIE, ANSWER), rms=0.1)
+    with tarfile.open(tree.root / f"300_P.{ending}", form) as tar:
+        tar.add(tree.root / "300_P", "300_P")
+    shutil.rmtree(tree.root / "300_P")
+    (fault,) = tree.faults()
+    assert "--audio_folder DIR" in fault.remedy
+    manifest = tree.read(audio_folder=str(tmp_path / "audio"))
+    assert manifest.table["audio"].unique().tolist() == ["../audio/300_P/300_AUDIO.wav"]
+    assert manifest.table.drop(columns="audio").equals(expected.table.drop(columns="audio"))
+    (audio,) = manifest.table["audio"]
+    assert (
+        read_segment(manifest.source(audio), 1.25, 2.5).tolist()
+        == read_segment(expected.source(AUDIO), 1.25, 2.5).tolist()
+    )
+    assert not list((tmp_path / "audio").rglob("*.csv"))
+
+
+def test_a_copy_without_its_test_part_is_read_and_a_whole_part_that_is_absent_is_one_fault(tmp_path):
+    tree = Tree(tmp_path)
+    for number in (300, 301):
+        tree.session(number)
+    tree.splits(train=[300], dev=[301], test=[302, 303])
+    manifest = tree.read()
+    assert manifest.table["session"].tolist() == ["300", "301"]
+    assert reasons(manifest)[TEST] == "none of its 2 sessions is there: the copy is without its test part"
+    assert manifest.notes["subjects_without_sentences"] == []
+    tree.splits(train=[300, 301], dev=[304, 305], test=[])
+    assert [fault.found for fault in tree.faults()] == ["none of the 2 sessions of the dev part"]
+
+
 def test_channels_are_noted(tmp_path):
     assert one(tmp_path, [ELLIE, ANSWER], channels=2).read().notes["channels"] == {"300_P": 2}
     assert one(tmp_path, [ELLIE, ANSWER]).read().notes["channels"] == {}
@@ -525,7 +677,6 @@ def damage(tree: Tree) -> dict[str, str]:
     (tree.root / "300_P" / "300_TRANSCRIPT.csv").unlink()
     (tree.root / "301_P" / "301_AUDIO.wav").write_bytes(b"")
     (tree.root / "302_P" / "302_AUDIO.wav").unlink()
-    tree.session(303, rate=8000)
     tree.session(304, b"start_time,stop_time,speaker,value\n0,1,Ellie,hi\n")
     tree.session(305, b"")
     tree.session(306, b"0.5\t1.0\tEllie\thi\n1.0\t2.0\tParticipant\tsecretword\n")
@@ -545,13 +696,12 @@ def damage(tree: Tree) -> dict[str, str]:
     tree.session(307, data)
     tree.session(308, [ELLIE, (2, 3, "Participant", "<laughter>")])
     (tree.root / "309_P.zip").write_bytes(b"PK no archive")
-    tree.splits(train=range(300, 306), dev=range(306, 312))
+    tree.splits(train=[300, 301, 302, 304, 305], dev=range(306, 312))
     tree.session(311, b"PK\0\0")
     return {
         "300_P": "no 300_TRANSCRIPT.csv",
         "301_AUDIO.wav": "an empty file",
         "302_P": "no 302_AUDIO.wav",
-        "303_AUDIO.wav": "8000 Hz",
         "304_TRANSCRIPT.csv, row 1": "the comma as the delimiter",
         "305_TRANSCRIPT.csv": "an empty file",
         "306_TRANSCRIPT.csv, row 1": "no header",
@@ -606,6 +756,7 @@ def test_a_subject_in_two_splits_is_refused_even_with_skip_bad(tmp_path):
 def test_options_are_checked(tmp_path):
     bad = {
         "overlaps": "tirm",
+        "labels": "scroe",
         "merge_gap": -1.0,
         "minimum": math.nan,
         "female_code": 2,
