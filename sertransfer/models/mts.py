@@ -24,6 +24,11 @@ class TimeScaledConv2d(nn.Conv2d):
     branches, position by position, is the output (arXiv 2003.03375). The parameters are those of the
     convolution it is made from, under the same names; with a factor of 1 alone it is that convolution.
 
+    The authors' public code does three things otherwise, so this layer follows the paper's text and not their
+    code: there scaled widths are rounded down, every branch keeps the base's padding, and only the base
+    branch receives a gradient (the other kernels are resampled from its values outside of the graph). Here
+    all branches learn through the one kernel.
+
     Our choices where the paper is silent:
 
     - A scaled width is the nearest whole number, halves down, and at least 1: a width of 3 becomes

@@ -1,8 +1,8 @@
 """PyResNet, the paper's network: a bottleneck ResNet with pyramidal convolutions (paper, section 2.4).
 
 Layer names and shapes are those of the authors' published weights, so that these load as they are. It
-differs from the pyramidal ResNet for images in its input (one channel), its stem (no max-pool) and its
-pooling (over time only: 4 rows of frequency are kept).
+differs from the pyramidal ResNet for images (PyConvResNet, whose stem has no max-pool either) in its input
+(one channel) and its pooling (over time only: 4 rows of frequency are kept).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from sertransfer.transfer.subjects import Part
 
 NAME = "interviewer's audio"
 NOT_THERE = {
-    "e-daic": "E-DAIC's transcripts hold the participants alone",
+    "e-daic": "E-DAIC's transcripts name no speaker",
     "daic-woz": "the manifest does not say where the interviewer speaks; prepare the corpus again",
 }
 """Why a corpus has no turns of an interviewer; of others nothing is known."""

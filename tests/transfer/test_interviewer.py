@@ -79,7 +79,7 @@ def test_subjects_without_a_turn_are_undecided_not_dropped(manifest, tmp_path):
     ("corpus", "reason"),
     [
         ("daic-woz", "prepare the corpus again"),
-        ("e-daic", "E-DAIC's transcripts hold the participants alone"),
+        ("e-daic", "E-DAIC's transcripts name no speaker"),
         ("mine", "mine has no turns of an interviewer"),
     ],
 )

@@ -323,6 +323,14 @@ def test_an_e_daic_transcript(run_of, interview, tmp_path):
     one = predict(run_of("ser"), [audio], transcripts=[tmp_path / "t.csv"], progress=False)["recordings"][0]
     assert [(row["start"], row["end"]) for row in one["sentences"]] == [(0.5, 1.5), (4.0, 5.5)]
     assert any("t.csv, row 3" in text for text in one["left_out"])
+    (tmp_path / "t.csv").write_text(table + "0.2,500.0,and so,0.6\n")
+    again = predict(run_of("ser"), [audio], transcripts=[tmp_path / "t.csv"], progress=False)["recordings"][0]
+    assert again["sentences"] == one["sentences"]
+    assert again["score"] == one["score"]
+    (said,) = [text for text in again["left_out"] if "row 5" in text]
+    assert said == (
+        "t.csv, row 5: spans other rows: over 60 s long, and starts before an earlier row of the speaker has ended"
+    )
 
 
 def test_a_fine_tuned_network_refuses_what_it_can_not_hear(run_of, interview, tmp_path):
