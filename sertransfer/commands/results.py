@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from sertransfer.commands.options import Commands, Overrides, place, table_output
 from sertransfer.commands.result import Result
+
+_log = logging.getLogger(__name__)
 
 
 def add_to(commands: Commands) -> None:
@@ -15,12 +18,12 @@ def add_to(commands: Commands) -> None:
     command.add_argument("run_dir", type=Path, help="folder of a finished run of either stage")
 
     command = commands.add(
-        "compare", run_compare, "compare stage-2 runs on the same subjects, by McNemar and paired bootstrap"
+        "compare", run_compare, "compare stage-2 runs on the same subjects, by paired tests and intervals"
     )
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIR", help="two folders or more")
     command.add_argument("--html", type=Path, metavar="FILE", help="also write a page of the comparison")
-    command.add_argument("--resamples", type=int, default=2000)
-    command.add_argument("--seed", type=int, default=0)
+    for name in ("--resamples", "--seed"):
+        command.add_argument(name, type=int, help="no effect: nothing is resampled; kept for scripts")
 
     command = commands.add("seeds", run_seeds, "mean, deviation and every value over runs of several seeds")
     command.add_argument("runs", type=Path, nargs="+")
@@ -81,13 +84,20 @@ def run_report(args: argparse.Namespace, overrides: Overrides) -> Result:
 
 def run_compare(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Compare runs of stage 2."""
-    from sertransfer.transfer.compare import compare, compare_all, comparison_text, comparisons_text
+    from sertransfer.transfer.compare import (
+        NO_RESAMPLING,
+        compare,
+        compare_all,
+        comparison_text,
+        comparisons_text,
+    )
 
-    rules = {"resamples": args.resamples, "seed": args.seed}
-    whole = compare_all(args.runs, **rules)
+    if args.resamples is not None or args.seed is not None:
+        _log.warning(NO_RESAMPLING)
+    whole = compare_all(args.runs)
     found, text = whole, comparisons_text(whole)
     if len(args.runs) == 2:
-        two = compare(*args.runs, **rules)
+        two = compare(*args.runs)
         found, text = whole | two, comparison_text(two)
     files = {}
     if args.html is not None:

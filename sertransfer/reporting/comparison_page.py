@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer import __version__
+from sertransfer.evaluation.significance import FEWEST_CLUSTERS
 from sertransfer.files import write_text
 from sertransfer.metrics import CHANCE_AUROC
 from sertransfer.reporting.curve_page import curve_plots
@@ -74,7 +75,7 @@ def _scores(folder: Path, result: dict[str, Any], names: list[str]) -> Section:
 
 
 def _pairs(result: dict[str, Any], names: list[str]) -> Section:
-    columns = ["WA", "UA", "only the first right", "only the second right", "McNemar p", "after Holm"]
+    columns = ["WA", "UA", "only the first right", "only the second right", "p", "after Holm"]
     rows = []
     for pair in result["pairs"]:
         test = pair["mcnemar"]
@@ -93,9 +94,22 @@ def _pairs(result: dict[str, Any], names: list[str]) -> Section:
         if count > 1
         else "One comparison was made, so that Holm's correction changes nothing."
     )
+    clusters = result["clusters"]
+    whom = (
+        f"The {clusters['n']} subjects are taken to be independent of each other."
+        if clusters["independent_subjects"]
+        else f"The {result['n']} subjects form {clusters['n']} clusters"
+        + (f" (by {clusters['name']})" if clusters["name"] else "")
+        + ": the test swaps the two runs in whole clusters, and the intervals leave out whole clusters."
+    )
+    few = (
+        f" No interval: {clusters['n']} clusters, and {FEWEST_CLUSTERS} are needed."
+        if clusters["n"] < FEWEST_CLUSTERS
+        else ""
+    )
     note = (
-        f"Differences with 95 % intervals of a paired bootstrap over subjects ({result['resamples']} "
-        f"resamples, seed {result['seed']}); p of the exact McNemar test of WA. {many}"
+        f"Differences with paired 95 % intervals; p of the {clusters['test']}, for the number of subjects "
+        f"right (WA). {whom}{few} {many}"
     )
     table = Table(columns, rows, leads=False, corner="second less first")
     return Section("pairs", "Paired differences", table, note)
@@ -105,7 +119,8 @@ def _verdict(result: dict[str, Any], names: list[str]) -> Verdict:
     found = [pair for pair in result["pairs"] if pair["mcnemar"]["p_holm"] < LEVEL]
     total = len(result["pairs"])
     if not found:
-        text = "McNemar's test, with Holm's correction, finds none. That is no proof that they are alike."
+        test = result["clusters"]["test"]
+        text = f"The {test}, with Holm's correction, finds none. That is no proof that they are alike."
         return Verdict("open", "No difference between the runs is shown on these subjects", text)
     told = []
     for pair in found:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sertransfer.errors import Faults, bad_input
+from sertransfer.evaluation.significance import joined_clusters
 from sertransfer.reporting.run_files import read_json, read_table
 from sertransfer.run_folder import check_evidence
 
@@ -40,9 +41,17 @@ class Decisions:
 
     @property
     def clusters(self) -> list[str]:
-        """What is resampled together: clusters where the first run's table names them, else subjects."""
-        first = self.tables[0]
-        return list(first["cluster" if "cluster" in first else "subject"].astype(str))
+        """What is not independent of each other: subjects that any run's table puts into one cluster."""
+        namings = [
+            list(table["cluster" if "cluster" in table else "subject"].astype(str)) for table in self.tables
+        ]
+        return joined_clusters(namings)
+
+    @property
+    def cluster_name(self) -> str | None:
+        """The columns of the manifest that name the clusters, where the runs say it."""
+        found = [values["subject"].get("intervals", {}).get("cluster") for values in self.metrics]
+        return ", ".join(dict.fromkeys(str(name) for name in found if name)) or None
 
     @property
     def generated(self) -> bool:

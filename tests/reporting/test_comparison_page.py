@@ -21,16 +21,20 @@ def folders(tmp_path):
     ]
 
 
-def test_scores_pairs_curves_agreement_and_settings_stand_on_one_page(folders, tmp_path, capsys):
+def test_scores_pairs_curves_agreement_and_settings_stand_on_one_page(folders, tmp_path, capsys, caplog):
     page = tmp_path / "c.html"
     words = ["compare", *map(str, folders), "--resamples", "20", "--html", str(page)]
     assert cli.main(words) == 0
     assert f"comparison: {page}" in capsys.readouterr().out
+    assert "--resamples and --seed have no effect" in caplog.text
     text = page.read_text()
     for part in (
         "3 runs on the same 3 subjects",
         "No difference between the runs is shown",
         "3 comparisons were made",
+        "No interval: 3 clusters, and 6 are needed",
+        "exact McNemar test",
+        "The 3 subjects are taken to be independent of each other",
         ">x/one less ",
         "-0.333",
         "wrong, 0.400",
@@ -49,6 +53,20 @@ def test_two_runs_keep_their_json(folders, capsys):
     result = json.loads(capsys.readouterr().out)["result"]
     assert set(result) >= {"a", "b", "mcnemar", "difference", "runs", "pairs", "subjects", "majority"}
     assert result["mcnemar"]["only_a"] == result["pairs"][0]["mcnemar"]["only_a"] == 1
+
+
+def test_clusters_are_named_on_the_page(folders, tmp_path):
+    for folder in folders:
+        rows = (folder / "subjects.csv").read_text().splitlines()
+        names = ["cluster", *("ab"[index % 2] for index in range(len(rows) - 1))]
+        lines = [f"{row},{name}" for row, name in zip(rows, names, strict=True)]
+        (folder / "subjects.csv").write_text("\n".join(lines) + "\n")
+    page = tmp_path / "c.html"
+    assert cli.main(["compare", *map(str, folders), "--html", str(page)]) == 0
+    text = page.read_text()
+    assert "exact sign-flip test over clusters" in text
+    assert "The 3 subjects form 2 clusters" in text
+    assert "McNemar" not in text
 
 
 def test_the_report_command_writes_the_report_again(folders, capsys):

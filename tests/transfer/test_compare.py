@@ -44,7 +44,7 @@ def table_6(right_depressed):
 def test_the_papers_table_6_is_no_difference(tmp_path):
     asr = write_run(tmp_path / "asr", table_6(0), encoder="asr")
     ser = write_run(tmp_path / "ser", table_6(2))
-    result = compare(asr, ser, resamples=500)
+    result = compare(asr, ser)
     assert result["n"] == 35
     assert (result["a"]["wa"], result["a"]["ua"]) == (pytest.approx(23 / 35), 0.5)
     assert (result["b"]["wa"], result["b"]["ua"]) == (pytest.approx(25 / 35), pytest.approx(7 / 12))
@@ -52,7 +52,10 @@ def test_the_papers_table_6_is_no_difference(tmp_path):
     difference = result["difference"]
     assert difference["wa"] == pytest.approx(2 / 35)
     assert difference["ua"] == pytest.approx(1 / 12)
-    assert difference["wa_ci95"][0] == 0.0 < difference["wa_ci95"][1] < 0.2
+    # Bonett and Price (2012) by hand: (2 + 1) / 37 and 1 / 37, and Student's t with 34 degrees of freedom
+    plus, minus = 3 / 37, 1 / 37
+    width = 2.0322 * ((plus + minus - (plus - minus) ** 2) / 37) ** 0.5
+    assert difference["wa_ci95"] == pytest.approx([plus - minus - width, plus - minus + width], abs=1e-4)
     text = comparison_text(result)
     assert "exact McNemar p = 0.5" in text
     assert "generated" not in text
@@ -61,32 +64,88 @@ def test_the_papers_table_6_is_no_difference(tmp_path):
 def test_the_order_of_subjects_does_not_matter_and_the_sides_are_opposite(tmp_path):
     one = write_run(tmp_path / "one", table_6(0))
     other = write_run(tmp_path / "other", table_6(5)[::-1], generated=True)
-    there, back = compare(one, other, resamples=200), compare(other, one, resamples=200)
+    there, back = compare(one, other), compare(other, one)
     assert there["difference"]["wa"] == pytest.approx(-back["difference"]["wa"])
     assert there["mcnemar"]["p"] == back["mcnemar"]["p"] == pytest.approx(2 / 32)
-    assert compare(one, other, resamples=200) == there
+    assert compare(one, other) == there
     assert "generated data" in comparison_text(there)
 
 
 def test_equal_runs_differ_by_nothing(tmp_path):
     one, other = (write_run(tmp_path / name, table_6(3)) for name in "ab")
-    result = compare(one, other, resamples=50)
+    result = compare(one, other)
     assert result["mcnemar"] == {"only_a": 0, "only_b": 0, "p": 1.0}
-    assert result["difference"] == {"wa": 0.0, "wa_ci95": [0.0, 0.0], "ua": 0.0, "ua_ci95": [0.0, 0.0]}
+    for name in ("wa", "ua"):  # no subject differs, which does not show that none ever would
+        low, high = result["difference"][f"{name}_ci95"]
+        assert result["difference"][name] == 0.0
+        assert low == pytest.approx(-high)
+        assert 0.05 < high < 0.2
 
 
-def test_clusters_are_resampled_where_the_tables_name_them(tmp_path):
+def with_sessions(right, sessions=5):
+    """Eight persons with so many sessions each, four of them depressed; B gains whole persons."""
+    rows = []
+    for person in range(8):
+        label = YES if person < 4 else NO
+        wrong = NO if label == YES else YES
+        rows += [(f"{person}-{i}", label, label if person in right else wrong) for i in range(sessions)]
+    return rows, [name.split("-")[0] for name, _, _ in rows]
+
+
+def test_dependent_subjects_are_swapped_and_left_out_by_cluster(tmp_path):
+    rows, persons = with_sessions(right=())
+    one = write_run(tmp_path / "one", rows, clusters=persons)
+    other = write_run(tmp_path / "other", with_sessions(right=(0, 1, 4))[0], clusters=persons)
+    result = compare(one, other)
+    assert result["mcnemar"] == {"only_a": 0, "only_b": 15, "p": 0.25}  # three persons: 2 / 2**3
+    assert result["clusters"] == {
+        "n": 8,
+        "name": None,
+        "independent_subjects": False,
+        "test": "exact sign-flip test over clusters",
+        "interval": "paired: Bonett-Price by class, combined by MOVER, "
+        "with the design effect of the clusters",
+    }
+    text = comparison_text(result)
+    assert "exact sign-flip test over clusters p = 0.25" in text
+    assert "McNemar" not in text
+    assert "whole clusters (8): the 40 subjects are not independent" in text
+    alone = [
+        write_run(tmp_path / name, table, clusters=[name for name, _, _ in table])
+        for name, table in (("three", rows), ("four", with_sessions(right=(0, 1, 4))[0]))
+    ]
+    independent = compare(*alone)
+    assert independent["mcnemar"]["p"] == pytest.approx(2 / 2**15)
+    for name in ("wa_ci95", "ua_ci95"):
+        wide, narrow = (found["difference"][name] for found in (result, independent))
+        assert wide[1] - wide[0] > 1.5 * (narrow[1] - narrow[0])
+
+
+def test_clusters_that_any_run_knows_count(tmp_path):
+    rows, persons = with_sessions(right=())
+    one = write_run(tmp_path / "one", rows)  # of before: no column
+    other = write_run(tmp_path / "other", with_sessions(right=(0, 1, 4))[0], clusters=persons)
+    for pair in ((one, other), (other, one)):
+        assert compare(*pair)["mcnemar"]["p"] == 0.25
+        assert compare(*pair)["clusters"]["n"] == 8
+
+
+def test_too_few_clusters_give_no_interval(tmp_path):
     rows = table_6(0)
-    one = write_run(tmp_path / "one", rows, clusters=["x"] * len(rows))
-    other = write_run(tmp_path / "other", table_6(2), clusters=["x"] * len(rows))
-    result = compare(one, other, resamples=20)
-    assert result["difference"]["wa_ci95"] is None  # one cluster tells nothing
-    assert "[no interval]" in comparison_text(result)
+    clusters = [str(index % 5) for index in range(len(rows))]
+    one = write_run(tmp_path / "one", rows, clusters=clusters)
+    other = write_run(tmp_path / "other", table_6(9), clusters=clusters)
+    result = compare(one, other)
+    assert result["difference"]["wa_ci95"] is None
+    assert result["difference"]["ua_ci95"] is None
+    text = comparison_text(result)
+    assert "[no interval]" in text
+    assert "no interval: 5 clusters, and 6 are needed" in text
 
 
 def test_one_class_leaves_ua_undefined(tmp_path):
     one, other = (write_run(tmp_path / name, table_6(0)[:23]) for name in "ab")
-    result = compare(one, other, resamples=20)
+    result = compare(one, other)
     assert result["difference"]["ua"] is None
     assert "undefined" in comparison_text(result)
 
@@ -119,19 +178,17 @@ def test_what_is_no_run_of_stage_2_is_refused(tmp_path):
     (tmp_path / "stage_1" / "metrics.json").write_text('{"utterance": {}}')
     with pytest.raises(BadInput, match="no scores of subjects"):
         compare(tmp_path / "stage_1", run)
-    with pytest.raises(BadInput, match="0 resamples"):
-        compare(run, run, resamples=0)
 
 
 def test_several_runs_are_compared_in_every_pair_with_a_correction(tmp_path):
     folders = [write_run(tmp_path / name, table_6(right)) for name, right in (("a", 0), ("b", 6), ("c", 9))]
-    result = compare_all(folders, resamples=50)
+    result = compare_all(folders)
     assert [(pair["a"], pair["b"]) for pair in result["pairs"]] == [(0, 1), (0, 2), (1, 2)]
     tests = [pair["mcnemar"] for pair in result["pairs"]]
     assert [test["only_b"] for test in tests] == [6, 9, 3]
     assert tests[0]["p"] == pytest.approx(2 / 64)
     assert [test["p_holm"] for test in tests] == pytest.approx([4 / 64, 6 / 512, 0.25])
-    assert result["pairs"][0]["difference"] == compare(*folders[:2], resamples=50)["difference"]
+    assert result["pairs"][0]["difference"] == compare(*folders[:2])["difference"]
     assert result["majority"] == {"wa": pytest.approx(23 / 35), "ua": 0.5}
     assert result["subjects"][-1]["predictions"] == [NO, NO, NO]
     assert result["subjects"][0]["scores"] == [0.5, 0.5, 0.5]
@@ -143,7 +200,7 @@ def test_several_runs_are_compared_in_every_pair_with_a_correction(tmp_path):
 
 def test_of_many_runs_each_is_compared_with_the_first(tmp_path):
     folders = [write_run(tmp_path / str(index), table_6(index)) for index in range(6)]
-    pairs = compare_all(folders, resamples=2)["pairs"]
+    pairs = compare_all(folders)["pairs"]
     assert [(pair["a"], pair["b"]) for pair in pairs] == [(0, index) for index in range(1, 6)]
 
 
