@@ -60,10 +60,35 @@ def test_the_median_of_two_is_their_middle_and_may_tie_with_the_threshold():
 
 def test_log_odds_of_certain_sentences_are_finite_and_keep_the_order_of_subjects():
     combine = METHODS["log_odds"]
-    assert combine(np.array([0.0, 1.0]), np.ones(2)) == pytest.approx(0.5)  # they cancel
+    assert combine(np.array([0.0, 1.0]), np.ones(2)) == 0.5  # they cancel
     assert combine(np.full(3, 0.5), np.ones(3)) == 0.5
     more, most = combine(np.full(200, 0.9), np.ones(200)), combine(np.full(201, 0.9), np.ones(201))
     assert 0.99 < more < most < 1
+
+
+@pytest.mark.parametrize("method", ["log_odds", "attention"])
+def test_odds_that_cancel_give_one_half_exactly(method):
+    """37 % of such pairs fell below 0.5, and so to the negative class."""
+    combine, generator = METHODS[method], np.random.default_rng(0)
+    for size in (1, 2, 3, 50):
+        for _ in range(100):
+            half = generator.random(size)
+            scores = generator.permutation(np.concatenate([half, 1 - half]))
+            assert combine(scores, np.full(2 * size, 1 / (2 * size))) == 0.5
+    assert combine(np.array([2 / 3, 2 / 3, 0.2]), np.ones(3)) == 0.5  # odds 2 * 2 / 4
+    assert combine(np.array([0.3, 0.7]), np.ones(2)) == 0.5
+    assert combine(np.array([0.3, 0.7 + 1e-12]), np.ones(2)) > 0.5  # but no more than rounding is forgiven
+    assert combine(np.array([0.3, 0.7 - 1e-12]), np.ones(2)) < 0.5
+
+
+@pytest.mark.parametrize("method", ["mean", "duration", "top_k"])
+@pytest.mark.parametrize("size", range(1, 30))
+def test_scores_whose_mean_is_one_half_tie_with_the_threshold(method, size):
+    for low in (0.1, 0.2, 0.3, 0.4):
+        scores = np.array([low] * size + [1 - low] * size)
+        top_k = {"top_k": len(scores)} if method == "top_k" else {}
+        table = pd.DataFrame({"subject": "a", "split": "dev", "label": "x", "score": scores, "duration": 2.5})
+        assert aggregate(table, method, **top_k)["score"].tolist() == [0.5]
 
 
 def test_an_unknown_method_names_the_nearest():

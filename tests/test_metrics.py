@@ -193,21 +193,3 @@ def test_mcnemar_by_hand():
     result = metrics.exact_mcnemar(right_a, right_b)  # 1 against 5: 2 * (1 + 6) / 64
     assert result == {"only_a": 1, "only_b": 5, "p": pytest.approx(14 / 64)}
     assert metrics.exact_mcnemar(right_a, right_a)["p"] == 1.0
-
-
-def test_calibration_by_hand():
-    truth, scores = [True, False, True, False], [0.9, 0.1, 0.5, 1.0]
-    assert metrics.brier(truth, scores) == pytest.approx((0.01 + 0.01 + 0.25 + 1) / 4)
-    table = metrics.reliability(truth, scores, bins=2)  # 0.5 stands on the inner edge, 1.0 on the last
-    assert [row["n"] for row in table] == [1, 3]
-    assert [row["score"] for row in table] == pytest.approx([0.1, 0.8])
-    assert [row["positive"] for row in table] == pytest.approx([0.0, 2 / 3])
-    gap = (1 * 0.1 + 3 * (0.8 - 2 / 3)) / 4
-    assert metrics.expected_calibration_error(truth, scores, bins=2) == pytest.approx(gap)
-    assert [row["low"] for row in metrics.reliability([True], [0.95])] == [0.9]
-
-
-def test_the_brier_score_is_scikit_learns():
-    generator = np.random.default_rng(0)
-    truth, scores = generator.random(50) < 0.4, generator.random(50)
-    assert metrics.brier(truth, scores) == pytest.approx(reference.brier_score_loss(truth, scores))

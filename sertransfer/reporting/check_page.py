@@ -40,14 +40,28 @@ def calibration_section(folder: Path, metrics: dict[str, Any]) -> list[Section]:
     if "calibration" not in metrics:
         return []
     blocks = metrics["calibration"]
+    levels = ("subject", "sentence")
     rows = [
         Row(f"{level}s", [number(blocks[level][name]) for name in ("brier", "brier_of_share", "ece")])
-        for level in ("subject", "sentence")
+        for level in levels
     ]
     columns = ["Brier", "Brier of the share", "calibration error"]
+    if all("prevalence" in blocks[level] for level in levels):
+        columns.append("the same, uncorrected")
+        for row, level in zip(rows, levels, strict=True):
+            row.cells.append(number(blocks[level]["uncorrected"]["ece"]))
+        subject, sentence = (blocks[level] for level in levels)
+        whose = (
+            f"Scores were trained as if {number(subject['assumed'])} of all were positive, and are corrected "
+            "here, not elsewhere, to the share of positives in the training part: "
+            f"{number(subject['prevalence'])} of subjects, {number(sentence['prevalence'])} of sentences."
+        )
+    else:  # a run of before
+        whose = "Scores are not corrected to a prevalence: with balanced classes they assume 0.5."
     note = (
         "0 is best. The Brier score of the share is that of giving every item the positives' share as its "
-        f"score: a score above it is worse than none. {blocks['note'][:1].upper()}{blocks['note'][1:]}."
+        f"score: a score above it is worse than none. {whose} "
+        f"{blocks['note'][:1].upper()}{blocks['note'][1:]}."
     )
     title = "Calibration: can a score be read as a probability?"
     drawn = [

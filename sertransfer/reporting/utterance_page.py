@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sertransfer.metrics import expected_calibration_error, reliability
+from sertransfer.evaluation.calibration import expected_calibration_error, reliability
 from sertransfer.reporting.check_page import reliability_plot
 from sertransfer.reporting.confusion import class_numbers, confusion_plot
 from sertransfer.reporting.curve_page import curve_plots

@@ -46,8 +46,8 @@ def compare(
     Returns:
         ``n``, ``classes``, ``clusters`` (``n``, their ``name`` where known, whether they are
         ``independent_subjects``, and the ``test`` and ``interval`` used), ``a`` and ``b`` (``run, encoder,
-        mode, split, wa, ua``), ``mcnemar`` (``only_a, only_b, p``, by that test), and ``difference``: ``wa`` and ``ua`` of B less
-        those of A, with paired 95 % intervals (``None`` with fewer than six clusters).
+        mode, split, wa, ua``), ``mcnemar`` (``only_a, only_b, p``, by that test), and ``difference``: ``wa``
+        and ``ua`` of B less those of A, with paired 95 % intervals (``None`` with fewer than six clusters).
 
     Raises:
         BadInput: If a folder holds no finished run, or the subjects or their labels differ; each
@@ -79,8 +79,8 @@ def compare_all(
     Returns:
         ``n``, ``classes``, ``clusters``, ``majority``, ``runs`` as :func:`compare` gives them, with the
         intervals and the AUROC of their own ``metrics.json``, ``pairs`` (``a`` and ``b``, numbers of runs
-        from 0, ``mcnemar`` with ``p_holm``, and ``difference``), and ``subjects`` (``subject, label``, and for each run
-        ``predictions`` and ``scores``, ``None`` where the run's table has none).
+        from 0, ``mcnemar`` with ``p_holm``, and ``difference``), and ``subjects`` (``subject, label``, and
+        for each run ``predictions`` and ``scores``, ``None`` where the run's table has none).
 
     Raises:
         BadInput: As :func:`compare`.

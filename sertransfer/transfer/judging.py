@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sertransfer import metrics
+from sertransfer.evaluation.calibration import (
+    brier,
+    correct_prevalence,
+    expected_calibration_error,
+    reliability,
+)
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.audit import audit_groups
 from sertransfer.transfer.interviewer import Listen
@@ -47,10 +53,16 @@ def judge(
     Raises:
         BadInput: If a sentence can not be read for its loudness.
     """
+    assumed = assumed_share(config, train)
     blocks: dict[str, Any] = {
         "calibration": {
-            "subject": calibration(subjects, config.positive, BINS["subject"]),
-            "sentence": calibration(sentences, config.positive, BINS["sentence"]),
+            "subject": calibration(
+                subjects, config.positive, BINS["subject"], assumed, _share(train.subjects, config)
+            ),
+            "sentence": calibration(
+                sentences, config.positive, BINS["sentence"], assumed, _share(train.sentences, config)
+            ),
+            "corrected_to": "share of positives in the training part: of its subjects, and of its sentences",
             "note": "a subject's score is what its aggregation gives; under a majority vote it is a share of "
             "sentences, and no probability was meant",
         },
@@ -63,19 +75,58 @@ def judge(
     return blocks
 
 
-def calibration(items: pd.DataFrame, positive: str, bins: int) -> dict[str, Any]:
+def assumed_share(config: TransferConfig, train: Part) -> float:
+    """Return the share of positives, by weight, that scores were trained with.
+
+    Args:
+        config: Settings of the run.
+        train: Training part, usable sentences only.
+    """
+    if config.mode == "finetune" or config.probe.balance_classes:
+        return 0.5  # fine-tuning samples both classes alike
+    if config.probe.balance_subjects:
+        return _share(train.sentences.drop_duplicates("subject"), config)
+    return _share(train.sentences, config)
+
+
+def _share(items: pd.DataFrame, config: TransferConfig) -> float:
+    return float((items["label"] == config.positive).mean())
+
+
+def calibration(
+    items: pd.DataFrame, positive: str, bins: int, assumed: float, prevalence: float
+) -> dict[str, Any]:
     """Return how far the ``score`` of *items* can be read as the probability of *positive*.
 
+    Args:
+        items: Columns ``label`` and ``score``; where ``undecided`` is true, the score is a prevalence.
+        positive: The positive label.
+        bins: Number of bins.
+        assumed: Share of positives that the scores were trained with.
+        prevalence: Share that they are corrected to first, see
+            :func:`sertransfer.evaluation.calibration.correct_prevalence`.
+
     Returns:
-        ``brier``; ``brier_of_share``, that of answering the items' own share of positives to all; ``ece``,
-        the expected calibration error; and ``bins``, see :func:`sertransfer.metrics.reliability`.
+        ``assumed`` and ``prevalence``; of the corrected scores ``brier``, ``ece``, the expected calibration
+        error, and ``bins``, see :func:`sertransfer.evaluation.calibration.reliability`; ``brier_of_share``,
+        that of answering the items' own share of positives to all; and ``uncorrected``, ``brier`` and
+        ``ece`` of the scores as they are.
     """
     truth = (items["label"] == positive).to_numpy(bool)
     scores = items["score"].to_numpy(float)
+    corrected = correct_prevalence(scores, assumed, prevalence)
+    if "undecided" in items:
+        corrected = np.where(items["undecided"].to_numpy(bool), scores, corrected)
     share = float(truth.mean())
     return {
-        "brier": metrics.brier(truth, scores),
+        "assumed": assumed,
+        "prevalence": prevalence,
+        "brier": brier(truth, corrected),
         "brier_of_share": share * (1 - share),
-        "ece": metrics.expected_calibration_error(truth, scores, bins=bins),
-        "bins": metrics.reliability(truth, scores, bins=bins),
+        "ece": expected_calibration_error(truth, corrected, bins=bins),
+        "bins": reliability(truth, corrected, bins=bins),
+        "uncorrected": {
+            "brier": brier(truth, scores),
+            "ece": expected_calibration_error(truth, scores, bins=bins),
+        },
     }

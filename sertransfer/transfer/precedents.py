@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sertransfer.aggregation import ATTENTION, TOP_K, aggregate
-from sertransfer.metrics import clopper_pearson, reliability
+from sertransfer.evaluation.calibration import bin_edges, bins_of, reliability
+from sertransfer.metrics import clopper_pearson
 from sertransfer.reporting.run_files import read_table
 from sertransfer.transfer.judging import BINS
 
@@ -27,8 +27,8 @@ def read_precedents(run_dir: Path, metrics: dict[str, Any]) -> Bins:
         metrics: Its metrics.
 
     Returns:
-        Bins, see :func:`sertransfer.metrics.reliability`, of the reported subjects (``SPLIT subjects``)
-        and of those of the training subjects that were scored out of fold.
+        Bins, see :func:`sertransfer.evaluation.calibration.reliability`, of the reported subjects
+        (``SPLIT subjects``) and of those of the training subjects that were scored out of fold.
 
     Raises:
         BadInput: If a table of the run can not be read.
@@ -65,8 +65,8 @@ def precedents_of(score: float, bins: Bins) -> list[dict[str, Any]]:
     """
     rows = []
     for group, entries in bins.items():
-        edges = np.linspace(0, 1, BINS["subject"] + 1)  # those of `reliability`, to the last bit
-        place = int(np.clip(np.searchsorted(edges, score, side="right") - 1, 0, BINS["subject"] - 1))
+        edges = bin_edges(BINS["subject"])
+        place = int(bins_of([score], BINS["subject"])[0])
         low, high = float(edges[place]), float(edges[place + 1])
         entry = next((row for row in entries if row["low"] == low), None)
         n = 0 if entry is None else int(entry["n"])

@@ -94,6 +94,21 @@ def test_the_majority_row_has_every_figure(tmp_path):
     assert row[1].split() == ["0.667", "0.500", "0.400", "0.000", "1.000", "0.500"]
 
 
+def test_calibration_names_the_prevalence(tmp_path):
+    bins = [{"low": 0.0, "high": 0.5, "n": 3, "score": 0.25, "positive": 0.5}]
+    block = {"brier": 0.111, "brier_of_share": 0.222, "ece": 0.333, "bins": bins, "assumed": 0.5}
+    block |= {"uncorrected": {"brier": 0.444, "ece": 0.555}}
+    both = {"subject": {**block, "prevalence": 0.28}, "sentence": {**block, "prevalence": 0.31}}
+    page = report(make_run(tmp_path / "run", {**STAGE_2, "calibration": {**both, "note": "a share"}}))
+    for text in (
+        "trained as if 0.500 of all were positive",
+        "0.280 of subjects, 0.310 of sentences",
+        "the same, uncorrected",
+        "0.555",
+    ):
+        assert text in page.text, text
+
+
 def test_what_the_scores_are_worth(tmp_path):
     bins = [{"low": 0.0, "high": 0.5, "n": 3, "score": 0.25, "positive": 0.5}]
     block = {"brier": 0.111, "brier_of_share": 0.222, "ece": 0.333, "bins": bins}
@@ -127,6 +142,7 @@ def test_what_the_scores_are_worth(tmp_path):
         "not scored: none known",
         "0.222",
         "A share of sentences",
+        "Scores are not corrected to a prevalence",
         "gender: female",
         "0.250 [0.010, 0.810]",
         "under 10 subjects",

@@ -9,7 +9,7 @@ from transfer_fakes import NEGATIVE, POSITIVE, make_interviews
 from sertransfer.manifest import Manifest, make_table
 from sertransfer.transfer import shortcuts
 from sertransfer.transfer.audit import audit_groups
-from sertransfer.transfer.judging import calibration, judge
+from sertransfer.transfer.judging import assumed_share, calibration, judge
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
 from sertransfer.transfer.shortcuts import shortcut_rows
 from sertransfer.transfer.subjects import Part, take_parts
@@ -105,11 +105,40 @@ def test_clustered_subjects_have_bootstrap_intervals():
 
 def test_calibration_of_a_split():
     items = pd.DataFrame({"label": [POSITIVE, NEGATIVE, NEGATIVE, NEGATIVE], "score": [0.9, 0.3, 0.3, 0.1]})
-    found = calibration(items, POSITIVE, 5)
-    assert found["brier"] == pytest.approx((0.01 + 0.09 + 0.09 + 0.01) / 4)
+    found = calibration(items, POSITIVE, 5, 0.5, 0.5)
+    assert found["brier"] == found["uncorrected"]["brier"] == pytest.approx((0.01 + 0.09 + 0.09 + 0.01) / 4)
     assert found["brier_of_share"] == pytest.approx(0.25 * 0.75)
-    assert found["ece"] == pytest.approx((0.1 + 2 * 0.3 + 0.1) / 4)
+    assert found["ece"] == found["uncorrected"]["ece"] == pytest.approx((0.1 + 2 * 0.3 + 0.1) / 4)
     assert [row["n"] for row in found["bins"]] == [1, 2, 1]
+
+
+def test_calibration_is_of_scores_corrected_to_the_training_prevalence():
+    items = pd.DataFrame({"label": [POSITIVE] * 2 + [NEGATIVE] * 6, "score": [0.5] * 8})
+    found = calibration(items, POSITIVE, 5, 0.5, 0.25)
+    assert (found["assumed"], found["prevalence"]) == (0.5, 0.25)
+    assert found["ece"] == pytest.approx(0, abs=1e-12)
+    assert found["brier"] == pytest.approx(found["brier_of_share"])
+    assert found["uncorrected"]["ece"] == pytest.approx(0.25)
+    undecided = items.assign(undecided=[True] + [False] * 7)
+    undecided.loc[0, "score"] = 0.25  # the share of positive training subjects, which needs no correction
+    assert calibration(undecided, POSITIVE, 5, 0.5, 0.25)["ece"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("classes", "subjects", "mode", "expected"),
+    [
+        (True, True, "probe", 0.5),
+        (False, True, "probe", 1 / 3),
+        (False, False, "probe", 4 / 6),
+        (False, False, "finetune", 0.5),
+    ],
+)
+def test_what_share_the_scores_were_trained_with(classes, subjects, mode, expected):
+    rows = [("a", POSITIVE)] * 4 + [("b", NEGATIVE), ("c", NEGATIVE)]
+    sentences = pd.DataFrame(rows, columns=["subject", "label"])
+    part = Part(sentences, sentences.drop_duplicates())
+    probe = replace(CONFIG.probe, balance_classes=classes, balance_subjects=subjects)
+    assert assumed_share(replace(CONFIG, mode=mode, probe=probe), part) == pytest.approx(expected)
 
 
 @pytest.fixture(scope="module")
@@ -177,5 +206,7 @@ def test_judging_puts_the_blocks_together(manifest, tmp_path):
     blocks = judge(config, manifest, train, reported, **options)
     assert set(blocks) == {"calibration", "audit", "shortcuts", "shortcuts_left_out"}
     assert blocks["calibration"]["subject"]["ece"] == pytest.approx(0.1)
+    assert blocks["calibration"]["subject"]["prevalence"] == 0.5  # 5 of the 10 training subjects
+    assert "training part" in blocks["calibration"]["corrected_to"]
     without = judge(replace(CONFIG, shortcuts=False), manifest, train, reported, **options)
     assert set(without) == {"calibration", "audit"}

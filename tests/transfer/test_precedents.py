@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from sertransfer.metrics import clopper_pearson, reliability
+from sertransfer.evaluation.calibration import reliability
+from sertransfer.metrics import clopper_pearson
 from sertransfer.transfer.precedents import FEWEST, precedents_of, read_precedents
 
 
