@@ -5,12 +5,16 @@ of passes over thousands of columns: embeddings spread far along a few direction
 Where all scores are 0.5 the second derivative is ``C / 4 * X' S X + 1``. Here a step along one of the leading
 principal axes is divided by the root of that, a step across them by the root of the last, and a dozen passes
 do. The axes need not be exact: they change the way to the minimum, not the minimum.
+
+Where C is so large that the sentences are separated, scores are near 0 and 1 and the second derivative is
+much smaller, so that a small gradient is still far from the minimum. The gradient is therefore judged again by
+the second derivative at the solution, and the solver goes on in its coordinates until the log-odds are precise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -31,6 +35,12 @@ _PRECISION = 1e-4
 
 _SHARE = 1e-3
 """Of the largest slope at zero, what may be left: at a tiny C all log-odds are precise at once."""
+
+_TOLERANCE = 1e-2
+"""Estimated error of the training sentences' log-odds, from which on the solver goes on."""
+
+_ROUNDS = 8
+"""Most changes of coordinates for one C."""
 
 _ROUNDING = 64 * np.finfo(np.float64).eps
 """The solver stops where a step gains less, relative to the loss: rounding hides what is left."""
@@ -58,12 +68,29 @@ def fit_logistic(
     left = _SHARE * float(np.abs((problem.signs * weights / 2) @ columns).max()) / problem.total
     for c in grid:
         scales = problem.scales(float(c))
-        begin = np.append(scales.divide(coefficients), intercept / scales.intercept)
         precision = _PRECISION * np.sqrt(scales.c) / 2 / (scales.c * problem.total)
         options = {"gtol": min(precision, left), "ftol": _ROUNDING, "maxiter": limit, "maxfun": 2 * limit}
-        found = minimize(problem.objective, begin, scales, jac=True, method="L-BFGS-B", options=options)
-        coefficients, intercept = scales.multiply(found.x[:-1]), float(found.x[-1]) * scales.intercept
-        yield coefficients, intercept, [] if found.success else [f"did not converge: {found.message}"]
+        messages: list[str] = []
+        for _ in range(_ROUNDS):
+            begin = np.append(scales.divide(coefficients), intercept / scales.intercept)
+            found = minimize(problem.objective, begin, scales, jac=True, method="L-BFGS-B", options=options)
+            coefficients, intercept = scales.multiply(found.x[:-1]), float(found.x[-1]) * scales.intercept
+            if not found.success and found.status == 1:  # the limit of iterations
+                messages = [f"did not converge: {found.message}"]
+                break
+            gradient = np.append(scales.divide(found.jac[:-1]), found.jac[-1] / scales.intercept)
+            step, margins = problem.latest[-1]
+            if not np.array_equal(step, found.x):  # the solver nearly always ends where it looked last
+                margins = problem.margins(coefficients, intercept)
+            scales = problem.scales_at(float(c), margins)
+            error, reach = problem.error(gradient * scales.c * problem.total, scales)
+            if error <= _TOLERANCE:
+                break
+            wanted = _TOLERANCE / 10 / reach / np.sqrt(len(found.x)) / (scales.c * problem.total)
+            options |= {"gtol": wanted, "ftol": 0.0}
+        else:
+            messages = [f"did not reach the minimum: log-odds may be off by {error:.2g}"]
+        yield coefficients, intercept, messages
 
 
 @dataclass(frozen=True)
@@ -103,12 +130,14 @@ class _Problem:
         signs: 1 for a positive sentence, else -1.
         weights: Of the sentences.
         axes: Leading principal axes, shape ``(columns, axes)``.
+        latest: Step and margins of the sentences where the objective was computed last.
     """
 
     columns: Floats
     signs: Floats
     weights: Floats
     axes: Floats
+    latest: list[tuple[Floats, Floats]] = field(default_factory=list)
 
     @cached_property
     def total(self) -> float:
@@ -116,19 +145,54 @@ class _Problem:
         return float(self.weights.sum())
 
     @cached_property
+    def turned(self) -> Floats:
+        """Squares of the sentences' coordinates along the axes, shape ``(sentences, axes)``."""
+        return np.asarray((self.columns @ self.axes) ** 2)
+
+    @cached_property
     def spread(self) -> Floats:
         """Weighted sum of squares along each axis."""
-        return np.asarray(self.weights @ (self.columns @ self.axes) ** 2)
+        return np.asarray(self.weights @ self.turned)
+
+    @cached_property
+    def across(self) -> Floats:
+        """Squared length of each sentence's part across all axes."""
+        whole = np.einsum("nd,nd->n", self.columns, self.columns)
+        return np.maximum(whole - self.turned.sum(axis=1), 0)
 
     def scales(self, c: float) -> _Scales:
         """Return the scales of steps at *c*."""
         along = 1 / np.sqrt(1 + c / 4 * self.spread)
         return _Scales(c, self.axes, along, 1 / np.sqrt(c / 4 * self.total))
 
+    def margins(self, coefficients: Floats, intercept: float) -> Floats:
+        """Return the signed log-odds of the sentences, positive where they are right."""
+        return np.asarray(self.signs * (self.columns @ coefficients + intercept))
+
+    def scales_at(self, c: float, margins: Floats) -> _Scales:
+        """Return the scales of steps at *c* by the second derivative where sentences have these *margins*."""
+        scores = expit(margins)  # or 1 less them, which is the same here
+        curved = self.weights * scores * (1 - scores)
+        along = 1 / np.sqrt(1 + c * (curved @ self.turned))
+        curvature = max(float(curved.sum()), _ROUNDING * self.total)
+        return _Scales(c, self.axes, along, 1 / np.sqrt(c * curvature))
+
+    def error(self, gradient: Floats, scales: _Scales) -> tuple[float, float]:
+        """Return about how far a training sentence's log-odds may be off, and that for a step of length 1.
+
+        The step to the minimum is about ``scales**2 * gradient``, which in the coordinates of *scales* has
+        the length of the gradient there.
+        """
+        step = np.append(scales.multiply(gradient[:-1]), gradient[-1] * scales.intercept)
+        squares = self.turned @ scales.along**2 + self.across * scales.along[-1] ** 2 + scales.intercept**2
+        reach = float(np.sqrt(squares.max()))
+        return float(np.linalg.norm(step)) * reach, reach
+
     def objective(self, values: Floats, scales: _Scales) -> tuple[float, Floats]:
         """Return loss and penalty, over ``C * total``, at the step *values*, and the gradient."""
         coefficients = scales.multiply(values[:-1])
-        margins = self.signs * (self.columns @ coefficients + values[-1] * scales.intercept)
+        margins = self.margins(coefficients, float(values[-1]) * scales.intercept)
+        self.latest[:] = [(values.copy(), margins)]
         loss = float(self.weights @ np.logaddexp(0, -margins))
         slopes = -scales.c * self.weights * self.signs * expit(-margins)
         gradient = scales.multiply(slopes @ self.columns + coefficients)

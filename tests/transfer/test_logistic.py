@@ -73,6 +73,42 @@ def test_a_few_dozen_passes_do_however_unlike_the_directions(monkeypatch):
     assert len(passes) < 30 * len(GRID)  # steps along the columns take more than 1,000
 
 
+def separable(sentences=60, dim=200, seed=0):
+    generator = np.random.default_rng(seed)
+    columns, positive = generator.normal(size=(sentences, dim)), np.arange(sentences) % 3 == 0
+    return columns - columns.mean(axis=0), positive, np.ones(sentences)
+
+
+@pytest.mark.usefixtures("axes")
+@pytest.mark.parametrize("make", [separable, ill_conditioned])
+def test_a_large_c_reaches_the_minimum_too(make):
+    """Where sentences are separated a small gradient is far from the minimum: four times it, at C = 1e4."""
+    columns, positive, weights = make()
+    grid = [1.0, 1e2, 1e4]
+    others = np.random.default_rng(9).normal(size=(50, len(columns))) / np.sqrt(len(columns))  # spread alike
+    path = fit_logistic(columns, positive, weights, grid, limit=5000)
+    for c, (coefficients, intercept, messages) in zip(grid, path, strict=True):
+        log_odds, expected = columns @ coefficients + intercept, newton(columns, positive, weights, c)
+        assert messages == []
+        assert np.abs(log_odds - expected).max() < 1e-2
+        assert np.abs(others @ (columns @ coefficients - expected + intercept)).max() < 1e-2
+        residual = weights * (expit(log_odds) - positive)
+        gradient = np.append(c * residual @ columns + coefficients, c * residual.sum())
+        if make is separable:  # the penalty bounds the distance from the minimum by the gradient's length
+            assert np.linalg.norm(gradient) < 1e-2
+
+
+def test_a_solver_that_does_not_reach_the_minimum_says_so(monkeypatch):
+    monkeypatch.setattr(logistic, "_ROUNDS", 1)
+    columns, positive, weights = separable()
+    ((*_, messages),) = fit_logistic(columns, positive, weights, [1e4], limit=5000)
+    assert len(messages) == 1
+    assert messages[0].startswith("did not reach the minimum: log-odds may be off by ")
+    monkeypatch.setattr(logistic, "_ROUNDS", 8)
+    ((*_, messages),) = fit_logistic(columns, positive, weights, [1e4], limit=3)
+    assert messages[0].startswith("did not converge")
+
+
 @pytest.mark.parametrize("shape", [(40, 3), (40, 1), (12, 50)])  # fewer axes than have a scale of their own
 def test_any_shape(shape):
     generator = np.random.default_rng(1)
