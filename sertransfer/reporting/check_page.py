@@ -131,6 +131,13 @@ def tuning_section(folder: Path, metrics: dict[str, Any]) -> list[Section]:
     note = (
         f"Chosen: {as_text(tuning['best'])}. Trials by the {tuning['objective']}. Note: {tuning['shared']}."
     )
+    if "auroc_pairs" in tuning["outer"]:
+        note += f" AUROC: pairs {tuning['outer']['auroc_pairs']}."
+    else:  # a run of before
+        note += " AUROC: pairs of subjects of all folds, whose scores are of different fits."
+    if tuning.get("warnings"):
+        told = "; ".join(f"{text} ({count} fits)" for text, count in tuning["warnings"].items())
+        note += f" Warnings of the trials' solvers: {told}."
     table = Table(["UA", "AUROC"], rows, corner="scored on")
     title = "Head tuning: inner against outer scores"
     return [Section("tuning", title, table, note, plots=_tuning_plots(folder, tuning))]

@@ -9,7 +9,7 @@ set, the outer fold's, play no part in them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,14 @@ from scipy.special import expit
 
 from sertransfer import metrics
 from sertransfer.aggregation import ATTENTION, aggregate
+from sertransfer.evaluation.folds import auroc_within
 from sertransfer.transfer.attention import AXES, attention_weights, fit_attention
 from sertransfer.transfer.machines import SLOPES, Machine, fit_machines
 from sertransfer.transfer.preparation import Floats, fit_preparation
-from sertransfer.transfer.selection import TrainingSet, choose_threshold, inner_folds
+from sertransfer.transfer.selection import TrainingSet, choose_threshold, count_warnings, inner_folds
 from sertransfer.transfer.settings import TransferConfig
 
-OBJECTIVE = "mean of UA and AUROC of the training subjects, by their inner folds' scores"
+OBJECTIVE = "mean of UA and AUROC (pairs within folds) of the training subjects, by their inner folds' scores"
 """The AUROC orders candidates finely, UA alone sees the threshold."""
 
 Report = Callable[[int, float], None]
@@ -32,11 +33,19 @@ Report = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class InnerScore:
-    """A trial's figures over the subjects of the inner folds; ``None`` where undefined."""
+    """A trial's figures over the subjects of the inner folds; ``None`` where undefined.
+
+    Attributes:
+        value: The objective.
+        ua: UA of all subjects.
+        auroc: AUROC of pairs within folds.
+        warnings: The solvers' warnings, each with how many fits gave it.
+    """
 
     value: float
     ua: float | None
     auroc: float | None
+    warnings: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,6 +102,7 @@ def inner_score(data: InnerData, config: TransferConfig, most: int, report: Repo
     fold_of = np.full(len(positive), -1)
     slope = SLOPES[config.probe.kind]
     found = InnerScore(0.0, None, None)
+    counts: dict[str, int] = {}
     for number, held in enumerate(data.held):
         rest = np.setdiff1d(np.arange(len(positive)), held)
         weights = data.training.weights(config, rest)
@@ -100,17 +110,20 @@ def inner_score(data: InnerData, config: TransferConfig, most: int, report: Repo
         settings = config.probe.c_grid, config.probe
         machine: Machine
         if learnt:
-            machine, head, _ = next(fit_attention(*given, names[rest], weights, *settings, seed=config.seed))
+            machine, head, messages = next(
+                fit_attention(*given, names[rest], weights, *settings, seed=config.seed)
+            )
             attention[held] = attention_weights(head.energies(columns[held]), names[held])
         else:
-            machine, _ = next(fit_machines(*given, weights, *settings, seed=config.seed))
+            machine, messages = next(fit_machines(*given, weights, *settings, seed=config.seed))
+        count_warnings(counts, messages)
         scores[held] = expit(slope * machine.decision(columns[held]))
         fold_of[held] = number
         seen = np.flatnonzero(fold_of >= 0)
         table = data.sentences.iloc[seen].assign(score=scores[seen], fold=fold_of[seen])
         if learnt:
             table[ATTENTION] = attention[seen]
-        found = subject_score(table, config)
+        found = replace(subject_score(table, config), warnings=counts)
         if found.auroc is not None:
             report(number, found.value)
     return found
@@ -119,7 +132,8 @@ def inner_score(data: InnerData, config: TransferConfig, most: int, report: Repo
 def subject_score(sentences: pd.DataFrame, config: TransferConfig) -> InnerScore:
     """Return the objective over the subjects of scored sentences, each in one ``fold``.
 
-    A threshold that the settings choose is chosen for each fold on the others, as for new subjects.
+    A threshold that the settings choose is chosen for each fold on the others, as for new subjects. The AUROC
+    counts pairs within folds, see :mod:`sertransfer.evaluation.folds`.
     """
     subjects = aggregate(sentences, config.aggregation, top_k=config.top_k)
     folds = subjects["subject"].map(sentences.drop_duplicates("subject").set_index("subject")["fold"])
@@ -131,7 +145,7 @@ def subject_score(sentences: pd.DataFrame, config: TransferConfig) -> InnerScore
         if len(np.unique(truth[~mine])) == 2:  # else there is nothing to choose it on
             threshold = choose_threshold(subjects[~mine], config.threshold, config.positive)
         decided[mine] = subjects["score"].to_numpy(float)[mine] >= threshold
-    auroc = metrics.auroc(truth, subjects["score"])
+    auroc = auroc_within(truth, subjects["score"], folds)
     if auroc is None:
         return InnerScore(0.0, None, None)
     confusion = np.bincount((2 * truth + decided).astype(np.int64), minlength=4).reshape(2, 2)

@@ -7,8 +7,9 @@ principal axes is divided by the root of that, a step across them by the root of
 do. The axes need not be exact: they change the way to the minimum, not the minimum.
 
 Where C is so large that the sentences are separated, scores are near 0 and 1 and the second derivative is
-much smaller, so that a small gradient is still far from the minimum. The gradient is therefore judged again by
-the second derivative at the solution, and the solver goes on in its coordinates until the log-odds are precise.
+much smaller, so that a small gradient is still far from the minimum. The gradient is therefore judged again
+by the second derivative at the solution, and the solver goes on in its coordinates until the log-odds are
+precise.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def fit_logistic(
             wanted = _TOLERANCE / 10 / reach / np.sqrt(len(found.x)) / (scales.c * problem.total)
             options |= {"gtol": wanted, "ftol": 0.0}
         else:
-            messages = [f"did not reach the minimum: log-odds may be off by {error:.2g}"]
+            messages = [f"did not reach the minimum: log-odds may be off by more than {_TOLERANCE}"]
         yield coefficients, intercept, messages
 
 

@@ -66,6 +66,8 @@ def probe_subjects(parts: tuple[Part, Part], stored: EmbeddingSet, config: Trans
     selection = choose_c(training, config)
     out_of_fold = selection.scored(train.sentences)
     train_subjects = with_clusters(aggregate(out_of_fold, config.aggregation, top_k=config.top_k), train)
+    fold_of = out_of_fold.drop_duplicates("subject").set_index("subject")["fold"]
+    train_subjects["fold"] = train_subjects["subject"].map(fold_of)
     threshold = choose_threshold(train_subjects, config.threshold, config.positive)
     train_subjects["prediction"] = decisions(train_subjects["score"] >= threshold, config)
     probe, messages = fit_probe(training, selection.c, config)

@@ -74,9 +74,9 @@ def _choices(config: TransferConfig, outcome: Outcome) -> dict[str, Any]:
         "probe": {
             "kind": ATTENTION if learnt else config.probe.kind,
             "c": selection.c,
-            "chosen_by": "subject AUROC out of fold"
+            "chosen_by": "subject AUROC out of fold, pairs within folds"
             if learnt
-            else "sentence AUROC out of fold, each subject weighing the same",
+            else "sentence AUROC out of fold, pairs within folds, each subject weighing the same",
             "c_grid": selection.table,
             "folds": selection.folds,
             "warnings": selection.warnings,
@@ -84,7 +84,12 @@ def _choices(config: TransferConfig, outcome: Outcome) -> dict[str, Any]:
             "file": f"checkpoints/{PROBE}",
         },
         "out_of_fold": {
-            "note": "each training subject by a probe that has not seen it; C was chosen on these scores",
+            "note": "each training subject by a probe that has not seen it; "
+            + (
+                "C and the threshold were chosen on these scores, so WA and UA are optimistic"
+                if config.threshold.rule == "out_of_fold"
+                else "C was chosen on these scores"
+            ),
             **({} if learnt else {"sentence_auroc": max(row["auroc"] for row in selection.table)}),
             "subject": bare_figures(outcome.train_subjects, config),
         },

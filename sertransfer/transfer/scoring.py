@@ -14,10 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sertransfer import metrics
+from sertransfer.evaluation.folds import auroc_within, auroc_within_interval
 from sertransfer.transfer.settings import TransferConfig
 
 SENTENCE_THRESHOLD = 0.5
 """From this score on a sentence counts as positive."""
+
+PAIRS_WITHIN = "within folds: scores of different fits are not compared"
+"""What an AUROC over several fits counts."""
 
 Indices = NDArray[np.int64]
 Statistic = Callable[[metrics.Matrix], float | None]
@@ -138,15 +142,39 @@ def subject_figures(subjects: pd.DataFrame, config: TransferConfig) -> dict[str,
 
 
 def bare_figures(subjects: pd.DataFrame, config: TransferConfig) -> dict[str, Any]:
-    """Return WA, UA, AUROC and confusion of subjects, without intervals."""
+    """Return WA, UA, AUROC and confusion of subjects, without intervals.
+
+    With a column ``fold`` the scores are of several fits: the AUROC counts pairs within folds.
+    """
     items = _Scored(subjects, (subjects["prediction"] == config.positive).to_numpy(bool), config)
     confusion = items.confusion()
+    within = "fold" in subjects
     return {
         "n": len(subjects),
         "wa": metrics.weighted_accuracy(confusion),
         "ua": _unweighted(confusion),
-        "auroc": metrics.auroc(items.truth, items.scores),
+        "auroc": auroc_within(items.truth, items.scores, subjects["fold"])
+        if within
+        else metrics.auroc(items.truth, items.scores),
+        **({"auroc_pairs": PAIRS_WITHIN} if within else {}),
         "confusion": confusion.tolist(),
+    }
+
+
+def within_folds(subjects: pd.DataFrame, config: TransferConfig) -> dict[str, Any]:
+    """Return what replaces the AUROC of :func:`subject_figures` where each ``fold`` is scored by its own fit.
+
+    Returns:
+        ``auroc``, ``auroc_ci95``, and how they were found: ``auroc_pairs`` and ``auroc_interval``.
+    """
+    truth, folds = (subjects["label"] == config.positive).to_numpy(bool), subjects["fold"]
+    clusters = subjects["cluster"].astype(str).tolist()
+    bounds = auroc_within_interval(truth, subjects["score"], folds, clusters)
+    return {
+        "auroc": auroc_within(truth, subjects["score"], folds),
+        "auroc_ci95": None if bounds is None else list(bounds),
+        "auroc_pairs": PAIRS_WITHIN,
+        "auroc_interval": f"clusters ({config.cluster}) left out one at a time within folds",
     }
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sertransfer.aggregation import ATTENTION, aggregate
 from sertransfer.errors import bad_input
-from sertransfer.metrics import confusion_matrix, unweighted_accuracy
+from sertransfer.evaluation.folds import auroc_within
+from sertransfer.metrics import CHANCE_AUROC, confusion_matrix, unweighted_accuracy
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.probe import Booleans, Floats, Probe, Vectors, fit_path, sentence_weights
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
@@ -36,6 +36,7 @@ class Selection:
         out_of_fold: Scores of the training sentences at the chosen C, shape ``(sentences,)``.
         folds: Number of inner folds used.
         warnings: The solvers' warnings, each with how often it came.
+        fold_of: Number of the inner fold that held each sentence out, from 0, shape ``(sentences,)``.
         attention: Weights of the sentences within their subjects, likewise, where they are learnt.
     """
 
@@ -44,11 +45,12 @@ class Selection:
     out_of_fold: Floats
     folds: int
     warnings: dict[str, int]
+    fold_of: NDArray[np.int64]
     attention: Floats | None = None
 
     def scored(self, sentences: pd.DataFrame) -> pd.DataFrame:
-        """Return the training *sentences* with ``score`` and, where it is learnt, ``attention``."""
-        table = sentences.assign(score=self.out_of_fold)
+        """Return the training *sentences* with ``score``, ``fold`` and, where it is learnt, ``attention``."""
+        table = sentences.assign(score=self.out_of_fold, fold=self.fold_of)
         return table if self.attention is None else table.assign(**{ATTENTION: self.attention})
 
 
@@ -120,8 +122,9 @@ def inner_folds(
 
 
 def choose_c(training: TrainingSet, config: TransferConfig) -> Selection:
-    """Choose C by the sentence AUROC of pooled out-of-fold scores, each subject weighing the same.
+    """Choose C by the sentence AUROC of out-of-fold scores within folds, each subject weighing the same.
 
+    Pairs of sentences of two folds are not counted: their scores are of two fits, whose offsets differ.
     The AUROC orders candidates on small sets more finely than subject-level UA, which moves in steps of
     one subject, and needs no threshold. Among equals the strongest regularisation is taken. Of an attention
     head it is the subjects' AUROC: what one sentence says by itself is not what the head is trained for.
@@ -134,7 +137,9 @@ def choose_c(training: TrainingSet, config: TransferConfig) -> Selection:
     scores = np.full((len(grid), len(training.positive)), np.nan)
     attention = scores.copy() if config.aggregation == ATTENTION else None
     counts: dict[str, int] = {}
+    fold_of = np.full(len(training.positive), -1, dtype=np.int64)
     for number, held in enumerate(folds, start=1):
+        fold_of[held] = number - 1
         _log.info("choosing C: inner fold %d of %d", number, len(folds))
         rest = np.setdiff1d(np.arange(len(training.positive)), held)
         path = fit_path(
@@ -154,18 +159,25 @@ def choose_c(training: TrainingSet, config: TransferConfig) -> Selection:
             count_warnings(counts, messages)
     weights = training.weights(config)
     if attention is None:
-        aurocs = [roc_auc_score(training.positive, row, sample_weight=weights) for row in scores]
+        aurocs = [auroc_within(training.positive, row, fold_of, weights) for row in scores]
     else:
-        aurocs = [_subject_auroc(training, *rows) for rows in zip(scores, attention, strict=True)]
-    table = [{"c": c, "auroc": float(value)} for c, value in zip(grid, aurocs, strict=True)]
+        aurocs = [_subject_auroc(training, fold_of, *rows) for rows in zip(scores, attention, strict=True)]
+    if None in aurocs:
+        _log.warning("no inner fold holds out both classes: the smallest C is taken")
+    table = [
+        {"c": c, "auroc": CHANCE_AUROC if value is None else value}
+        for c, value in zip(grid, aurocs, strict=True)
+    ]
     best = int(np.argmax([row["auroc"] for row in table]))  # the first of equals: the smallest C
     if len(grid) > 1 and best in (0, len(grid) - 1):
         _log.warning("the chosen C %g is at the edge of its grid", grid[best])
     chosen = None if attention is None else attention[best]
-    return Selection(grid[best], table, scores[best], len(folds), counts, chosen)
+    return Selection(grid[best], table, scores[best], len(folds), counts, fold_of, chosen)
 
 
-def _subject_auroc(training: TrainingSet, scores: Floats, attention: Floats) -> float:
+def _subject_auroc(
+    training: TrainingSet, fold_of: NDArray[np.int64], scores: Floats, attention: Floats
+) -> float | None:
     sentences = pd.DataFrame(
         {
             "subject": training.subjects,
@@ -176,7 +188,8 @@ def _subject_auroc(training: TrainingSet, scores: Floats, attention: Floats) -> 
         }
     )
     subjects = aggregate(sentences, ATTENTION)
-    return float(roc_auc_score(subjects["label"].astype(bool), subjects["score"]))
+    folds = subjects["subject"].map(dict(zip(training.subjects.tolist(), fold_of.tolist(), strict=True)))
+    return auroc_within(subjects["label"].astype(bool), subjects["score"], folds)
 
 
 def count_warnings(counts: dict[str, int], messages: list[str]) -> None:

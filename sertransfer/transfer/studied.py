@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,8 @@ class Studied:
 
     def inner(self) -> dict[str, float]:
         """Return the best trial's inner figures."""
-        return {"value": float(self.best.value or 0.0), **self.best.user_attrs["inner"]}
+        inner = self.best.user_attrs["inner"]
+        return {"value": float(self.best.value or 0.0), **{name: inner[name] for name in ("ua", "auroc")}}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row a trial, for ``trials.csv``."""
@@ -41,11 +43,26 @@ class Studied:
                 "state": trial.state.name.lower(),
                 "value": trial.value if trial.state == TrialState.COMPLETE else None,
                 **{name: trial.user_attrs.get("inner", {}).get(name) for name in ("ua", "auroc")},
+                "warnings": json.dumps(warnings_of(trial), sort_keys=True) if warnings_of(trial) else "",
                 "best": trial.number == self.best.number,
                 "settings": json.dumps(trial.params, sort_keys=True),
             }
             for place, trial in enumerate(self.trials)
         ]
+
+
+def warnings_of(trial: FrozenTrial) -> dict[str, int]:
+    """Return the solvers' warnings of a trial's fits, each with how many gave it."""
+    return dict(trial.user_attrs.get("inner", {}).get("warnings", {}))
+
+
+def trial_warnings(studied: Sequence[Studied]) -> dict[str, int]:
+    """Return the solvers' warnings of all trials, each with how many fits gave it."""
+    counts: dict[str, int] = {}
+    for trial in (trial for one in studied for trial in one.trials):
+        for text, count in warnings_of(trial).items():
+            counts[text] = counts.get(text, 0) + count
+    return counts
 
 
 def importance(studied: Studied, config: TuneConfig) -> dict[str, float]:

@@ -28,11 +28,11 @@ from sertransfer.transfer.candidates import Candidate, candidate_of
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.inner_score import OBJECTIVE, InnerData, InnerScore, inner_score
 from sertransfer.transfer.probing import embedded_part, probe_subjects
-from sertransfer.transfer.scoring import bare_figures, subject_figures
+from sertransfer.transfer.scoring import bare_figures, subject_figures, within_folds
 from sertransfer.transfer.search_space import TuneConfig, suggest
 from sertransfer.transfer.selection import inner_folds, training_set
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.studied import Studied, importance
+from sertransfer.transfer.studied import Studied, importance, trial_warnings
 from sertransfer.transfer.study import best_trial, open_study, run_trials
 from sertransfer.transfer.subjects import Part
 
@@ -106,6 +106,7 @@ def tune_head(
                     "inner": found.inner(),
                     "outer": {name: figures[name] for name in ("n", "wa", "ua", "auroc")},
                     "settings": dict(sorted(found.best.params.items())),
+                    "warnings": outcome.selection.warnings,
                 }
             )
             studied.append(found)
@@ -128,14 +129,19 @@ def tune_head(
         },
         "outer": {
             "note": "each training subject by settings chosen, and a probe fitted, without it; settings may "
-            "differ from fold to fold",
+            "differ from fold to fold, so the AUROC counts pairs of subjects within folds only, and its "
+            "interval leaves clusters out within folds",
             **subject_figures(subjects, base),
+            **within_folds(subjects, base),
         },
         "folds": folds,
         "best": dict(sorted(final.best.params.items())),
         "importance": mattered,
+        "warnings": trial_warnings(studied),
         "embeddings": [candidate.name for candidate in stored],
     }
+    for text, count in record["warnings"].items():
+        _log.warning("%d of the trials' fits: %s", count, text)
     trials = pd.DataFrame([row for one in studied for row in one.rows()])
     return Tuned(final.config, record, trials, subjects)
 
@@ -175,7 +181,7 @@ def _study(
         if wanted not in data:
             data[wanted] = InnerData(part.sentences, training_set(part, stored[wanted], base), base)
         score: InnerScore = inner_score(data[wanted], settings, space.axes, report)
-        trial.set_user_attr("inner", {"ua": score.ua, "auroc": score.auroc})
+        trial.set_user_attr("inner", {"ua": score.ua, "auroc": score.auroc, "warnings": score.warnings})
         return score.value
 
     trials = run_trials(study, objective, config.trials, lambda count: done(name, count))
@@ -193,6 +199,7 @@ def _identity(config: TuneConfig, part: Part, stored: Sets) -> dict[str, Any]:
     columns = part.sentences[["id", "subject", "label", "cluster"]]
     return {
         **flat(settings),
+        "objective": OBJECTIVE,
         "embeddings": "; ".join(f"{one.name} {embedded.folder.name}" for one, embedded in stored.items()),
         "training sentences": hash_value(columns.to_csv(index=False))[:32],
     }

@@ -157,7 +157,7 @@ def test_c_is_chosen_by_folds_of_whole_clusters():
     totals = pd.Series(selection.attention).groupby(names).sum()
     assert totals.to_numpy() == pytest.approx(1.0)
     sentences = pd.DataFrame({"id": np.arange(len(names)), "subject": names})
-    assert list(selection.scored(sentences).columns) == ["id", "subject", "score", "attention"]
+    assert list(selection.scored(sentences).columns) == ["id", "subject", "score", "fold", "attention"]
     probe, _ = fit_probe(training, selection.c, config)
     # out of fold: what a subject's sentences get is not what the head fitted to them gives
     assert not np.allclose(probe.score(training.vectors), selection.out_of_fold)
@@ -197,7 +197,7 @@ def test_a_run_with_attention(tmp_path, monkeypatch):
     for name in ("sentences.csv", "out_of_fold.csv", "checkpoints/probe.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert (metrics["aggregation"], metrics["probe"]["kind"]) == ("attention", "attention")
-    assert metrics["probe"]["chosen_by"] == "subject AUROC out of fold"
+    assert metrics["probe"]["chosen_by"] == "subject AUROC out of fold, pairs within folds"
     assert "sentence_auroc" not in metrics["out_of_fold"]
     assert {row["name"] for row in metrics["shortcuts"]} >= {"loudness"}
 

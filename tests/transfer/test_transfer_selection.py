@@ -75,8 +75,14 @@ def test_c_has_the_best_out_of_fold_auroc():
     best = max(found.table, key=lambda row: row["auroc"])
     assert found.c == best["c"]
     assert found.folds == 3
-    weights = training.weights(config)
-    assert roc_auc_score(training.positive, found.out_of_fold, sample_weight=weights) == best["auroc"]
+    weights, won, pairs = training.weights(config), 0.0, 0.0
+    for number, held in enumerate(inner_folds(training, config)):
+        assert (found.fold_of[held] == number).all()
+        truth, mine = training.positive[held], weights[held]
+        every = mine[truth].sum() * mine[~truth].sum()
+        won += every * roc_auc_score(truth, found.out_of_fold[held], sample_weight=mine)
+        pairs += every
+    assert best["auroc"] == pytest.approx(won / pairs)
 
 
 def test_out_of_fold_scores_come_from_probes_that_have_not_seen_the_subject():

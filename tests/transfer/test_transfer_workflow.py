@@ -205,6 +205,9 @@ def test_the_threshold_is_chosen_on_the_training_subjects(manifest, tmp_path, op
         fixed, manifest, encoder="ser", checkpoint=tmp_path / "m", run_dir=tmp_path / "f", progress=False
     )
     assert metrics["out_of_fold"]["subject"]["ua"] >= other["out_of_fold"]["subject"]["ua"]
+    assert "C and the threshold were chosen on these scores" in metrics["out_of_fold"]["note"]
+    assert "threshold" not in other["out_of_fold"]["note"]
+    assert metrics["out_of_fold"]["subject"]["auroc_pairs"].startswith("within folds")
 
 
 def test_a_linear_svm_and_weighted_means(manifest, tmp_path, opened):

@@ -9,9 +9,11 @@ from transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, make_interviews
 
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
+from sertransfer.evaluation.folds import auroc_within
 from sertransfer.transfer import inner_score as inner_module
 from sertransfer.transfer import workflow
 from sertransfer.transfer.inner_score import InnerData, inner_score, subject_score
+from sertransfer.transfer.scoring import bare_figures, within_folds
 from sertransfer.transfer.search_space import SearchSpace, TuneConfig
 from sertransfer.transfer.selection import TrainingSet
 from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig, TransferConfig
@@ -81,11 +83,55 @@ def test_tuning_from_embeddings_to_the_report(manifest, tmp_path, opened):
     assert set(outer["fold"]) == {1, 2}
     assert (tmp_path / "run" / "report.html").is_file()
 
+    # the AUROC of the outer folds is that of pairs within folds, since their settings differ
+    truth = (outer["label"] == POSITIVE).to_numpy(bool)
+    assert tuning["outer"]["auroc"] == auroc_within(truth, outer["score"], outer["fold"])
+    low, high = tuning["outer"]["auroc_ci95"]
+    assert low <= tuning["outer"]["auroc"] <= high
+    assert low < high
+    assert tuning["outer"]["auroc_pairs"].startswith("within folds")
+    assert "(speaker) left out one at a time within folds" in tuning["outer"]["auroc_interval"]
+    assert "AUROC: pairs within folds" in (tmp_path / "run" / "report.html").read_text()
+
     # the written settings give the same run
     config = load_config(TransferConfig, tmp_path / "run" / "best.yaml")
     again = plain_run(manifest, tmp_path / "again", config)
     assert again["subject"] == metrics["subject"]
     assert again["sentence"] == metrics["sentence"]
+
+
+def test_warnings_of_the_trials_solvers_are_recorded_and_shown(manifest, tmp_path, opened, caplog):
+    probe = ProbeConfig(max_iterations=1)
+    space = SearchSpace(kinds=("logistic",), pca=(0,), linear_c=(0.5, 1.0))
+    config = replace(CONFIG, transfer=replace(CONFIG.transfer, probe=probe), space=space, trials=2)
+    tuning = run(manifest, tmp_path / "run", config)["tuning"]
+    ((text, count),) = tuning["warnings"].items()
+    assert text.startswith("did not converge")
+    assert count == 3 * 2 * 2  # studies, trials, inner folds
+    assert all(fold["warnings"] for fold in tuning["folds"])
+    assert f"{count} of the trials' fits: {text}" in caplog.text
+    trials = pd.read_csv(tmp_path / "run" / "trials.csv")
+    assert [json.loads(cell) for cell in trials["warnings"]] == [{text: 2}] * 6
+    assert f"({count} fits)" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_scores_of_folds_with_other_scales_are_not_pooled():
+    config = TransferConfig(aggregation="mean")
+    table = pd.DataFrame(
+        {
+            "subject": list("abcdefgh"),
+            "split": "train",
+            "label": [NEGATIVE, NEGATIVE, POSITIVE, POSITIVE] * 2,
+            "score": [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9],
+            "duration": 1.0,
+            "fold": [0] * 4 + [1] * 4,
+        }
+    )
+    assert subject_score(table, config).auroc == 1.0  # 0.75 pooled
+    subjects = table.assign(prediction=POSITIVE, cluster=table["subject"])
+    assert bare_figures(subjects, config)["auroc"] == 1.0
+    assert within_folds(subjects, config)["auroc"] == 1.0
+    assert bare_figures(subjects.drop(columns="fold"), config)["auroc"] == 0.75
 
 
 def test_pooling_layer_and_attention_are_searched_on_embeddings_made_once(manifest, tmp_path, monkeypatch):
