@@ -138,7 +138,7 @@ def _design_effect(counts: Floats, gains: Floats, squares: Floats) -> float:
         return float(counts.sum() / clusters)
     without = ((gains.sum(axis=1)[:, None] - gains) / (sizes[:, None] - counts)).sum(axis=0)
     jackknife = (clusters - 1) / clusters * float(np.square(without - without.mean()).sum())
-    return max(1.0, jackknife / independent)
+    return float(max(1.0, jackknife / independent))
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -136,7 +136,7 @@ def _pair(decisions: Decisions, a: int, b: int) -> dict[str, Any]:
     guesses = [decisions.tables[index]["prediction"].tolist() for index in (a, b)]
     right = [np.array(guess) == np.array(truth) for guess in guesses]
     return {
-        "mcnemar": asdict(sign_flip_test(*right, decisions.clusters)),
+        "mcnemar": asdict(sign_flip_test(right[0], right[1], decisions.clusters)),
         "difference": _difference(truth, right, decisions.classes, decisions.clusters),
     }
 

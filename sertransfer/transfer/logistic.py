@@ -159,7 +159,7 @@ class _Problem:
     def across(self) -> Floats:
         """Squared length of each sentence's part across all axes."""
         whole = np.einsum("nd,nd->n", self.columns, self.columns)
-        return np.maximum(whole - self.turned.sum(axis=1), 0)
+        return np.asarray(np.maximum(whole - self.turned.sum(axis=1), 0))
 
     def scales(self, c: float) -> _Scales:
         """Return the scales of steps at *c*."""

@@ -114,6 +114,7 @@ def tune_head(
         mattered = importance(final, config)
     studied.append(final)
     subjects = pd.concat(scored, ignore_index=True)
+    failing = trial_warnings(studied)
     record = {
         "trials": {
             one.name: {
@@ -137,10 +138,10 @@ def tune_head(
         "folds": folds,
         "best": dict(sorted(final.best.params.items())),
         "importance": mattered,
-        "warnings": trial_warnings(studied),
+        "warnings": failing,
         "embeddings": [candidate.name for candidate in stored],
     }
-    for text, count in record["warnings"].items():
+    for text, count in failing.items():
         _log.warning("%d of the trials' fits: %s", count, text)
     trials = pd.DataFrame([row for one in studied for row in one.rows()])
     return Tuned(final.config, record, trials, subjects)

@@ -1,4 +1,4 @@
-"""Embeddings that know nothing of the labels, with more columns than rows, at a large C: AUROC 0.5 everywhere.
+"""Embeddings that know nothing of the labels, with more columns than rows, at a large C: an AUROC of 0.5.
 
 Pooled over folds the AUROC falls below 0.5 there: a fit whose training part has more positives scores higher,
 and its held-out part has fewer of them.
