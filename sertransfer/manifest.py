@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import pandas as pd
 from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.files import hash_file, write_json, write_text
 from sertransfer.plain_values import parse_json
-from sertransfer.spelling import clean, name_control, printable, spelling_key
+from sertransfer.spelling import as_cell, clean, is_formula, name_control, printable, spelling_key
 from sertransfer.tables import (
     AGES,
     bad_ages,
@@ -37,9 +36,11 @@ COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender",
 to the corpus root; ``speaker`` is the subject; an unknown label, split, gender or age is empty."""
 
 TIMES = ("start", "end")
-FORMULA = r"[=@\t\r]|\+(?![\d.]+$)|-.*[|(!]"
-"""How a text begins that a spreadsheet runs as a formula."""
-_FORMULA = re.compile(FORMULA)
+SAID = "text"
+"""Optional column with what was said."""
+
+_NO_FORMULA = "no text that begins, or has a part after a ';' that begins, with = + @ or a call behind a -"
+
 NUMBERS = (*TIMES, "gain", "overlap")
 """Columns that hold numbers; every other one is text. ``gain`` (optional) multiplies the waveform,
 ``overlap`` (optional) is the share of the utterance that another speaker talks over."""
@@ -218,14 +219,22 @@ def _validate_text(text: pd.DataFrame, where: str, faults: Faults) -> None:
 
 def _validate_cells(text: dict[str, pd.Series[str]], where: str, faults: Faults) -> None:
     """Refuse texts that a spreadsheet would run as a formula; every table with ids is made of these."""
-    for column in ("id", "audio", "speaker", "label", "corpus"):
-        cells = text[column]
-        formulas = [cell for cell in cells.unique() if _FORMULA.match(cell)]
+    for column, cells in text.items():
+        if is_formula(column):
+            faults.add(
+                f"{where}, row 1",
+                found=f"column {ascii(column)[:60]}, which a spreadsheet runs as a formula",
+                expected=_NO_FORMULA,
+                remedy="rename it",
+            )
+        if column == SAID:  # what was said may begin with anything; it is made harmless when it is written
+            continue
+        formulas = [cell for cell in cells.unique() if is_formula(cell)]
         for row in cells.index[cells.isin(formulas)] if formulas else ():
             faults.add(
                 f"{where}, row {_row(row)}",
                 found=f"{column} {ascii(cells[row])[:60]}, which a spreadsheet runs as a formula",
-                expected="no text that begins with = + @ or a tab, or is a call behind a -",
+                expected=_NO_FORMULA,
                 remedy="rename it",
             )
 
@@ -381,7 +390,10 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
     faults = Faults()
     validate_table(manifest.table, str(path), faults)
     faults.raise_if_any()
-    write_text(path, manifest.table.to_csv(index=False, lineterminator="\n"))
+    table = manifest.table
+    if SAID in table:
+        table = table.assign(**{SAID: table[SAID].map(as_cell, na_action="ignore")})
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
     notes = {"root": str(manifest.root.resolve()), "rows": len(manifest), **manifest.notes}
     write_json(notes_path(path), {**notes, "sha256": hash_file(path)})
 

@@ -197,7 +197,7 @@ class RunFolder:
     def _log_file(self) -> Iterator[logging.Handler]:
         with writing(self.path / "log.txt"):
             handler = _LogFile(self.path / "log.txt", encoding="utf-8")
-        handler.setFormatter(_LogLine("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(_MaskedLine("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(handler)
         level = log.level
         log.setLevel(min(level or logging.INFO, logging.INFO))
@@ -226,7 +226,7 @@ class RunFolder:
         faults.raise_if_any()
 
 
-class _LogLine(LogLine):
+class _MaskedLine(LogLine):
     """A line of the log, without the passwords of URLs and with nothing that cannot be seen."""
 
     def format(self, record: logging.LogRecord) -> str:

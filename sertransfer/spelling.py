@@ -72,6 +72,33 @@ def printable(text: str, keep: str = "") -> str:
     return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
 
 
+# By OWASP's list (CSV injection): four signs and their full-width forms, at the beginning, after blanks and
+# quotes, or after what ends a cell somewhere: a line end, a tab, the semicolon of many countries. A plus before
+# a number is no formula, and a minus without a call or a pipe runs nothing.
+_FORMULA = re.compile(
+    r"(^|[;\t\r\n])(?=[\s\"]*(?:[=@\uff1d\uff20]|[+\uff0b](?![\d.,]+(?:$|[;\t\r\n]))|[-\uff0d][^;\t\r\n]*[|(!])"
+    r"|^[\t\r\n])"
+)
+
+
+def is_formula(text: str) -> bool:
+    """Return whether a spreadsheet may run *text*, or a part of it, as a formula.
+
+    Examples:
+        >>> [is_formula(text) for text in ("=1+1", "a;=cmd", "\uff1dSUM(1)", "+4.5", "-1.5", "a = b")]
+        [True, True, True, False, False, False]
+    """
+    return _FORMULA.search(text) is not None
+
+
+def as_cell(text: str) -> str:
+    """Return *text* as a cell that no spreadsheet runs: an apostrophe before each part that one may run.
+
+    What cannot be seen is escaped.
+    """
+    return _FORMULA.sub(r"\1'", printable(text))
+
+
 class LogLine(logging.Formatter):
     """Format of log lines: what cannot be seen is escaped, and no text can begin a line of its own."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from typing import Any
 
 from sertransfer.exporting.licences import terms_lines
 from sertransfer.exporting.source import Exported
+from sertransfer.spelling import printable
 
 NOT_A_DEVICE = "**This is not a diagnostic device.**"
 _KINDS = {
@@ -30,7 +33,7 @@ def model_card(exported: Exported, metrics: dict[str, Any], check: dict[str, Any
     scored = () if generated else str(metrics.get("corpus") or "").split(", ")
     corpora = (*scored, *exported.corpora)
     parts = [
-        f"# {exported.classes[-1] if stage_2 else 'Emotion'} from speech: {_KINDS[exported.kind]}",
+        f"# {_plain(exported.classes[-1]) if stage_2 else 'Emotion'} from speech: {_KINDS[exported.kind]}",
         _warning(generated),
         "## Intended use\n\n" + _intended(stage_2),
         "## Data\n\n" + _listed(_data(metrics, exported)),
@@ -40,9 +43,20 @@ def model_card(exported: Exported, metrics: dict[str, Any], check: dict[str, Any
         + _listed(terms_lines((name for name in corpora if name), generated=generated)),
         "## Input and output\n\n" + _listed(_interface(exported)),
         "## ONNX\n\n" + _check_line(check),
-        "## Origin\n\n```json\n" + json.dumps(exported.origin, indent=2, default=str) + "\n```",
+        "## Origin\n\n```json\n" + _fenced(exported.origin) + "\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _plain(text: object) -> str:
+    """Return *text*, which may come from a file, such that Markdown and HTML show it as it is."""
+    escaped = html.escape(printable(str(text)), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#|!~])", r"\\\1", escaped)
+
+
+def _fenced(value: object) -> str:
+    """Return *value* as JSON in which nothing ends the block of code that it stands in."""
+    return json.dumps(value, indent=2, default=str).replace("`", "\\u0060")
 
 
 def _warning(generated: bool) -> str:
@@ -68,9 +82,10 @@ def _intended(stage_2: bool) -> str:
 
 
 def _data(metrics: dict[str, Any], exported: Exported) -> list[str]:
-    lines = [f"Trained and scored on: {metrics.get('corpus') or 'a corpus that the run does not name'}"]
+    corpus = _plain(metrics.get("corpus") or "a corpus that the run does not name")
+    lines = [f"Trained and scored on: {corpus}"]
     if exported.corpora:
-        lines.append(f"The encoder was trained on: {', '.join(exported.corpora)}")
+        lines.append(f"The encoder was trained on: {', '.join(map(_plain, exported.corpora))}")
     elif exported.kind != "classifier":
         lines.append(
             "The encoder's own training data are not known to sertransfer; its publisher's terms hold for it"
@@ -78,15 +93,15 @@ def _data(metrics: dict[str, Any], exported: Exported) -> list[str]:
     if metrics.get("generated"):
         lines.append("Generated audio, not real speech")
     for part, counts in (metrics.get("counts") or {}).items():
-        lines.append(f"{part}: {_counts(counts.get('subjects', {}))}")
+        lines.append(f"{_plain(part)}: {_counts(counts.get('subjects', {}))}")
     train = metrics.get("train")
     if isinstance(train, dict):
         lines.append(f"train: {train.get('n')} utterances of {train.get('speakers')} speakers")
-    return [*lines, *map(str, metrics.get("assumptions") or [])]
+    return [*lines, *map(_plain, metrics.get("assumptions") or [])]
 
 
 def _counts(subjects: dict[str, Any]) -> str:
-    return ", ".join(f"{count} subjects {label}" for label, count in subjects.items())
+    return ", ".join(f"{count} subjects {_plain(label)}" for label, count in subjects.items())
 
 
 def _numbers(metrics: dict[str, Any]) -> str:
@@ -99,7 +114,7 @@ def _numbers(metrics: dict[str, Any]) -> str:
             interval = f"[{_number(bounds[0])}, {_number(bounds[1])}]" if bounds else "none"
             row = (name.replace("_", " "), _number(block[name]), interval, _number(majority.get(name)))
             lines.append(f"| {' | '.join(row)} |")
-    return f"{block['n']} {level}s, split {metrics.get('split', 'unknown')}.\n\n" + "\n".join(lines)
+    return f"{block['n']} {level}s, split {_plain(metrics.get('split', 'unknown'))}.\n\n" + "\n".join(lines)
 
 
 def _number(value: Any) -> str:
@@ -131,7 +146,7 @@ def _interface(exported: Exported) -> list[str]:
         f"Input: {taken['kind']} {axes}{rate}; at least {taken['shortest']} on the last axis."
         " config.json holds all that makes it of audio.",
         f"Output: {exported.output[0]}, {exported.output[1]}",
-        f"Classes: {', '.join(exported.classes)}",
+        f"Classes: {', '.join(map(_plain, exported.classes))}",
     ]
 
 

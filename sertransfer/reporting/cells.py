@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 import pandas as pd
 
-from sertransfer.manifest import FORMULA
-from sertransfer.spelling import printable
-
-_FORMULA = re.compile(FORMULA)
+from sertransfer.spelling import as_cell
 
 
 def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
     """Return *frame* with an apostrophe before each text that a spreadsheet would run as a formula.
 
     Control characters are escaped. A manifest holds none of either, but names of new recordings and of run
-    folders can be anything.
+    folders can be anything. Names of columns are made harmless too.
     """
-    return frame.map(_plain)
-
-
-def _plain(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return printable(f"'{value}" if _FORMULA.match(value) else value, keep="\t")
+    plain = frame.map(lambda value: as_cell(value) if isinstance(value, str) else value)
+    return plain.rename(columns=lambda name: as_cell(str(name)))

@@ -13,6 +13,7 @@ from sertransfer.reporting.cells import without_formulas
 from sertransfer.reporting.rendering import render
 from sertransfer.reporting.tables import align
 from sertransfer.reporting.values import NO_VALUE, with_interval
+from sertransfer.spelling import printable
 
 Format = Literal["text", "csv", "latex", "html"]
 
@@ -105,7 +106,7 @@ def _latex(table: ResultTable) -> str:
 def _escape(text: str) -> str:
     special = {**{char: f"\\{char}" for char in "&%$#_{}"}, "\\": r"\textbackslash{}", NO_VALUE: "--"}
     special |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(char, char) for char in text)
+    return "".join(special.get(char, char) for char in printable(text))
 
 
 def _html(tables: Sequence[ResultTable]) -> str:

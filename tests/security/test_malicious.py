@@ -362,19 +362,23 @@ def test_archives_of_e_daic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 # ---- tables
 
-FORMULAS = ("=cmd|' /C calc'!A0", "+cmd|x", "@SUM(1)", "-2+cmd|x", "\t=1")
+FORMULAS = (
+    "=cmd|' /C calc'!A0", "+cmd|x", "@SUM(1)", "-2+cmd|x", "\uff1dSUM(1)", "\uff0bcmd|x", "a;=cmd", 'a; "@SUM(1)', "\t=1"
+)  # fmt: skip
+FORMULA_COLUMNS = ("id", "speaker", "label", "gender", "room")
 
 
 def test_formulas_in_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import soundfile
 
     soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
-    for column in ("id", "speaker", "label"):
+    for column in FORMULA_COLUMNS:
         for formula in FORMULAS[:-1]:
             row = {"id": "u1", "audio": "a.wav", "speaker": "s1", "label": "happy", column: formula}
             table = ",".join(row) + "\n" + ",".join(f'"{value}"' for value in row.values()) + "\n"
             (tmp_path / "corpus.csv").write_text(table)
             words = ("prepare", "csv", tmp_path, "-o", tmp_path / "m.csv", "--table", "corpus.csv")
+            words += ("--extra", "room") if column == "room" else ()
             refused_by_command(capsys, "formula", *words)
 
 
@@ -396,7 +400,8 @@ COUNTS = {
     "configs and `meta.yaml` of ESPnet": 2 * len(DOCUMENTS) + sum("class" not in name for name in TAGS),
     "configs of self-supervised models": len(DOCUMENTS) + 1,
     "archives (ESPnet, DAIC-WOZ, E-DAIC): `..`, absolute paths, links, bombs": len(NAMES) + 2 + 6 + 4,
-    "formulas in ids, speakers and labels": 3 * (len(FORMULAS) - 1),
+    "formulas in ids, speakers, labels, genders and further columns": len(FORMULA_COLUMNS)
+    * (len(FORMULAS) - 1),
 }
 
 
