@@ -73,8 +73,8 @@ def printable(text: str, keep: str = "") -> str:
 
 
 # By OWASP's list (CSV injection): four signs and their full-width forms, at the beginning, after blanks and
-# quotes, or after what ends a cell somewhere: a line end, a tab, the semicolon of many countries. A plus before
-# a number is no formula, and a minus without a call or a pipe runs nothing.
+# quotes, or after what ends a cell somewhere: line ends, tabs, the semicolon of many countries. A plus before
+# digits is no formula, and a minus without a call or a pipe runs nothing.
 _FORMULA = re.compile(
     r"(^|[;\t\r\n])(?=[\s\"]*(?:[=@\uff1d\uff20]|[+\uff0b](?![\d.,]+(?:$|[;\t\r\n]))|[-\uff0d][^;\t\r\n]*[|(!])"
     r"|^[\t\r\n])"
