@@ -17,7 +17,7 @@ from sertransfer.transfer import workflow
 from sertransfer.transfer.compare import compare
 from sertransfer.transfer.inner_score import InnerData, inner_score, subject_score
 from sertransfer.transfer.predict import predict
-from sertransfer.transfer.scoring import sentence_figures
+from sertransfer.transfer.scoring import sentence_figures, subject_figures
 from sertransfer.transfer.selection import TrainingSet, choose_c, choose_threshold, inner_folds
 from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig
 
@@ -220,6 +220,27 @@ def test_intervals_are_of_persons_and_not_of_sessions(uneven, run_of, tmp_path):
     assert people["cluster"].tolist() == wanted.loc[people["subject"]].tolist()
     assert "Clopper-Pearson" not in json.dumps(block["intervals"])
     assert block["intervals"]["cluster"] == PERSON
+
+
+def test_a_second_session_that_repeats_the_first_tells_nothing_new():
+    """Intervals over persons stay as wide as those of one session; over sessions they would be narrower."""
+    truth = [POSITIVE] * 24 + [NEGATIVE] * 24
+    right = ([True] * 8 + [False] * 4) * 2 + ([True] * 9 + [False] * 3) * 2
+    other = {POSITIVE: NEGATIVE, NEGATIVE: POSITIVE}
+    table = pd.DataFrame(
+        {
+            "label": truth,
+            "prediction": [one if good else other[one] for one, good in zip(truth, right, strict=True)],
+            "score": [0.5 + 0.2 * (one == POSITIVE) * good for one, good in zip(truth, right, strict=True)],
+            "cluster": [f"p{12 * (place // 24) + place % 12}" for place in range(48)],
+        }
+    )
+    config = replace(PROBE, resamples=400)
+    people = subject_figures(table, config)
+    sessions = subject_figures(table.assign(cluster=[f"s{place}" for place in range(48)]), config)
+    for name in ("wa", "ua", "sensitivity", "specificity"):
+        wide, narrow = (block[f"{name}_ci95"] for block in (people, sessions))
+        assert wide[1] - wide[0] > 1.15 * (narrow[1] - narrow[0]), name
 
 
 def test_loudness_is_that_of_the_sound_that_was_scored(uneven, tmp_path):
