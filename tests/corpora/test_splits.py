@@ -110,6 +110,13 @@ def test_speaker_split_is_disjoint_deterministic_and_leaves_no_side_empty(
     assert split.equals(again.sort_index())
 
 
+@pytest.mark.parametrize(("test", "dev"), [(0.7, 0.25), (0.3, 0.65), (0.95, 0.0)])
+def test_large_shares_of_few_speakers_leave_one_for_each_part(test: float, dev: float) -> None:
+    table = pd.DataFrame({"speaker": ["a", "b", "c"], "label": "x"})
+    split = speaker_split(table, test_share=test, dev_share=dev, seed=3)
+    assert set(split) == {"train", "test"} | ({"dev"} if dev else set())
+
+
 def test_speaker_split_spreads_classes_better_than_a_single_draw() -> None:
     generator = np.random.default_rng(1)
     habit = {f"s{index}": generator.dirichlet([0.5, 0.5, 0.5]) for index in range(40)}

@@ -37,6 +37,16 @@ def test_every_suggestion_is_a_run_that_can_be_made():
         assert suggest(FixedTrial(trial.params), space, BASE) == config
     assert kinds == set(space.kinds)
     assert wanted == set(candidates)
+    asked = {name: kept for trial in study.get_trials() for name, kept in trial.distributions.items()}
+    assert asked["kind"].choices == space.kinds
+    for name, ends in (
+        ("linear_c", space.linear_c),
+        ("rbf_c", space.rbf_c),
+        ("rbf_gamma", space.rbf_gamma),
+        ("mlp_c", space.mlp_c),
+    ):
+        assert (asked[name].low, asked[name].high) == ends
+        assert asked[name].log  # ranges over powers of ten: evenly over the powers, not the numbers
 
 
 def test_nothing_is_asked_of_a_choice_of_one():

@@ -20,6 +20,7 @@ from sertransfer.transfer.predict import predict
 from sertransfer.transfer.scoring import sentence_figures, subject_figures
 from sertransfer.transfer.selection import TrainingSet, choose_c, choose_threshold, inner_folds
 from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig
+from sertransfer.transfer.subjects import take_parts
 
 ATTENTION = replace(PROBE, aggregation="attention")
 
@@ -51,15 +52,13 @@ def metrics_of(folder):
 
 
 def weighted_auroc(table):
-    """Return the share of rightly ordered pairs of sentences, each subject weighing the same in its class."""
-    weights = 1 / table.groupby("subject")["score"].transform("size")
-    positive = (table["label"] == POSITIVE).to_numpy()
-    scores, weights = table["score"].to_numpy(), weights.to_numpy()
-    above = (scores[positive][:, None] > scores[~positive]) + 0.5 * (
-        scores[positive][:, None] == scores[~positive]
-    )
-    pairs = weights[positive][:, None] * weights[~positive]
-    return (above * pairs).sum() / pairs.sum()
+    """Return the share of rightly ordered pairs within folds, each subject weighing the same in its class."""
+    weights = (1 / table.groupby("subject")["score"].transform("size")).to_numpy()
+    positive, scores = (table["label"] == POSITIVE).to_numpy(), table["score"].to_numpy()
+    rank = np.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5
+    folds = table["fold"].to_numpy()
+    pairs = weights[positive][:, None] * weights[~positive] * (folds[positive][:, None] == folds[~positive])
+    return (rank * pairs).sum() / pairs.sum()
 
 
 def mean_scores(table):
@@ -69,10 +68,16 @@ def mean_scores(table):
 # -- what is chosen, and on whom
 
 
-def test_c_is_chosen_by_scores_in_which_subjects_weigh_the_same(run_of):
+def test_c_is_chosen_by_scores_in_which_subjects_weigh_the_same(uneven, run_of):
     folder = run_of(PROBE)
     probe = metrics_of(folder)["probe"]
-    table = read(folder / "out_of_fold.csv")
+    table = read(folder / "out_of_fold.csv").assign(fold=-1)
+    rows = take_parts(uneven.manifest, PROBE)[0].sentences
+    assert rows["id"].tolist() == table["id"].tolist()
+    columns = (rows["label"] == POSITIVE, rows["subject"], rows["cluster"])
+    known = TrainingSet(np.zeros((len(rows), 0), dtype=np.float32), *(one.to_numpy() for one in columns))
+    for number, held in enumerate(inner_folds(known, PROBE)):
+        table.loc[held, "fold"] = number
     chosen = next(row for row in probe["c_grid"] if row["c"] == probe["c"])
     assert chosen["auroc"] == max(row["auroc"] for row in probe["c_grid"])
     assert chosen["auroc"] == pytest.approx(weighted_auroc(table), abs=1e-12)
@@ -163,7 +168,7 @@ def test_a_score_at_the_threshold_is_positive_wherever_one_is_compared(run_of):
     assert choose_threshold(above, ThresholdConfig("out_of_fold", 0.375), POSITIVE) == 0.375
     told = pd.DataFrame({"label": [NEGATIVE, POSITIVE], "score": [0.25, 0.5], "cluster": ["a", "b"]})
     assert sentence_figures(told, PROBE)["wa"] == 1.0  # sentences are positive from a half on
-    table = told.assign(subject=["a", "b"], split="train", duration=1.0, fold=[0, 1])
+    table = told.assign(subject=["a", "b"], split="train", duration=1.0, fold=[0, 0])
     half = replace(PROBE, threshold=ThresholdConfig(value=0.5))
     assert subject_score(table, half).ua == 1.0
     # votes of two sentences tie at a half, as does the threshold
