@@ -93,7 +93,7 @@ def run_transfer(args: argparse.Namespace, overrides: Overrides) -> Result:
     metrics = transfer(config, read_manifest(args.manifest, root=args.root), **_arguments(args))
     return Result(
         metrics,
-        scores_text(metrics, "subject"),
+        "\n".join(filter(None, [scores_text(metrics, "subject"), config.seed_remark])),
         _files(args.run_dir),
         _after(args.run_dir),
     )

@@ -99,4 +99,7 @@ def seeds_text(summary: dict[str, Any]) -> str:
         rows.append([seed, run, *(number(summary[name]["values"][index]) for name in FIGURES)])
     for what in ("mean", "deviation"):
         rows.append([what, "", *(number(summary[name][what]) for name in FIGURES)])
+    values = [summary[name]["values"] for name in FIGURES]
+    if len(set(summary["seeds"])) > 1 and all(len(set(one)) == 1 for one in values):
+        return f"{align(rows, left=2)}\nthe seed has no effect: all runs have the same figures"
     return align(rows, left=2)

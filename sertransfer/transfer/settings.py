@@ -194,6 +194,22 @@ class TransferConfig:
         """The negative and the positive label, in the order of every confusion matrix."""
         return self.negative, self.positive
 
+    @property
+    def seed_remark(self) -> str:
+        """That the decisions do not depend on the seed, where that is so; else empty."""
+        chosen = len(self.probe.c_grid) > 1 or self.threshold.rule != "fixed"
+        drawn = (
+            self.probe.kind not in ("logistic", "rbf_svm")
+            or self.probe.pca
+            or self.aggregation == "attention"
+        )
+        if self.mode != "probe" or chosen or drawn:
+            return ""
+        return (
+            f"the seed {self.seed} has no effect on the decisions: C and the threshold are given, and the "
+            "solver draws nothing; it decides the inner folds and resampled intervals alone"
+        )
+
     def check(self) -> None:
         """Raise every value that no run can work with.
 

@@ -5,6 +5,7 @@ import yaml
 
 from sertransfer.errors import BadInput
 from sertransfer.transfer.seeds import seed_summary, seeds_text
+from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig, TransferConfig
 
 
 def write_run(folder, seed, wa, *, ua=0.5, split="dev", manifest="m", encoder="e"):
@@ -56,3 +57,29 @@ def test_runs_that_differ_by_more_are_refused_with_every_difference(tmp_path):
         assert part in text
     with pytest.raises(BadInput, match="1 run"):
         seed_summary(runs[:1])
+
+
+@pytest.mark.parametrize(("other", "said"), [(0.5, True), (0.6, False)])
+def test_runs_whose_figures_are_the_same_say_so(tmp_path, other, said):
+    runs = [write_run(tmp_path / "a", 0, 0.5), write_run(tmp_path / "b", 1, other)]
+    text = seeds_text(seed_summary(runs))
+    assert ("the seed has no effect: all runs have the same figures" in text) is said
+    runs = [write_run(tmp_path / name, 0, 0.5, encoder=name) for name in ("c", "d")]
+    assert "no effect" not in seeds_text(seed_summary(runs))  # it is the encoder that differs
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, False),
+        ({"probe": ProbeConfig(c_grid=(0.1,))}, True),
+        ({"probe": ProbeConfig(c_grid=(0.1,), kind="rbf_svm")}, True),
+        ({"probe": ProbeConfig(c_grid=(0.1,), kind="mlp")}, False),
+        ({"probe": ProbeConfig(c_grid=(0.1,), pca=8)}, False),
+        ({"probe": ProbeConfig(c_grid=(0.1,)), "aggregation": "attention"}, False),
+        ({"probe": ProbeConfig(c_grid=(0.1,)), "threshold": ThresholdConfig("out_of_fold")}, False),
+        ({"probe": ProbeConfig(c_grid=(0.1,)), "mode": "finetune"}, False),
+    ],
+)
+def test_settings_under_which_the_seed_decides_nothing(settings, said):
+    assert ("has no effect on the decisions" in TransferConfig(**settings).seed_remark) is said
