@@ -88,8 +88,14 @@ def read_lines(path: Path, *, encoding: str = "", what: str = "the table", remed
         raise bad_input(path, found=error.strerror or str(error), expected=what, remedy=remedy) from None
 
 
-def decode_lines(data: bytes, where: object, *, encoding: str = "") -> list[str]:
+def decode_lines(data: bytes, where: object, *, encoding: str = "", errors: str = "strict") -> list[str]:
     """Return the lines of the content of a text file, as :func:`read_lines` does.
+
+    Args:
+        data: The content.
+        where: The file, for the messages.
+        encoding: As for :func:`read_lines`.
+        errors: What becomes of bytes that are not text, as for ``bytes.decode``.
 
     Raises:
         BadInput: If it is not text in *encoding*.
@@ -100,7 +106,7 @@ def decode_lines(data: bytes, where: object, *, encoding: str = "") -> list[str]
     if wide and not encoding.replace("_", "-").casefold().startswith(("utf-16", "utf-32", "utf16", "utf32")):
         raise _other_encoding(where, f"text in {wide.upper()}", given, wide)
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding, errors)
     except LookupError:
         raise bad_input(
             "option encoding",
@@ -127,7 +133,7 @@ def _other_encoding(where: object, found: str, encoding: str, name: str) -> BadI
 
 
 def split_rows(
-    lines: Sequence[str], where: object, faults: Faults, *, delimiter: str = ",", literal: bool = False
+    lines: Sequence[str], where: object, faults: Faults, *, delimiter: str = ",", even: bool = True
 ) -> tuple[list[Row], list[int]]:
     """Split the lines of a table into cells; the first row is the header.
 
@@ -139,7 +145,8 @@ def split_rows(
         where: Name of the file, for the messages.
         faults: Receives a skippable fault for each such row, which is left out.
         delimiter: Between the cells; a first line ``sep=;``, as Excel writes it, overrides it.
-        literal: Quotation marks are characters like any other.
+        even: Refuse rows of more or fewer cells than the header, and cells of several lines; otherwise the
+            lines of a cell are joined where none of them could be a row.
 
     Returns:
         The rows, blank lines left out; and the numbers of those with a stray quotation mark, which are whole
@@ -152,12 +159,18 @@ def split_rows(
     for number, line in enumerate(itertools.islice(lines, start, None), start + 1):
         if number <= after:
             continue  # the rest of a cell that a fault has named
-        if literal or '"' not in line:
+        if '"' not in line:
             cells = line.split(delimiter)
         elif (split := _split_quoted(line, delimiter)) is not None:
             cells = split
         elif end := _end_of_cell(lines, number, delimiter):
             after = end
+            # Lines that could be rows of their own are not swallowed.
+            rest = lines[number:end]
+            width = len(rows[0].cells) if rows else 0
+            if not even and all(line.count(delimiter) + 1 < width for line in rest):
+                rows.append(Row(number, _split_quoted(" ".join([line, *rest]), delimiter) or []))
+                continue
             _bad_row(
                 faults,
                 f"{where}, row {number}",
@@ -171,7 +184,7 @@ def split_rows(
             broken[number] = cells
         if cells[0].strip() or any(map(str.strip, cells)):
             rows.append(Row(number, cells))
-    return _even(rows, broken, where, faults), list(broken)
+    return (_even(rows, broken, where, faults) if even else rows), list(broken)
 
 
 def _split_quoted(line: str, delimiter: str) -> list[str] | None:

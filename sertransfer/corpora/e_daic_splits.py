@@ -190,7 +190,7 @@ class SplitReader:
     def _table(self, path: Path) -> dict[int, dict[str, str]]:
         """Return the rows of a further file by session; a file that cannot be read is noted, no fault."""
         try:
-            picked = _by_role(read_text_table(path, delimiter=",", encoding="utf-8-sig"))
+            picked = _by_role(read_text_table(path))
         except BadInput as error:
             self.differences.append(f"{path.name} was not used: found {error.faults[0].found}")
             return {}

@@ -7,11 +7,9 @@ the times.
 
 from __future__ import annotations
 
-import csv
-import io
-
 from sertransfer.corpora.daic_transcript import COLUMNS, CONFIDENCE
-from sertransfer.errors import Faults
+from sertransfer.errors import BadInput, Faults
+from sertransfer.tables import decode_lines, split_rows
 
 HEADER = ("start_time", "end_time", "text")
 """Columns that are needed, in any case; the fourth is Confidence."""
@@ -38,32 +36,29 @@ def as_daic_woz(data: bytes, where: str, faults: Faults) -> bytes | None:
     def bad(place: str, found: str, expected: str) -> None:
         faults.add(place, found=found, expected=expected, remedy=LEAVE_OUT, skippable=True)
 
-    rows = csv.reader(io.StringIO(data.decode("utf-8-sig", errors="replace"), newline=""))
-    lines: list[str] = []
-    at: dict[str, int] | None = None
-    begin = 1
     try:
-        for cells in rows:
-            lines += [""] * (rows.line_num - len(lines))  # a cell may hold line breaks
-            if any(cell.strip() for cell in cells):
-                if at is None:
-                    at = _columns(cells)
-                    if at is None:
-                        break
-                    # The text comes last: whatever it holds, it is then one cell.
-                    lines[begin - 1] = "\t".join((*COLUMNS[:-1], CONFIDENCE, COLUMNS[-1]))
-                elif len(cells) <= max(at[name] for name in HEADER):
-                    found = f"{len(cells)} comma-separated cells"
-                    bad(f"{where}, row {begin}", found, "Start_Time, End_Time, Text, Confidence")
-                else:
-                    start, stop, text = (" ".join(cells[at[name]].split()) for name in HEADER)
-                    place = at.get(CONFIDENCE, len(cells))
-                    sure = " ".join(cells[place].split()) if place < len(cells) else ""
-                    lines[begin - 1] = f"{start}\t{stop}\tParticipant\t{sure}\t{text}"
-            begin = rows.line_num + 1
-    except csv.Error as error:
-        bad(f"{where}, row {begin}", f"text that is no CSV ({error})", "a comma-separated transcript")
+        given = decode_lines(data, where, errors="replace")
+    except BadInput:
+        bad(where, "binary data, or text that is not UTF-8", "a comma-separated transcript")
         return None
+    rows, _ = split_rows(given, where, faults, even=False)
+    lines = [""] * len(given)
+    at = _columns(rows[0].cells) if rows else None
+    for number, cells in rows:
+        if at is None:
+            break
+        if number == rows[0].number:
+            # The text comes last: whatever it holds, it is then one cell.
+            lines[number - 1] = "\t".join((*COLUMNS[:-1], CONFIDENCE, COLUMNS[-1]))
+        elif len(cells) <= max(at[name] for name in HEADER):
+            found = f"{len(cells)} comma-separated cells"
+            bad(f"{where}, row {number}", found, "Start_Time, End_Time, Text, Confidence")
+        else:
+            start, stop, text = (" ".join(cells[at[name]].split()) for name in HEADER)
+            # A comma in an unquoted text moves what follows it.
+            whole = CONFIDENCE in at and len(cells) == len(rows[0].cells)
+            sure = " ".join(cells[at[CONFIDENCE]].split()) if whole else ""
+            lines[number - 1] = f"{start}\t{stop}\tParticipant\t{sure}\t{text}"
     if at is None:
         found = "no header" if data.strip() else "an empty file"
         bad(where, found, "a comma-separated transcript with Start_Time, End_Time, Text, Confidence")

@@ -127,8 +127,8 @@ def test_faulty_rows_are_named_without_their_text(tmp_path: Path) -> None:
         ("0.5,1.0,secret,1\n", "no header"),
         ("start_time\tstop_time\tspeaker\tvalue\n", "no header"),
         (HEADER, "no usable sentence of the participant"),
-        (HEADER + '0.5,1.0,"' + "x" * 200_000 + '",1\n', "text that is no CSV"),
-        (b"\0\1" + HEADER.encode(), "no header"),
+        (HEADER + '0.5,1.0,"' + "x" * 200_000 + '",1\n', "no usable sentence"),
+        (b"\0\1" + HEADER.encode(), "binary data"),
         (HEADER.encode() + b"0.5,1.0,\0,1\n", "binary data"),
     ],
 )
@@ -379,3 +379,30 @@ def test_stereo_and_stray_files_are_noted(tmp_path: Path) -> None:
     (root / "data/notes.txt").touch()
     manifest = load("e-daic", root)
     assert manifest.notes["channels"] == {"302_P": 2}
+
+
+def test_a_stray_quote_in_a_transcript_swallows_no_row() -> None:
+    words = HEADER + '0.5,1.0,"so I said,0.9\n1.5,2.0,well,0.8\n2.5,3.0,"and, then,0.7\n3.5,4.0,yes,0.6\n'
+    faults = Faults()
+    table = as_daic_woz(words.encode(), "x.csv", faults)
+    assert table is not None
+    assert len(faults) == 0
+    rows = [line.split("\t") for line in table.decode().splitlines()[1:]]
+    assert [row[:4] for row in rows] == [
+        ["0.5", "1.0", "Participant", "0.9"],
+        ["1.5", "2.0", "Participant", "0.8"],
+        ["2.5", "3.0", "Participant", ""],  # the comma in the text moved it
+        ["3.5", "4.0", "Participant", "0.6"],
+    ]
+
+
+def test_rows_that_a_transcripts_cell_would_swallow_are_named() -> None:
+    words = HEADER + '0.5,1.0,"secret\n1.2,1.4,b,0.7\nsecret",0.9\n1.5,2.0,well,0.8\n'
+    faults = Faults()
+    table = as_daic_woz(words.encode(), "x.csv", faults)
+    assert table is not None
+    assert table.decode().splitlines()[4].startswith("1.5\t2.0\t")
+    (fault,) = faults
+    assert fault.where == "x.csv, row 2"
+    assert "a cell that holds a line end (it ends in row 4)" in fault.found
+    assert "secret" not in str(fault)
