@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sertransfer.errors import bad_input
 from sertransfer.files import atomic_path
+from sertransfer.spelling import printable
 
 INK = "#22262b"
 """Colour of text and lines; the report exchanges it for the page's own."""
@@ -200,7 +201,11 @@ def _flags(table: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def plain(text: str) -> str:
-    """Return *text* such that matplotlib draws it as it is: a dollar sign opens no formula."""
+    """Return *text* such that matplotlib draws it as it is: a dollar sign opens no formula.
+
+    Control characters are escaped: a drawing that holds one is no XML.
+    """
+    text = printable(text)
     return text.replace("\\", "\\\\").replace("$", r"\$") if "$" in text else text
 
 

@@ -13,7 +13,7 @@ from sertransfer.reporting.cells import without_formulas
 from sertransfer.reporting.rendering import render
 from sertransfer.reporting.tables import align
 from sertransfer.reporting.values import NO_VALUE, with_interval
-from sertransfer.spelling import printable
+from sertransfer.spelling import LINES, printable
 
 Format = Literal["text", "csv", "latex", "html"]
 
@@ -77,7 +77,7 @@ def format_tables(tables: Sequence[ResultTable], form: Format) -> str:
         return without_formulas(frame).to_csv(index=False, lineterminator="\n", float_format="%.6g")
     if form == "html":
         return _html(tables)
-    return "\n\n".join(map({"text": _text, "latex": _latex}[form], tables)) + "\n"
+    return printable("\n\n".join(map({"text": _text, "latex": _latex}[form], tables)) + "\n", keep=LINES)
 
 
 def _cell(row: dict[str, Any], key: str) -> str:
@@ -87,7 +87,7 @@ def _cell(row: dict[str, Any], key: str) -> str:
     if isinstance(value, float):
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
         return with_interval(value, None if low is None else (low, high))
-    return str(value)
+    return printable(str(value))
 
 
 def _text(table: ResultTable) -> str:

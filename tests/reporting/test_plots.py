@@ -1,4 +1,5 @@
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -110,3 +111,10 @@ def test_no_state_of_matplotlib_is_touched(tmp_path):
     plot_subject_scores(SUBJECTS, 0.5, tmp_path / "r.png")
     assert {name: mpl.rcParams[name] for name in before} == before
     assert not _pylab_helpers.Gcf.figs
+
+
+def test_a_control_character_in_a_label_breaks_no_drawing(tmp_path):
+    path = tmp_path / "plot.svg"
+    plot_confusion(np.eye(2), ["a\x1b[2J", "b\u202e\x00"], path, title="t\x07")
+    ElementTree.parse(path)
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", path.read_text())

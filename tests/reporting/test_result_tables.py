@@ -298,3 +298,11 @@ def test_a_damaged_or_crafted_record_removes_nothing(make, tmp_path):
         (tmp_path / "all/.figures.json").write_text(record)
         assert cli.main(["tables", one, "--into", str(tmp_path / "all")]) == 0
         assert kept.read_text() == "kept"
+
+
+@pytest.mark.parametrize("form", ["text", "latex", "html", "csv"])
+def test_control_characters_of_names_are_escaped_in_every_form(form):
+    made = ResultTable("1", "title", [Column("name", "name")], [{"name": "a\x1b[2J\nforged\u202e"}], [])
+    text = format_tables([made], form)
+    assert text.replace("\n", "").isprintable()
+    assert "\nforged" not in text
