@@ -6,7 +6,7 @@ EMODB ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test nightly faults fuzz lint postgres vad export-tools bench bench-scale bench-gpu docs lock clean
+.PHONY: setup demo test nightly faults fuzz mutants lint postgres vad export-tools bench bench-scale bench-gpu docs lock clean
 
 setup: $(VENV)/.installed
 
@@ -38,6 +38,17 @@ FUZZ_INPUTS ?= 100000
 FUZZ_SEED ?= 1
 fuzz: setup
 	$(BIN)/python tests/fuzz/campaign.py --inputs $(FUZZ_INPUTS) --seed $(FUZZ_SEED)
+
+$(VENV)/.mutants: $(VENV)/.installed requirements-mutants.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-mutants.lock
+	touch $@
+
+# Nightly: one change at a time in what chooses, splits and scores, and the tests that must notice it; hours for
+# all, about half an hour for MUTANTS=200 of them at random.
+MUTANTS ?=
+MUTANTS_SEED ?= 0
+mutants: $(VENV)/.mutants
+	$(BIN)/python benchmarks/mutants.py $(if $(MUTANTS),--sample $(MUTANTS)) --seed $(MUTANTS_SEED)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -97,10 +108,11 @@ COMPILE = uv pip compile --no-strip-extras --universal --fork-strategy fewest --
 lock:
 	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
 	echo 'psycopg[binary]' | $(COMPILE) - -c requirements.lock -o requirements-postgres.lock
+	echo 'mutmut' | $(COMPILE) - -c requirements.lock -o requirements-mutants.lock
 	echo 'silero-vad' | $(COMPILE) - -c requirements.lock -o requirements-vad.lock
 	printf 'onnx\nonnxscript\nonnxruntime\n' | $(COMPILE) - -c requirements.lock -o requirements-export.lock
 	$(COMPILE) benchmarks/requirements.in -c requirements.lock -o benchmarks/requirements.lock
 	$(COMPILE) docs/requirements.in -c requirements.lock -o docs/requirements.lock
 
 clean:
-	rm -rf $(VENV) exp site
+	rm -rf $(VENV) exp site mutants

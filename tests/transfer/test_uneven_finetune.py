@@ -65,6 +65,7 @@ def test_scores_are_those_of_the_best_epoch_which_is_not_the_last(finetuned):
     folder, metrics, _ = finetuned
     found, epochs = metrics["finetune"], read(folder / "epochs.csv")
     assert found["epoch"] < found["epochs"] == len(epochs) == 3
+    assert "pooling" not in found  # the recogniser's own, which is no setting of the run
     best = epochs.loc[epochs["inner_loss"].idxmin()]
     assert (found["epoch"], found["inner_loss"]) == (best["epoch"], pytest.approx(best["inner_loss"]))
     assert inner_loss(read(folder / "out_of_fold.csv")) == pytest.approx(found["inner_loss"], abs=1e-5)
@@ -250,6 +251,10 @@ def test_a_study_is_not_continued_with_other_labels_or_weights(small, tmp_path):
     storage = tmp_path / "shared.journal"
     metrics = tune(small, tmp_path / "one", storage)
     assert metrics["finetune"]["inner_loss"] == pytest.approx(metrics["tuning"]["inner_loss"]["best"])
+    (trial,) = pd.read_csv(tmp_path / "one" / "trials.csv").to_dict("records")
+    assert {name: trial[name] for name in ("epoch", "epochs")} == {
+        name: metrics["finetune"][name] for name in ("epoch", "epochs")
+    }
     manifest, weights, _ = small
     table = manifest.table.copy()
     train = table["split"] == "train"
