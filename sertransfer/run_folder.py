@@ -9,12 +9,14 @@ readable by its owner alone, since a run on clinical data derives clinical data.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,7 @@ class RunFolder:
                 have this one.
             StorageError: If the disk or folder does not take what is written.
         """
+        self._refuse_other(command_of(config))
         make_folder(self.path)
         refuse_links(*self.path.iterdir())
         with writing(self.path), self._lock(), self._log_file() as log_file:
@@ -174,6 +177,28 @@ class RunFolder:
                 if self._session is not None:
                     with contextlib.suppress(StorageError):  # what stopped the run is to be told, not this
                         self._session.end("stopped")
+
+    def _refuse_other(self, command: str) -> None:
+        """Refuse in one line a folder that is plainly something else than a run of this command.
+
+        Raises:
+            BadInput: If the folder is another command's run, a model, a store or a corpus.
+        """
+        place = look_at(self.path)
+        ours = place.command == command and place.kind in ("run", "unfinished")
+        # commands that this module does not know decide by their settings
+        if place.kind in ("missing", "empty", "other", "runs") or ours or (place.command and not command):
+            return
+        if place.kind == "unfinished" and self._came_to_nothing:
+            return
+        if place.kind in ("recordings", "store") and (self.path / "inputs.json").is_file():
+            return
+        raise bad_input(
+            self.path,
+            found=place.text,
+            expected="a new folder, or a run of this command to go on with",
+            remedy="give another --run-dir",
+        )
 
     @property
     def _came_to_nothing(self) -> bool:
@@ -250,6 +275,97 @@ class _LogFile(logging.FileHandler):
             super().handleError(record)
         else:
             raise trouble from error
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a path leads to.
+
+    Attributes:
+        kind: ``missing``, ``file``, ``empty``, ``run`` (finished), ``unfinished`` (run), ``export``,
+            ``espnet``, ``store``, ``runs`` (a folder of runs), ``recordings`` or ``other``.
+        text: The same for a message, as in "found a run folder of 'sertransfer pretrain'".
+        command: The command that made a run: ``pretrain``, ``evaluate``, ``transfer`` or ``tune``.
+        mode: Of a finished run of stage 2, ``probe`` or ``finetune``.
+    """
+
+    kind: str
+    text: str
+    command: str = ""
+    mode: str = ""
+
+
+def look_at(path: str | Path) -> Place:
+    """Return what *path* leads to, as far as names and small files tell."""
+    path = Path(path)
+    try:
+        if not path.exists():
+            return Place("missing", "no such file or folder")
+        if path.is_file():
+            return Place("file", "a file")
+        names = {entry.name for entry in path.iterdir()}
+    except OSError as error:
+        return Place("missing", f"what cannot be looked at ({error.strerror or error})")
+    settings = _settings(path / "config.yaml") if "config.yaml" in names else {}
+    if "metrics.json" in names and "config.json" in names:
+        return Place("export", "a folder of 'sertransfer export'")
+    metrics = _read_json(path / "metrics.json") if "metrics.json" in names else None
+    if isinstance(metrics, dict) and {"subject", "utterance"} & metrics.keys():
+        made_by = "transfer" if "subject" in metrics else "pretrain"
+        command = command_of(settings) or made_by
+        mode = str(metrics.get("mode", "probe")) if command in ("transfer", "tune") else ""
+        return Place("run", f"{_run_text(command)}{f', mode {mode}' if mode else ''}", command, mode)
+    if command := command_of(settings):
+        return Place("unfinished", f"{_run_text(command)}, which is not finished", command)
+    if "meta.yaml" in names or {"encoder", "frontend"} <= settings.keys():
+        return Place("espnet", "an ESPnet experiment")
+    if names & {"features.bin", "embedding.json", "values.bin"}:
+        return Place("store", "a store of features or embeddings")
+    runs = sum((path / name / "metrics.json").is_file() for name in sorted(names)[:_LOOKED_AT])
+    if runs:
+        return Place("runs", f"a folder of {runs} run folders" if runs > 1 else "a folder of one run folder")
+    if not names - {".lock", "log.txt"}:
+        return Place("empty", "an empty folder")
+    if _has_recordings(path):
+        return Place("recordings", "a folder of recordings, a corpus perhaps")
+    return Place("other", "a folder that holds no run")
+
+
+def command_of(settings: Mapping[str, Any]) -> str:
+    """Return the command that writes such a ``config.yaml``, nothing if none does."""
+    if settings.get("command") == "evaluate":
+        return "evaluate"
+    if isinstance(settings.get("transfer"), dict):
+        return "tune"
+    if {"probe", "threshold", "aggregation"} <= settings.keys():
+        return "transfer"
+    if {"front_end", "optimiser", "classes"} <= settings.keys():
+        return "pretrain"
+    return ""
+
+
+_STAGES = {"pretrain": 1, "evaluate": 1, "transfer": 2, "tune": 2}
+_LOOKED_AT = 500
+"""Entries of a folder that are looked at to tell what it is."""
+_RECORDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".m4a", ".mp4")
+
+
+def _run_text(command: str) -> str:
+    return f"a run folder of stage {_STAGES[command]} ('sertransfer {command}')"
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = _read_yaml(path)
+    except OSError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _has_recordings(path: Path) -> bool:
+    """Return whether recordings lie in *path* or near below it."""
+    found = itertools.chain(path.glob("*"), path.glob("*/*"), path.glob("*/*/*"))
+    return any(entry.suffix.lower() in _RECORDINGS for entry in itertools.islice(found, _LOOKED_AT))
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ FLOORS = {
     "errors": 0, "timebase": 0, "metrics": 0, "files": 0, "sharding": 0, "storage": 0, "locks": 0,
     "sealing": 0, "verifying": 0, "plain_values": 0, "sessions": 0, "progress": 0, "scratch": 0,
     "spelling": 0, "tables": 0, "evaluation": 0,
-    "manifest": 1, "aggregation": 1, "front_end": 1, "config": 1, "run_folder": 1,
+    "manifest": 1, "aggregation": 1, "front_end": 1, "config": 1, "run_folder": 1, "training_audio": 1,
     "audio": 2, "corpora": 2, "models": 2,
     "encoders": 3, "fitting": 3,
     "training": 4, "transfer": 4, "reporting": 4, "exporting": 4,

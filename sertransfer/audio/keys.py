@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from sertransfer.audio.resting import resting_manifest, speakers_of, uses_rest
 from sertransfer.files import hash_value
@@ -21,6 +22,15 @@ def store_key(manifest: Manifest, front_end: FrontEnd, rest: Manifest | None = N
     recordings in *rest* (``None`` = *manifest* itself).
     """
     table = manifest.table
+    content = [FORMAT_VERSION, front_end.as_dict(), *_utterances(manifest)]
+    if uses_rest(front_end):
+        content += [speakers_of(table), resting_key(manifest, front_end, manifest if rest is None else rest)]
+    return hash_value(content)[:32]
+
+
+def _utterances(manifest: Manifest) -> list[Any]:
+    """Return columns and rows that say which sound the utterances are, and the state of the files."""
+    table = manifest.table
     files = {}
     for audio in table["audio"].unique():
         source = manifest.source(audio)
@@ -31,10 +41,12 @@ def store_key(manifest: Manifest, front_end: FrontEnd, rest: Manifest | None = N
             files[audio] = (source.member, -1, -1)
     columns = [column for column in ("id", "audio", "start", "end", "gain") if column in table]
     rows = [[str(value) for value in row] for row in table[columns].itertuples(index=False)]
-    content = [FORMAT_VERSION, front_end.as_dict(), columns, rows, files]
-    if uses_rest(front_end):
-        content += [speakers_of(table), resting_key(manifest, front_end, manifest if rest is None else rest)]
-    return hash_value(content)[:32]
+    return [columns, rows, files]
+
+
+def rows_key(manifest: Manifest, *more: object) -> str:
+    """Return a hash of the utterances of *manifest*, the state of their files, and *more*."""
+    return hash_value([*more, *_utterances(manifest)])[:32]
 
 
 def resting_key(manifest: Manifest, front_end: FrontEnd, rest: Manifest) -> str:

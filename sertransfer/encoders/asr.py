@@ -107,6 +107,8 @@ class AsrEncoder(LayeredEncoder):
             config.get("normalize"),
             part_settings(config, "normalize", "stats_file"),
         ]
+        if network.dropout_confined:  # embeddings of earlier versions were drawn at random
+            decisive["dropout"] = "in training only"
         self._fingerprint = hash_weights(decisive, own)
 
     def _output(self, waveforms: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from sertransfer.encoders.pooling import pool
 from sertransfer.errors import Faults
 from sertransfer.files import hash_value
 from sertransfer.timebase import Framing
+from sertransfer.training_audio import TrainingAudio
 
 
 class Encoder(ABC):
@@ -28,6 +29,7 @@ class Encoder(ABC):
         dim: Length of a feature vector.
         framing: Its short-time analysis.
         by_speaker: Whether its front end must know who speaks: see :meth:`of_speaker`.
+        training_audio: Fingerprint of the audio that it was trained on; ``None`` if it does not say.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Encoder(ABC):
     dim: int
     framing: Framing
     by_speaker: bool = False
+    training_audio: TrainingAudio | None = None
 
     @abstractmethod
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,8 @@ from sertransfer.plain_values import parse_yaml
 
 CONFIG = "config.yaml"
 META = "meta.yaml"
+TASKS = ("asr", "s2t", "slu")
+"""Tasks of ESPnet whose models have the same front end, normalisation and encoders."""
 LARGEST = 16 * 2**30
 """Bytes of a member at most; an archive may claim to unpack to anything."""
 SMALL = 256 * 2**20
@@ -104,7 +106,9 @@ class _Archive:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.where = str(path)
         self._archive = archive
-        self.names = tuple(archive.namelist())
+        # a ZIP made on Windows may have backslashes between folders
+        self._members = {info.filename.replace("\\", "/"): info for info in archive.infolist()}
+        self.names = tuple(self._members)
         faults = Faults()
         for info in archive.infolist():
             parts = PurePosixPath(info.filename.replace("\\", "/")).parts
@@ -118,7 +122,8 @@ class _Archive:
         faults.raise_if_any()
 
     def open(self, name: str) -> BinaryIO:
-        size = self._archive.getinfo(name).file_size
+        member = self._members[name]
+        size = member.file_size
         if size > SMALL and name.endswith((".yaml", ".npz")):
             raise bad_input(
                 f"{self.where}:{name}",
@@ -127,13 +132,13 @@ class _Archive:
                 remedy="pack the model again",
             )
         try:
-            return io.BytesIO(self._archive.read(name))
+            return io.BytesIO(self._archive.read(member))
         except _DAMAGED as error:
             raise _not_whole(f"{self.where}:{name}", error) from None
 
     def find(self, path: str) -> str | None:
         """Return the member that a config calls *path*, by its whole name or else by its last part."""
-        name = posixpath.normpath(path)
+        name = posixpath.normpath(path.replace("\\", "/"))
         if name in self.names:
             return name
         same = [member for member in self.names if PurePosixPath(member).name == PurePosixPath(name).name]
@@ -144,7 +149,8 @@ def read_experiment(path: Path) -> Experiment:
     """Read an experiment folder, a model file in one, or a model archive.
 
     Of a folder's model files the first of these is taken: an average over a number of epochs
-    (``valid.acc.ave_10best.pth``), one without a number (``valid.acc.ave.pth``), the best epoch
+    (``valid.acc.ave_10best.pth``), one without a number (``valid.acc.ave.pth``), the latest average that
+    was made while training went on (``valid.acc.ave_5best.till45epoch.pth``), the best epoch
     (``valid.acc.best.pth``), ``latest.pth``, the last epoch (``12epoch.pth``). Of several of a kind, the
     criterion that comes first in the config's ``best_model_criterion`` decides, then the greater number of
     epochs. To use another, give its path.
@@ -194,8 +200,9 @@ def _read_packed(source: _Source) -> Experiment:
         )
     content = _read_yaml(source, meta)
     faults = Faults()
-    found: dict[str, str] = {}
-    for group, key in (("yaml_files", "asr_train_config"), ("files", "asr_model_file")):
+    found: list[str] = []
+    task = _task(content)
+    for group, key in (("yaml_files", f"{task}_train_config"), ("files", f"{task}_model_file")):
         listed = content.get(group)
         name = listed.get(key) if isinstance(listed, dict) else None
         located = source.find(name) if isinstance(name, str) else None
@@ -204,12 +211,23 @@ def _read_packed(source: _Source) -> Experiment:
                 f"{source.where}:{meta}",
                 found=f"no {key}" if name is None else f"{key} '{name}', which is not there",
                 expected=f"{group}.{key}, the name of a file beside it",
-                remedy="use an ASR model that was packed whole",
+                remedy=f"use a model of the tasks {', '.join(TASKS)} that was packed whole",
             )
         else:
-            found[key] = located
+            found.append(located)
     faults.raise_if_any()
-    return _read_parts(source, found["asr_train_config"], lambda config: found["asr_model_file"])
+    return _read_parts(source, found[0], lambda config: found[1])
+
+
+def _task(meta: dict[str, Any]) -> str:
+    """Return the task whose files ``meta.yaml`` lists, the first of :data:`TASKS` where it lists none's."""
+    listed = {
+        str(key)
+        for group in ("yaml_files", "files")
+        for key in (meta[group] if isinstance(meta.get(group), dict) else ())
+    }
+    named = (task for task in TASKS if {f"{task}_train_config", f"{task}_model_file"} & listed)
+    return next(named, TASKS[0])
 
 
 def _read_parts(
@@ -274,13 +292,14 @@ def choose_model(names: Iterable[str], config: dict[str, Any]) -> str | None:
         for one in (criteria if isinstance(criteria, list) else [])
         if isinstance(one, list) and len(one) >= 2
     ]
-    pattern = re.compile(r"((?:valid|train)\.\w+)\.(?:ave_(\d+)best|(ave)|(best))\.pth")
+    pattern = re.compile(r"((?:valid|train)\.\w+)\.(?:ave_(\d+)best|(ave)|(best))(?:\.till(\d+)epoch)?\.pth")
     matches = [match for name in files if (match := pattern.fullmatch(name))]
     stems += sorted({match[1] for match in matches} - set(stems), key=lambda stem: (stem[0] != "v", stem))
 
-    def rank(match: re.Match[str]) -> tuple[int, int, int]:
-        kind = 0 if match[2] else 1 if match[3] else 2
-        return kind, stems.index(match[1]), -int(match[2] or 0)
+    def rank(match: re.Match[str]) -> tuple[int, int, int, int]:
+        until = int(match[5] or 0)  # such an average was made while training went on
+        kind = 3 if match[4] else 2 if until else 1 if match[3] else 0
+        return kind, -until, stems.index(match[1]), -int(match[2] or 0)
 
     if matches:
         return min(matches, key=rank)[0]

@@ -13,6 +13,7 @@ import io
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,8 +39,27 @@ NORMALISATIONS = {
     "utterance_mvn": ("espnet2.layers.utterance_mvn", "UtteranceMVN"),
     "global_mvn": ("espnet2.layers.global_mvn", "GlobalMVN"),
 }
+OTHER_ENCODERS = (
+    "avhubert",
+    "beats",
+    "contextual_block_conformer",
+    "contextual_block_transformer",
+    "e_branchformer_ctc",
+    "hubert",
+    "hubert_pretrain",
+    "linear",
+    "longformer",
+    "multiconv_conformer",
+    "torchaudiohubert",
+    "transformer_multispkr",
+    "vgg_rnn",
+    "wav2vec2",
+    "whisper",
+)
+"""Encoders of ESPnet's tasks that are not built here: near a supported one in name, not in kind."""
 _FRONT_END = ("espnet2.asr.frontend.default", "DefaultFrontend")
 _CTC = ("espnet2.asr.ctc", "CTC")
+_RECURRENT = ("espnet.nets.pytorch_backend.rnn.encoders", "RNNP")
 
 
 class EspnetNetwork(nn.Module):
@@ -51,6 +71,7 @@ class EspnetNetwork(nn.Module):
         self.normalize = normalize
         self.encoder = encoder
         self.ctc: nn.Module | None = None
+        self.dropout_confined = False
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Encode ``(batch, samples)`` of equal length into ``(batch, frames, dim)``."""
@@ -94,7 +115,10 @@ def check_config(config: dict[str, Any], where: str) -> None:
     if absent:  # ESPnet writes every setting, so nothing is to be guessed
         add(f"no {', '.join(absent)}", "the whole config of an ESPnet2 recogniser", versions(config))
         faults.raise_if_any()
-    if encoder not in ENCODER_CLASSES:
+    if encoder in OTHER_ENCODERS:
+        supported = f"one of {', '.join(ENCODER_CLASSES)}"
+        add(f"ESPnet's encoder '{encoder}', which is not supported", supported, "use another model")
+    elif encoder not in ENCODER_CLASSES:
         add(f"encoder '{encoder}'", "a supported encoder", nearest(str(encoder), ENCODER_CLASSES))
     if config.get("input_size") is not None or front_end is None:
         add("a model of features made beforehand", "one of raw audio", "use a model with frontend: default")
@@ -102,7 +126,7 @@ def check_config(config: dict[str, Any], where: str) -> None:
         add(f"frontend '{front_end}'", "a supported front end", nearest(str(front_end), ["default"]))
     if norm is not None and norm not in NORMALISATIONS:
         add(f"normalize '{norm}'", "a supported normalisation", nearest(str(norm), NORMALISATIONS))
-    for part in ("preencoder", "postencoder"):
+    for part in ("preencoder", "postencoder", "deliberationencoder"):
         if config.get(part) is not None:
             add(f"{part} '{config[part]}'", f"a model without {part}", "use another model")
     for part in ("encoder", "frontend", "normalize"):
@@ -135,6 +159,7 @@ def build_network(experiment: Experiment) -> EspnetNetwork:
     conf["input_size"] = front_end.output_size()
     encoder = _make(encoder_class, conf, "encoder_conf", config, where)
     network = EspnetNetwork(front_end, norm, encoder)
+    network.dropout_confined = confine_dropout(encoder)
     conditioned = getattr(encoder, "interctc_use_conditioning", False)
     if conditioned or getattr(encoder, "ctc_trim", False):  # this encoder listens to its own CTC
         vocabulary = len(experiment.weights.get("ctc.ctc_lo.weight", ()))
@@ -142,6 +167,25 @@ def build_network(experiment: Experiment) -> EspnetNetwork:
         if conditioned:
             encoder.conditioning_layer = nn.Linear(max(1, vocabulary), encoder.output_size())
     return network
+
+
+def confine_dropout(encoder: nn.Module) -> bool:
+    """Let the recurrent encoder's own dropout act in training mode only; return whether there was any.
+
+    Between its layers ESPnet calls ``F.dropout`` without saying whether the module is in training, so that
+    it would drop out at inference too. The rate is set before each call, since fine-tuning trains with it.
+    """
+    recurrent = load_espnet(_RECURRENT)
+    found = False
+    for module in encoder.modules():
+        if isinstance(module, recurrent) and module.dropout and module.elayers > 1:  # type: ignore[arg-type, operator]
+            module.register_forward_pre_hook(partial(_set_dropout, float(module.dropout)))  # type: ignore[arg-type]
+            found = True
+    return found
+
+
+def _set_dropout(rate: float, module: Any, given: tuple[Any, ...]) -> None:
+    module.dropout = rate if module.training else 0.0
 
 
 def load_espnet(place: tuple[str, str]) -> Callable[..., Any]:

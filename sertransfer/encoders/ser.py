@@ -74,6 +74,7 @@ class SerEncoder(Encoder):
             "provenance": checkpoint.provenance,
         }
         self._fingerprint = _fingerprint(checkpoint)
+        self.training_audio = checkpoint.training_audio
 
     def with_rest(self, key: str, measure: Callable[[], Mapping[Speaker, RestingState]]) -> SerEncoder:
         """Return the same encoder for audio of speakers with resting states.

@@ -135,6 +135,12 @@ def _limits(metrics: dict[str, Any], stage_2: bool) -> list[str]:
         lines.append(
             f"{metrics['speakers_shared']} speakers are in training and test, which flatters the numbers."
         )
+    for key, whose in (("audio_shared", "training"), ("encoder_audio_shared", "the encoder's training")):
+        found = metrics.get(key) or {}
+        if found.get("status") == "shared":
+            lines.append(
+                f"{found['utterances']} scored recordings are in {whose} too, which flatters the numbers."
+            )
     return lines
 
 

@@ -26,6 +26,8 @@ FIGURES = (
     "aggregation",
     "calibration",
     "corpus",
+    "audio_shared",
+    "encoder_audio_shared",
     "generated",
     "assumptions",
     "reported_split_use",

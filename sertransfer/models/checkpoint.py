@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,14 @@ from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.zoo import build_model
 from sertransfer.plain_values import parse_json
 from sertransfer.sealing import SEAL, UNSEALED, check_seal, seal
+from sertransfer.training_audio import TrainingAudio
 
 FORMAT = "sertransfer checkpoint"
 VERSION = 1
 EXPORTED = "model.safetensors"
 """Name of the checkpoint in a folder of 'sertransfer export'."""
+TRAINING_AUDIO = "training_audio"
+"""Key of the metadata under which the fingerprint of the training audio stands."""
 KEYS = ("model", "options", "classes", "front_end", "cropping", "provenance")
 """What the metadata of a checkpoint must hold, and all that it may hold."""
 
@@ -45,6 +48,7 @@ class Checkpoint:
         cropping: How much of an utterance the model sees; ``None`` for all of it.
         state: The weights by name.
         provenance: Where the weights come from, in plain values.
+        training_audio: Fingerprint of the audio that they were trained on; ``None`` if it is not known.
     """
 
     model: str
@@ -54,6 +58,7 @@ class Checkpoint:
     cropping: Cropping | None
     state: dict[str, Tensor]
     provenance: dict[str, Any] = field(default_factory=dict)
+    training_audio: TrainingAudio | None = None
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
@@ -72,6 +77,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         "checkpoint": json.dumps(values),
         SEAL: UNSEALED,
     }
+    if checkpoint.training_audio is not None:
+        metadata[TRAINING_AUDIO] = json.dumps(checkpoint.training_audio.as_dict())
     # Cloned, because safetensors takes neither views of one storage nor channels-last tensors.
     state = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -101,11 +108,21 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     check_seal(path)
     try:
         with safe_open(path, framework="pt") as opened:
-            values = _metadata(path, opened.metadata() or {})
+            metadata = opened.metadata() or {}
+            values, heard = _metadata(path, metadata), _training_audio(path, metadata)
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise _no_checkpoint(path, error) from error
-    return _from_values(path, values, state)
+    return replace(_from_values(path, values, state), training_audio=heard)
+
+
+def _training_audio(path: Path, metadata: Mapping[str, str]) -> TrainingAudio | None:
+    if TRAINING_AUDIO not in metadata:  # of an earlier version, or imported
+        return None
+    try:
+        return TrainingAudio.from_dict(parse_json(metadata[TRAINING_AUDIO]))
+    except ValueError as error:
+        raise _damaged(path, error) from error
 
 
 def _no_checkpoint(path: Path, error: SafetensorError) -> BadInput:

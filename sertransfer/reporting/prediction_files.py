@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ def write_prediction_tables(prediction: Mapping[str, Any], path: Path) -> None:
         {
             **{key: one[key] for key in RECORDING},
             "threshold": prediction["threshold"],
+            "audio_shared": one["audio_shared"],
+            "encoder_audio_shared": one["encoder_audio_shared"],
             "flags": "; ".join(flag["text"] for flag in one["flags"]),
             "warnings": "; ".join(one["warnings"]),
             "precedents": "; ".join(entry["text"] for entry in one["precedents"]),
@@ -69,9 +71,17 @@ def prediction_text(prediction: Mapping[str, Any]) -> str:
         if one["left_out"]:
             lines.append(f"  left out: {len(one['left_out'])} rows and sentences (--json names them)")
     lines += [f"not scored: {text}" for text in prediction["not_scored"]]
+    lines.append(_shared_text([one["audio_shared"] for one in prediction["recordings"]]))
     lines.append(str(prediction["population"]))
     lines += [str(prediction["unlike_note"])] if prediction["unlike_note"] else []
     return "\n".join([*lines, str(prediction["note"])])
+
+
+def _shared_text(statuses: Sequence[str]) -> str:
+    """Return in how many recordings the training audio was found, or that it is not known."""
+    if "unknown" in statuses and "shared" not in statuses:
+        return "audio in the training data: unknown (an older run, or nothing that could be compared)"
+    return f"audio in the training data: {statuses.count('shared') or 'none'} of {len(statuses)}"
 
 
 def emotions_text(found: Mapping[str, Any]) -> str:
@@ -80,7 +90,10 @@ def emotions_text(found: Mapping[str, Any]) -> str:
     for row in found["utterances"]:
         scores = ", ".join(f"{name} {score:.3f}" for name, score in row["scores"].items())
         lines.append(f"{row['utterance']}: {row['prediction']} ({scores})")
+        if row["audio_shared"] == "shared":
+            lines.append("  warning: the model was trained on this recording")
     lines += [f"left out: {entry['item']}: {entry['reason']}" for entry in found["left_out"]]
+    lines.append(_shared_text([row["audio_shared"] for row in found["utterances"]]))
     return "\n".join([*lines, str(found["note"])])
 
 
@@ -88,7 +101,7 @@ def write_emotion_table(found: Mapping[str, Any], path: Path) -> None:
     """Write a row an utterance: its prediction and ``score_<class>`` of each class."""
     rows = [
         {
-            **{key: row[key] for key in ("utterance", "audio", "prediction")},
+            **{key: row[key] for key in ("utterance", "audio", "prediction", "audio_shared")},
             **{f"score_{name}": score for name, score in row["scores"].items()},
         }
         for row in found["utterances"]

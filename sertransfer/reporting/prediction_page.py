@@ -87,6 +87,8 @@ def _recording(one: Mapping[str, Any], prediction: Mapping[str, Any], path: Path
             "length": f"{one['seconds']:.1f} s at {one['sample_rate']} Hz",
             "cut by": one["cut_by"],
             "sentences scored": one["sentences_scored"],
+            "in the training data": one["audio_shared"],
+            "in the encoder's training data": one["encoder_audio_shared"],
         },
     }
 

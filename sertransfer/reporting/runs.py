@@ -71,6 +71,10 @@ class Run:
             remarks.append(f"UA without {', '.join(absent)}")
         if self.metrics.get("speakers_shared"):
             remarks.append(f"test speakers in training too: {self.metrics['speakers_shared']}")
+        for key, whose in (("audio_shared", "training"), ("encoder_audio_shared", "the encoder's training")):
+            found = self.metrics.get(key)
+            if isinstance(found, dict) and found.get("status") == "shared":
+                remarks.append(f"scored audio in {whose} too: {found.get('utterances')}")
         if self.metrics.get("generated"):
             remarks.append("generated data")
         return remarks

@@ -29,6 +29,7 @@ from sertransfer.training.parts import (
     hash_manifest,
     resting_facts,
     select_part,
+    shared_audio,
     take_utterances,
 )
 from sertransfer.training.scoring import (
@@ -133,6 +134,12 @@ def evaluate(
                     "checkpoint": str(checkpoint),
                     "generated": manifest.generated or bool(carried.provenance.get("generated", False)),
                     "speakers_shared": _shared(carried, part),
+                    "audio_shared": shared_audio(
+                        carried.training_audio,
+                        part,
+                        "the checkpoint's training part",
+                        cache=store if store is not None else default_store(run.path),
+                    ),
                     "filled_up": count_short(network, {split: utterances}, front_end, cropping),
                     "left_out": {"labels": {split: part.other_labels}, "audio": list(features.left_out)},
                     **resting_facts(features, manifest, [part]),

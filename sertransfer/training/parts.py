@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sertransfer.audio.prints import utterance_prints
 from sertransfer.audio.resting import REST, rest_rule
 from sertransfer.errors import Faults
 from sertransfer.fitting.batches import Utterances
 from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest
 from sertransfer.run_folder import RunFolder
+from sertransfer.training_audio import TrainingAudio, compare_audio
 
 if TYPE_CHECKING:
     from sertransfer.audio.store import FeatureStore
@@ -109,6 +111,34 @@ def resting_facts(store: FeatureStore, manifest: Manifest, parts: Iterable[Part]
         return {}
     left_out = {part.split: part.calibration for part in parts}
     return {"resting_state": {"marked_by": rest_rule(manifest), **store.resting, "left_out": left_out}}
+
+
+def shared_audio(
+    trained_on: TrainingAudio | None, part: Part, what: str, *, cache: Path | None = None
+) -> dict[str, Any]:
+    """Return how much audio of *part* a model was trained on, under whatever names; warn where it is any.
+
+    Args:
+        trained_on: Fingerprint of the model's training audio.
+        part: What is scored with the model.
+        what: What the training audio is called in the warning.
+        cache: Where prints of the audio are kept.
+
+    Returns:
+        ``status`` (``shared``, ``none`` or ``unknown``), and the numbers of ``utterances`` and ``speakers``.
+    """
+    prints = {} if trained_on is None else utterance_prints(part.manifest, cache=cache)
+    table = part.table
+    found = compare_audio(trained_on, prints).figures(dict(zip(table["id"], table["speaker"], strict=True)))
+    if found["status"] == "shared":
+        _log.warning(
+            "audio of %s: %d of the %d utterances that are scored, of %d speakers, are in it",
+            what,
+            found["utterances"],
+            len(part),
+            found["speakers"],
+        )
+    return found
 
 
 def check_part(part: Part, classes: Sequence[str], faults: Faults, *, absent: str = "error") -> None:

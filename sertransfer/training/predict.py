@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sertransfer import __version__
+from sertransfer.audio.prints import recording_prints
 from sertransfer.audio.resting import uses_rest
 from sertransfer.audio.store import build_store
 from sertransfer.errors import bad_input
@@ -16,9 +17,10 @@ from sertransfer.fitting.batches import Utterances
 from sertransfer.fitting.prediction import predict_probabilities
 from sertransfer.fitting.trainer import choose_device
 from sertransfer.front_end import Cropping
-from sertransfer.manifest import Manifest, make_table
+from sertransfer.manifest import AudioSource, Manifest, make_table
 from sertransfer.models.checkpoint import build_from, read_checkpoint
 from sertransfer.scratch import scratch_folder
+from sertransfer.training_audio import TrainingAudio, compare_audio
 
 NOTE = (
     "class scores of acted or elicited emotion, as the training corpus labels it; no statement about a person"
@@ -44,7 +46,8 @@ def predict_emotions(
 
     Returns:
         ``checkpoint, model, classes, corpus`` (of the training, where the checkpoint says), ``generated,
-        note, utterances`` (of each ``utterance, audio, prediction, scores``) and ``left_out``.
+        note, utterances`` (of each ``utterance, audio, prediction, scores``, and ``audio_shared``: whether
+        the model was trained on it, ``shared``, ``none`` or ``unknown``) and ``left_out``.
 
     Raises:
         BadInput: If the checkpoint does not say how its features are made, or needs more than a recording,
@@ -103,6 +106,7 @@ def predict_emotions(
             "audio": str(recordings[name]),
             "prediction": read.classes[int(values.argmax())],
             "scores": dict(zip(read.classes, values.tolist(), strict=True)),
+            "audio_shared": _shared(read.training_audio, name, recordings[name]),
         }
         for name, values in zip(features.ids, probabilities, strict=True)
     ]
@@ -117,3 +121,8 @@ def predict_emotions(
         "utterances": found,
         "left_out": list(features.left_out),
     }
+
+
+def _shared(trained_on: TrainingAudio | None, name: str, audio: Path) -> str:
+    prints = [] if trained_on is None else recording_prints(AudioSource(audio))
+    return compare_audio(trained_on, {name: prints}).status

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from sertransfer import __version__
+from sertransfer.audio.prints import TRAINING_PRINTS, utterance_prints
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.files import hash_file
 from sertransfer.fitting.trainer import BEST, RESUME_POINT
@@ -27,6 +28,7 @@ from sertransfer.training.parts import (
     finished_for,
     hash_manifest,
     resting_facts,
+    shared_audio,
     take_utterances,
 )
 from sertransfer.training.scoring import (
@@ -38,6 +40,7 @@ from sertransfer.training.scoring import (
 )
 from sertransfer.training.settings import PretrainConfig, check_settings
 from sertransfer.training.short_inputs import count_short
+from sertransfer.training_audio import TrainingAudio, make_training_audio
 
 _log = logging.getLogger(__name__)
 
@@ -106,10 +109,15 @@ def _work(
     if generated:
         _log.warning("the corpus is generated: its scores say nothing about real speech")
 
+    prints = Path(config.store) if config.store else default_store(run.path)
+    heard = make_training_audio(
+        utterance_prints(parts["train"].manifest, most=TRAINING_PRINTS, cache=prints).values(), run.stamp
+    )
+    audio_shared = shared_audio(heard, parts["test"], "the training part", cache=prints)
     filled_up = count_short(network, {"train": train, "test": test}, config.front_end, config.cropping)
     speakers = parts["train"].table["speaker"].tolist()
     trained = train_network(config, network, train, speakers, run, progress=progress)
-    checkpoint = _checkpoint(config, manifest, parts["train"], trained)
+    checkpoint = _checkpoint(config, manifest, parts["train"], trained, heard)
     write_checkpoint(checkpoint, run.checkpoints / CHECKPOINT)
 
     network.load_state_dict(trained.state)
@@ -143,6 +151,7 @@ def _work(
             "labels": parts["train"].counts(classes),
         },
         "speakers_shared": len(shared),
+        "audio_shared": audio_shared,
         "filled_up": filled_up,
         "left_out": {
             "labels": {split: part.other_labels for split, part in parts.items()},
@@ -171,7 +180,9 @@ def _features(
     )
 
 
-def _checkpoint(config: PretrainConfig, manifest: Manifest, train: Part, trained: Trained) -> Checkpoint:
+def _checkpoint(
+    config: PretrainConfig, manifest: Manifest, train: Part, trained: Trained, heard: TrainingAudio
+) -> Checkpoint:
     provenance: dict[str, Any] = {
         "corpus": sorted(set(train.table["corpus"])),
         "manifest_sha256": hash_manifest(manifest),
@@ -197,4 +208,5 @@ def _checkpoint(config: PretrainConfig, manifest: Manifest, train: Part, trained
         cropping=config.cropping,
         state=trained.state,
         provenance=provenance,
+        training_audio=heard,
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sertransfer.fitting.batches import Features
 from sertransfer.manifest import Manifest
+from sertransfer.training_audio import TrainingAudio
 from sertransfer.transfer.depth import Depth
 from sertransfer.transfer.subjects import Part
 
@@ -41,6 +42,7 @@ class Task:
         features: Parent of the stores of features or waveforms.
         skip_bad: Leave out sentences that can not be read, and record them.
         progress: Whether bars are shown.
+        training_audio: Fingerprint of the training part's audio and of all that the encoder was trained on.
     """
 
     manifest: Manifest
@@ -50,6 +52,7 @@ class Task:
     features: Path
     skip_bad: bool
     progress: bool
+    training_audio: TrainingAudio | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sertransfer.errors import bad_input
 from sertransfer.fitting.trainer import choose_device
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
+from sertransfer.training_audio import TrainingAudio
 from sertransfer.transfer.depth import Depth, Stage, replace_classifier
 from sertransfer.transfer.finetune_data import take_features
 from sertransfer.transfer.finetune_learner import Learner, Task, Write
@@ -38,7 +39,7 @@ def ser_learner(config: TransferConfig, task: Task) -> Learner:
         torch.manual_seed(config.seed)
         if not pooled:
             depth = Depth(replace_classifier(model, len(config.classes)), config.finetune)
-            write = _as_checkpoint(read, config)
+            write = _as_checkpoint(read, config, task.training_audio)
         else:
             network, head, stages = _pooled(model, read, config)
             depth = Depth(stages, config.finetune, network)
@@ -86,7 +87,7 @@ def _pooled(
     return PooledSpectrogramNetwork(model, head), head, [*stages, Stage("head", [head])]
 
 
-def _as_checkpoint(read: Checkpoint, config: TransferConfig) -> Write:
+def _as_checkpoint(read: Checkpoint, config: TransferConfig, heard: TrainingAudio | None) -> Write:
     def write(state: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
         """Write the network with what it was trained from, as any checkpoint of a model."""
         write_checkpoint(
@@ -98,6 +99,7 @@ def _as_checkpoint(read: Checkpoint, config: TransferConfig) -> Write:
                 cropping=read.cropping,
                 state=state,
                 provenance=_provenance(read, about),
+                training_audio=heard,
             ),
             path,
         )

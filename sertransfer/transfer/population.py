@@ -5,6 +5,7 @@ No subject is named in it. Ranges are those of a sample of the training subjects
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,13 +16,18 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from sertransfer.audio.condition import measure_condition
+from sertransfer.audio.prints import TRAINING_PRINTS, utterance_prints
 from sertransfer.audio.reading import inspect, read_segment
 from sertransfer.corpora.new_interview import known_options
+from sertransfer.encoders.base import Encoder
 from sertransfer.files import write_json
 from sertransfer.manifest import Manifest
 from sertransfer.timebase import SAMPLE_RATE
+from sertransfer.training_audio import Heard, compare_audio, make_training_audio
 from sertransfer.transfer.subjects import Part
 from sertransfer.verifying import with_hash
+
+_log = logging.getLogger(__name__)
 
 FILE = "population.json"
 FORMAT = 1
@@ -77,6 +83,51 @@ def describe_population(manifest: Manifest, train: Part) -> dict[str, Any]:
         },
         "cutting": known_options(manifest.notes.get("options", {})),
     }
+
+
+def training_audio(
+    manifest: Manifest, train: Part, reported: Part, encoder: Encoder, run: str, *, cache: Path
+) -> tuple[Heard, dict[str, Any]]:
+    """Fingerprint the training part, and look for the reported part in it and in the encoder's training.
+
+    Args:
+        manifest: Of the run.
+        train: Training part.
+        reported: Part that is scored.
+        encoder: What the run is built on.
+        run: Hash of the run's settings and inputs.
+        cache: Where prints of the audio are kept.
+
+    Returns:
+        The fingerprints, and what ``metrics.json`` says: ``audio_shared`` (with the training part) and
+        ``encoder_audio_shared``, each with ``status``, ``utterances`` and ``speakers``.
+    """
+    rows = {name: _rows(manifest, part) for name, part in (("train", train), ("reported", reported))}
+    own = make_training_audio(
+        utterance_prints(rows["train"], most=TRAINING_PRINTS, cache=cache).values(), run
+    )
+    prints = utterance_prints(rows["reported"], cache=cache)
+    speakers = dict(zip(rows["reported"].table["id"], rows["reported"].table["speaker"], strict=True))
+    facts = {}
+    for key, heard, whose in (
+        ("audio_shared", own, "the training subjects'"),
+        ("encoder_audio_shared", encoder.training_audio, "the encoder's training"),
+    ):
+        facts[key] = found = compare_audio(heard, prints).figures(speakers)
+        if found["status"] == "shared":
+            _log.warning(
+                "%s audio holds %d of the %d sentences that are scored, of %d subjects, whatever their names",
+                whose,
+                found["utterances"],
+                len(prints),
+                found["speakers"],
+            )
+    return Heard(own, encoder.training_audio), facts
+
+
+def _rows(manifest: Manifest, part: Part) -> Manifest:
+    table = manifest.table
+    return manifest.with_table(table[table["id"].isin(part.sentences["id"])].reset_index(drop=True))
 
 
 def _counts(values: pd.Series[Any]) -> dict[str, int]:

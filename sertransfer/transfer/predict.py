@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sertransfer import __version__
 from sertransfer.aggregation import ATTENTION, TOP_K, aggregate
 from sertransfer.audio.condition import measure_condition
 from sertransfer.audio.files import find_audio
+from sertransfer.audio.prints import recording_prints
 from sertransfer.audio.reading import read_segment
 from sertransfer.config import load_config
 from sertransfer.corpora.new_interview import CutOptions
@@ -20,6 +22,7 @@ from sertransfer.errors import BadInput, Fault, Faults
 from sertransfer.manifest import AudioSource, Manifest, make_table
 from sertransfer.scratch import scratch_folder
 from sertransfer.timebase import SAMPLE_RATE
+from sertransfer.training_audio import compare_audio
 from sertransfer.transfer.interviews import Recording, cut_recording, pair
 from sertransfer.transfer.population import population_text, unlike
 from sertransfer.transfer.precedents import precedents_of, read_precedents
@@ -68,9 +71,11 @@ def predict(
         ``unlike_note``, and ``recordings``: of each ``recording, audio, cut_by, seconds, sample_rate,
         score, decision, sentences_scored, precedents`` (see
         :func:`~sertransfer.transfer.precedents.precedents_of`), ``flags``
-        (:func:`~sertransfer.transfer.population.unlike`), ``warnings``, ``left_out`` and ``sentences``, a
-        list of ``sentence, start, end, score``, perhaps ``attention`` and ``text``; times in seconds. Under
-        *skip_bad*, ``not_scored`` says what is wrong with recordings that are not among them.
+        (:func:`~sertransfer.transfer.population.unlike`), ``audio_shared`` and ``encoder_audio_shared``
+        (whether it was trained on: ``shared``, ``none`` or ``unknown``), ``warnings``, ``left_out`` and
+        ``sentences``, a list of ``sentence, start, end, score``, perhaps ``attention`` and ``text``; times
+        in seconds. Under *skip_bad*, ``not_scored`` says what is wrong with recordings that are not among
+        them.
 
     Raises:
         BadInput: With everything that is wrong with run, recordings and transcripts.
@@ -92,6 +97,7 @@ def predict(
     results = []
     for one in recordings:
         own = scored[scored["subject"] == one.name]
+        shared = _shared(one, predictor)
         left_out = [*one.left_out, *_left_out(one, scores.left_out)]
         score = float(by_name[one.name]) if one.name in by_name else None
         results.append(
@@ -102,7 +108,8 @@ def predict(
                 "sentences_scored": len(own),
                 "precedents": [] if score is None else precedents_of(score, bins),
                 "flags": _flags(one, own, predictor),
-                "warnings": one.warnings,
+                **shared,
+                "warnings": [*_shared_warnings(shared), *one.warnings],
                 "left_out": left_out,
                 "sentences": _sentences(one, own, with_text),
             }
@@ -193,6 +200,25 @@ def _about(one: Recording, predictor: Predictor) -> dict[str, Any]:
         "seconds": one.info.duration,
         "sample_rate": one.info.sample_rate,
     }
+
+
+def _shared(one: Recording, predictor: Predictor) -> dict[str, str]:
+    """Return whether the run, and its encoder, were trained on this recording, under whatever name."""
+    heard = {"audio_shared": predictor.heard.run, "encoder_audio_shared": predictor.heard.encoder}
+    prints: list[bytes] = []
+    if any(heard.values()):
+        with contextlib.suppress(BadInput):  # its sentences can be read, or it would not be here
+            prints = recording_prints(AudioSource(one.audio))
+    return {key: compare_audio(trained_on, {one.name: prints}).status for key, trained_on in heard.items()}
+
+
+def _shared_warnings(shared: Mapping[str, str]) -> list[str]:
+    whose = {"audio_shared": "the run", "encoder_audio_shared": "the run's encoder"}
+    return [
+        f"{who} was trained on this recording: its score says nothing about new recordings"
+        for key, who in whose.items()
+        if shared[key] == "shared"
+    ]
 
 
 def _flags(one: Recording, scored: pd.DataFrame, predictor: Predictor) -> list[dict[str, Any]]:

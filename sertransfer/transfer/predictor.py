@@ -23,6 +23,7 @@ from sertransfer.progress import tracked
 from sertransfer.reporting.run_files import read_json
 from sertransfer.run_folder import check_evidence
 from sertransfer.timebase import samples_to_seconds
+from sertransfer.training_audio import Heard, read_training_audio
 from sertransfer.transfer.embedding import embed
 from sertransfer.transfer.embedding_set import raise_faults
 from sertransfer.transfer.population import FILE as POPULATION
@@ -57,12 +58,14 @@ class Predictor:
         metrics: Its ``metrics.json``.
         population: What it was trained on; ``None`` for a run that does not say.
         score: Scores sentences.
+        heard: Fingerprints of the audio that the run and its encoder were trained on.
     """
 
     run_dir: Path
     metrics: Mapping[str, Any]
     population: Mapping[str, Any] | None
     score: Score
+    heard: Heard
 
     @property
     def classes(self) -> tuple[str, str]:
@@ -100,7 +103,8 @@ def open_predictor(run_dir: Path, *, checkpoint: Path | None = None) -> Predicto
     weights = PROBE if metrics["mode"] != "finetune" else NETWORK
     check_evidence(run_dir, metrics, [POPULATION, f"checkpoints/{weights}"])
     opener = _finetuned if metrics["mode"] == "finetune" else _probe
-    return Predictor(run_dir, metrics, _read_population(run_dir), opener(run_dir, metrics, checkpoint))
+    score = opener(run_dir, metrics, checkpoint)
+    return Predictor(run_dir, metrics, _read_population(run_dir), score, read_training_audio(run_dir))
 
 
 def _read_population(run_dir: Path) -> dict[str, Any] | None:

@@ -20,10 +20,11 @@ from sertransfer.manifest import Manifest
 from sertransfer.reporting.html import write_report
 from sertransfer.run_folder import RunFolder
 from sertransfer.timebase import Framing
+from sertransfer.training_audio import write_training_audio
 from sertransfer.transfer.candidates import Embeddings, candidate_of
 from sertransfer.transfer.deciding import Scored
 from sertransfer.transfer.judging import judge
-from sertransfer.transfer.population import write_population
+from sertransfer.transfer.population import training_audio, write_population
 from sertransfer.transfer.probe import write_probe
 from sertransfer.transfer.probing import Outcome, probe_subjects
 from sertransfer.transfer.record import PROBE, build_metrics
@@ -144,13 +145,16 @@ def transfer(
             _log.info("%s is finished; nothing to do", run.path)
         else:
             sets = Embeddings(manifest, open_layer, folder, speed, skip_bad, progress)
+            heard, shared = training_audio(manifest, *parts, opened, run.stamp, cache=folder)
+            write_training_audio(run.path, heard)
             if finetunes:
                 from sertransfer.transfer.finetune import finetune_subjects
                 from sertransfer.transfer.finetune_learner import Task
 
                 described = _about(encoder, checkpoint, opened, config)
                 del opened  # a second network would only take memory
-                task = Task(whole, parts, encoder, Path(checkpoint), folder, skip_bad, progress)
+                learnt_from = None if heard.run is None else heard.run.after(heard.encoder)
+                task = Task(whole, parts, encoder, Path(checkpoint), folder, skip_bad, progress, learnt_from)
                 chosen, more = (config, {}) if search is None else search.choose(run, inputs, task)
                 learnt = finetune_subjects(chosen, task, run)
                 found = HeadResult(learnt.outcome, chosen, {**learnt.record, **more})
@@ -183,7 +187,7 @@ def transfer(
                 progress=progress,
                 listen=partial(sets.listen, candidate=candidate_of(found.config)),
             )
-            run.write_metrics({**metrics, **judged, **found.record, **resting})
+            run.write_metrics({**metrics, **judged, **shared, **found.record, **resting})
             (run.path / "report.html").unlink(missing_ok=True)
         if finetunes:  # also where a process that had finished was killed before this
             remove_resume_files(run)
