@@ -126,7 +126,9 @@ def _model_of_stage_1(given: Path) -> Path | None:
     if given.is_file():
         return given
     if "utterance" in read_json(given / "metrics.json", "a finished run, or the path of a model"):
-        return given / "checkpoints" / "model.safetensors"
+        from sertransfer.models.checkpoint import checkpoint_file
+
+        return checkpoint_file(given)
     return None
 
 

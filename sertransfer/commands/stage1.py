@@ -51,7 +51,9 @@ def add_to(commands: Commands) -> None:
     skip_bad(command)
 
     command = commands.add("evaluate", run_evaluate, "score a checkpoint on a split of a manifest")
-    command.add_argument("checkpoint", type=Path)
+    command.add_argument(
+        "checkpoint", type=Path, help="model.safetensors, or the run folder of 'pretrain' that holds it"
+    )
     manifest(command, positional=True)
     command.add_argument("--split", default="test", choices=["train", "dev", "test"])
     command.add_argument("--run-dir", type=Path, required=True)
@@ -93,12 +95,14 @@ def run_pretrain(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Run stage 1."""
     from sertransfer.config import load_config
     from sertransfer.manifest import read_manifest
+    from sertransfer.training.fitting import check_model
     from sertransfer.training.pretrain import pretrain
     from sertransfer.training.settings import PretrainConfig
 
     if args.model is not None:
         overrides = {"model.name": args.model, **overrides}
     config = load_config(PretrainConfig, args.config, overrides)
+    check_model(config)
     table = read_manifest(args.manifest, root=args.root)
     metrics = pretrain(config, table, args.run_dir, skip_bad=args.skip_bad, progress=not args.quiet)
     model = args.run_dir / "checkpoints" / "model.safetensors"

@@ -52,7 +52,12 @@ def _encoder(command: argparse.ArgumentParser) -> None:
     manifest(command, positional=False)
     command.add_argument("--config", type=Path, help="YAML with settings")
     command.add_argument("--encoder", default="ser", help="name; 'sertransfer encoders' lists them")
-    command.add_argument("--checkpoint", type=Path, required=True, help="weights of the encoder")
+    command.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        help="weights of the encoder: a file, or a folder (of a run, too)",
+    )
     command.add_argument("--framing", help="demand this framing of the checkpoint")
     command.add_argument("--split", help="split to report: dev (default) or test")
     command.add_argument("--run-dir", type=Path, required=True)
@@ -80,12 +85,12 @@ def _arguments(args: argparse.Namespace) -> dict[str, Any]:
 def run_transfer(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Run stage 2."""
     from sertransfer.config import load_config
-    from sertransfer.encoders.registry import ENCODERS
+    from sertransfer.encoders.registry import choose_encoder
     from sertransfer.manifest import read_manifest
     from sertransfer.transfer.settings import TransferConfig
     from sertransfer.transfer.workflow import transfer
 
-    choose("encoder", args.encoder, ENCODERS)
+    choose_encoder(args.encoder)
     for setting in ("mode", "split"):
         if getattr(args, setting) is not None:
             overrides = {setting: getattr(args, setting), **overrides}
@@ -118,10 +123,10 @@ def _files(run_dir: Path) -> dict[str, Path]:
 def run_tune(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Search for the head of stage 2, or for the settings of fine-tuning."""
     from sertransfer.config import load_config
-    from sertransfer.encoders.registry import ENCODERS
+    from sertransfer.encoders.registry import choose_encoder
     from sertransfer.manifest import read_manifest
 
-    choose("encoder", args.encoder, ENCODERS)
+    choose_encoder(args.encoder)
     choose("mode", args.mode, ("probe", "finetune"))
     if args.split is not None:
         overrides = {"transfer.split": args.split, **overrides}

@@ -22,7 +22,9 @@ from torch import Tensor
 
 from sertransfer.encoders.weights_file import read_weights
 from sertransfer.errors import BadInput, Faults, bad_input
+from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightning
 from sertransfer.plain_values import parse_yaml
+from sertransfer.run_folder import look_at
 
 CONFIG = "config.yaml"
 META = "meta.yaml"
@@ -163,6 +165,14 @@ def read_experiment(path: Path) -> Experiment:
         folder = _Folder(path)
         if CONFIG not in folder.names and META in folder.names:
             return _read_packed(folder)
+        place = look_at(path)
+        if (CONFIG not in folder.names and place.kind not in ("other", "empty")) or place.command:
+            raise bad_input(
+                path,
+                found=place.text,
+                expected="an ESPnet2 experiment folder or model archive",
+                remedy="check --encoder and --checkpoint",
+            )
         return _read_parts(folder, CONFIG, lambda config: choose_model(folder.names, config))
     if not path.is_file():
         raise bad_input(
@@ -170,6 +180,13 @@ def read_experiment(path: Path) -> Experiment:
             found="nothing there",
             expected="an ESPnet2 experiment folder or model archive",
             remedy="check --checkpoint",
+        )
+    if is_lightning(path):
+        raise bad_input(
+            path,
+            found=LIGHTNING,
+            expected="an ESPnet2 experiment folder, a model file in it, or a model archive",
+            remedy=f"{WEIGHTS_ALONE} beside its config.yaml",
         )
     if zipfile.is_zipfile(path) and path.suffix not in (".pth", ".pt"):  # torch's own files are zips too
         try:

@@ -7,13 +7,17 @@ one does not wait for the libraries of the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sertransfer.encoders.base import Encoder
-from sertransfer.errors import bad_input, choose
+from sertransfer.errors import BadInput, bad_input, choose
+from sertransfer.files import hash_file, write_json
+from sertransfer.plain_values import parse_json
 from sertransfer.timebase import Framing
 
 
@@ -72,7 +76,132 @@ def _demand(asked: Framing | None, trained: Framing, checkpoint: Path, remedy: s
         )
 
 
+PLACES = "encoder.json"
+"""File of a run folder that says where the encoder's weights are."""
+
 ENCODERS: dict[str, Callable[..., Encoder]] = {"ser": open_ser, "asr": open_asr, "ssl": open_ssl}
+
+
+def choose_encoder(name: str) -> str:
+    """Return *name* if it is an encoder's.
+
+    Raises:
+        BadInput: Otherwise, naming the encoder that takes such a model, or else the nearest name.
+    """
+    if name in ENCODERS:
+        return name
+    plain = name.lower().replace("-", "_")
+    taken_by = next((taker for taker, known in _families() if plain.startswith(known)), None)
+    if taken_by is not None:
+        raise bad_input(
+            "encoder",
+            found=f"'{name}', the name of a model",
+            expected=f"the encoder that takes it: {taken_by}",
+            remedy=f"--encoder {taken_by} --checkpoint WEIGHTS",
+        )
+    return choose("encoder", name, ENCODERS)
+
+
+def _families() -> Iterator[tuple[str, str]]:
+    """Yield encoders and the models that they take, as names begin; of two that fit, the longer first."""
+    from sertransfer.encoders.espnet_network import ENCODER_CLASSES
+    from sertransfer.encoders.ssl import BUILDERS
+    from sertransfer.models.zoo import MODELS
+
+    named = [("ssl", known) for known in BUILDERS] + [("asr", known) for known in ENCODER_CLASSES]
+    named += [("asr", "espnet"), ("ssl", "wav2vec")] + [("ser", known) for known in MODELS]
+    yield from sorted(named, key=lambda one: -len(one[1]))
+
+
+def note_encoder(run_dir: Path, name: str, checkpoint: Path, fingerprint: str) -> None:
+    """Write :data:`PLACES` into the run folder *run_dir*: where its encoder's weights are.
+
+    Args:
+        run_dir: Folder of the run.
+        name: Key of :data:`ENCODERS`.
+        checkpoint: The weights, as they were given.
+        fingerprint: Of the encoder.
+    """
+    absolute = checkpoint.resolve()
+    values = {
+        "encoder": name,
+        "given": str(checkpoint),
+        "relative": os.path.relpath(absolute, run_dir.resolve()),
+        "absolute": str(absolute),
+        "sha256": _hash(checkpoint),
+        "fingerprint": fingerprint,
+    }
+    write_json(run_dir / PLACES, values)
+
+
+def reopen_encoder(
+    run_dir: Path, source: Mapping[str, Any], checkpoint: Path | None = None, *, device: str = "cpu"
+) -> tuple[Encoder, Path]:
+    """Open the encoder of a run again, wherever command and run folder are now.
+
+    Args:
+        run_dir: Folder of the run.
+        source: What the run keeps of its encoder: ``name, checkpoint, layer, fingerprint``.
+        checkpoint: Where the weights are; ``None`` looks beside the run folder as it was (they may have been
+            moved together), at their absolute path, and at the path as it was given.
+        device: Where the network runs.
+
+    Returns:
+        The encoder, and where its weights are.
+
+    Raises:
+        BadInput: If they are nowhere, or are not those of the run.
+    """
+    places = [checkpoint] if checkpoint is not None else list(_places(run_dir, Path(source["checkpoint"])))
+    there = [place for place in places if place.exists()]
+    if not there:
+        raise bad_input(
+            places[-1] if checkpoint is None else checkpoint,
+            found="nothing" + (f", nor at {', '.join(map(str, places[:-1]))}" if len(places) > 1 else ""),
+            expected=f"the weights of the run's encoder '{source['name']}'",
+            remedy="say where they are now with --checkpoint PATH",
+        )
+    wrong = None
+    for place in there:
+        try:
+            encoder = open_encoder(str(source["name"]), place, layer=source["layer"], device=device)
+        except BadInput as error:
+            wrong = wrong or error
+            continue
+        # with resting states the fingerprint is that of the speakers too; the caller refuses those
+        if encoder.by_speaker or encoder.fingerprint() == source["fingerprint"]:
+            return encoder, place
+        wrong = wrong or bad_input(
+            place,
+            found=f"weights of fingerprint {encoder.fingerprint()[:12]}",
+            expected=f"those that the run was made with, {str(source['fingerprint'])[:12]}",
+            remedy="give the run's own encoder with --checkpoint PATH",
+        )
+    raise wrong or AssertionError("a place that was tried")
+
+
+def _places(run_dir: Path, given: Path) -> Iterator[Path]:
+    """Yield where a run's encoder may be, each place once: first those that hold the file that it was."""
+    try:
+        noted = parse_json((run_dir / PLACES).read_text(encoding="utf-8"))
+        known = [run_dir / str(noted["relative"]), Path(str(noted["absolute"]))]
+        sha256 = noted["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):  # an older run, or one whose note was lost
+        known, sha256 = [], None
+    if not given.is_absolute():
+        known += [parent / given for parent in run_dir.resolve().parents]
+    tried = list(dict.fromkeys([*(place for place in known if place.exists()), given]))
+    if sha256 is not None:
+        tried.sort(key=lambda place: _hash(place) != sha256)  # stable
+    yield from tried
+
+
+def _hash(checkpoint: Path) -> str | None:
+    """Return the SHA-256 of a checkpoint that is one file; ``None`` for a folder of several."""
+    from sertransfer.models.checkpoint import checkpoint_file
+
+    file = checkpoint_file(checkpoint)
+    return hash_file(file) if file.is_file() else None
 
 
 def open_encoder(
@@ -87,7 +216,7 @@ def open_encoder(
 
     Args:
         name: Key of :data:`ENCODERS`.
-        checkpoint: The weights.
+        checkpoint: The weights: a file or folder, for ``ser`` also the run folder of ``pretrain``.
         framing: Demand this framing; ``None`` takes what the weights were trained with.
         layer: Block whose output is taken, counted from 1; ``None`` is the encoder's own output.
         device: Where the network runs, such as ``cpu`` or ``cuda``.
@@ -99,7 +228,7 @@ def open_encoder(
         BadInput: If the name is unknown, the file is no such checkpoint, it was trained with another
             framing or an unknown front end, or there is no such layer or device.
     """
-    opener = ENCODERS[choose("encoder", name, ENCODERS)]
+    opener = ENCODERS[choose_encoder(name)]
     try:
         torch.zeros(0, device=device)
     except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts

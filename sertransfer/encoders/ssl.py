@@ -24,7 +24,9 @@ from sertransfer.encoders.base import hash_weights
 from sertransfer.encoders.layers import LayeredEncoder
 from sertransfer.encoders.weights_file import load_weights, read_weights
 from sertransfer.errors import bad_input, choose, nearest
+from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightning, without_wrappers
 from sertransfer.plain_values import parse_json, parse_yaml
+from sertransfer.run_folder import look_at
 from sertransfer.timebase import SAMPLE_RATE, Framing
 
 CONFIGS = ("config.yaml", "config.yml", "config.json")
@@ -79,6 +81,14 @@ def read_ssl(path: Path) -> SslModel:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in WEIGHTS)
         config = next((path / name for name in CONFIGS if (path / name).is_file()), None)
+        place = look_at(path)
+        if config is None and place.kind != "other":
+            raise bad_input(
+                path,
+                found=place.text,
+                expected="a folder with config.yaml and weights, or a file of torchaudio's weights",
+                remedy="check --encoder and --checkpoint",
+            )
         if len(files) != 1 or config is None:
             names = ", ".join(file.name for file in files) or "no weights"
             raise bad_input(
@@ -90,6 +100,8 @@ def read_ssl(path: Path) -> SslModel:
         return _from_config(config, files[0], str(path))
     if not path.is_file():
         raise bad_input(path, found="nothing there", expected="a file or folder", remedy="check --checkpoint")
+    if is_lightning(path):
+        raise bad_input(path, found=LIGHTNING, expected="weights of torchaudio", remedy=WEIGHTS_ALONE)
     published = {Path(bundle._path).name: bundle for bundle in bundles().values()}
     if path.name not in published:
         raise bad_input(
@@ -150,7 +162,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
     """Read weights, without those of a recogniser's output layer."""
     if path.suffix == ".safetensors":
         try:
-            state = dict(safetensors.torch.load_file(path))
+            state = without_wrappers(safetensors.torch.load_file(path))
         except (safetensors.SafetensorError, OSError) as error:
             raise bad_input(
                 path,

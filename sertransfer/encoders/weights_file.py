@@ -11,17 +11,20 @@ from torch import Tensor, nn
 
 from sertransfer.errors import Faults, bad_input
 from sertransfer.files import check_archive
+from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightning, without_wrappers
 
 SHOWN = 10
 """Names in one message; there may be hundreds."""
 
 
 def read_weights(stream: BinaryIO, where: object) -> dict[str, Tensor]:
-    """Read a state dict that ``torch.save`` wrote, weights only.
+    """Read a state dict that ``torch.save`` wrote, weights only, without wrappers before its names.
 
     Raises:
         BadInput: If it is damaged, holds other objects than weights (none is made), or another structure.
     """
+    if is_lightning(stream):
+        raise bad_input(where, found=LIGHTNING, expected="a state dict of tensors", remedy=WEIGHTS_ALONE)
     try:
         check_archive(stream)
         stream.seek(0)
@@ -53,7 +56,7 @@ def read_weights(stream: BinaryIO, where: object) -> dict[str, Tensor]:
             expected="a state dict: names and tensors, nothing nested",
             remedy="name a file of model weights, not of a trainer's state",
         )
-    return dict(content)
+    return without_wrappers(content)
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: object, *, remedy: str) -> None:

@@ -19,6 +19,7 @@ from sertransfer.exporting.plain import figures
 from sertransfer.exporting.source import ENCODER, MODEL, PROBE, Exported, read_run
 from sertransfer.files import atomic_path, write_json, write_text
 from sertransfer.reporting.run_files import read_json
+from sertransfer.run_folder import look_at
 from sertransfer.scratch import replaced_folder
 
 CONFIG, METRICS, CARD, ONNX = "config.json", "metrics.json", "MODEL_CARD.md", "model.onnx"
@@ -52,7 +53,7 @@ def export(
     if not {"subject", "utterance"} & metrics.keys() or not (run_dir / "checkpoints").is_dir():
         raise bad_input(
             run_dir,
-            found="no trained model",
+            found=f"{look_at(run_dir).text}, which holds no trained model",
             expected="a finished run of pretrain, transfer or tune",
             remedy="name the folder that was given as --run-dir",
         )

@@ -14,7 +14,7 @@ from torch import nn
 
 from sertransfer.encoders.base import Encoder
 from sertransfer.encoders.layers import LayeredEncoder
-from sertransfer.encoders.registry import open_encoder
+from sertransfer.encoders.registry import reopen_encoder
 from sertransfer.errors import bad_input
 from sertransfer.exporting.networks import FromWaveforms, ProbeHead, SpectrogramProbe, WaveformProbe
 from sertransfer.exporting.plain import without_people
@@ -166,22 +166,20 @@ def _probe(run_dir: Path, metrics: dict[str, Any], checkpoint: Path | None) -> E
     probe = read_probe(run_dir / "checkpoints" / PROBE)
     check_agreement(run_dir / "checkpoints" / PROBE, probe, metrics)
     details = metrics["encoder_details"]
-    place = Path(str(details["checkpoint"])) if checkpoint is None else checkpoint
-    name, layer = str(metrics["encoder"]), details.get("layer")
-    opened = open_encoder(name, place, layer=layer)
+    name = str(metrics["encoder"])
+    source = {
+        "name": name,
+        "checkpoint": str(details["checkpoint"]),
+        "layer": details.get("layer"),
+        "fingerprint": details.get("fingerprint"),
+    }
+    opened, place = reopen_encoder(run_dir, source, checkpoint)
     if opened.by_speaker:
         raise bad_input(
             run_dir,
             found="an encoder that is normalised by each speaker's resting recordings",
             expected="one that can score audio alone",
             remedy="export its stage 1 run, whose network takes features that are normalised already",
-        )
-    if opened.fingerprint() != details.get("fingerprint"):
-        raise bad_input(
-            place,
-            found="other weights than the run's encoder had",
-            expected=f"those with fingerprint {str(details.get('fingerprint'))[:12]}",
-            remedy="name where they are now: --checkpoint",
         )
     plain = replace(probe, about=without_people(probe.about))
     classes = tuple(str(one) for one in metrics["classes"])

@@ -21,8 +21,10 @@ from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.files import atomic_path
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.base import SpectrogramModel
+from sertransfer.models.safe_pickle import LIGHTNING, is_lightning
 from sertransfer.models.zoo import build_model
 from sertransfer.plain_values import parse_json
+from sertransfer.run_folder import look_at
 from sertransfer.sealing import SEAL, UNSEALED, check_seal, seal
 from sertransfer.training_audio import TrainingAudio
 
@@ -34,6 +36,14 @@ TRAINING_AUDIO = "training_audio"
 """Key of the metadata under which the fingerprint of the training audio stands."""
 KEYS = ("model", "options", "classes", "front_end", "cropping", "provenance")
 """What the metadata of a checkpoint must hold, and all that it may hold."""
+
+
+_OTHERS = {
+    "sentence_model": "the network of a fine-tuned run of stage 2 with a head of its own",
+    "exported_encoder": "an exported encoder",
+    "probe": "the probe of a run of stage 2",
+}
+"""What other files of ours hold, by a key of their metadata."""
 
 
 @dataclass(frozen=True)
@@ -90,21 +100,21 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """Return *path*, or the checkpoint in it if it is a folder of 'sertransfer export'."""
-    inside = Path(path) / EXPORTED
-    return inside if inside.is_file() else Path(path)
+    """Return *path*, or the checkpoint in it if it is a run folder or one of 'sertransfer export'."""
+    path = Path(path)
+    places = (path / EXPORTED, path / "checkpoints" / EXPORTED)
+    return next((place for place in places if place.is_file()), path)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint that :func:`write_checkpoint` wrote, or that of an exported folder.
+    """Read a checkpoint that :func:`write_checkpoint` wrote, or that of a run folder or an exported one.
 
     Raises:
         BadInput: If the file is missing, truncated, changed, of another kind or of a newer version.
     """
     path = checkpoint_file(path)
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise bad_input(path, found=found, expected="a checkpoint file", remedy="correct the path")
+        raise _no_file(path)
     check_seal(path)
     try:
         with safe_open(path, framework="pt") as opened:
@@ -125,10 +135,41 @@ def _training_audio(path: Path, metadata: Mapping[str, str]) -> TrainingAudio | 
         raise _damaged(path, error) from error
 
 
+def _no_file(path: Path) -> BadInput:
+    """Return the exception for a path that leads to no checkpoint."""
+    place = look_at(path)
+    found, remedy = place.text, "correct the path"
+    if place.kind == "missing":
+        found = "no such file"
+    elif place.kind == "unfinished":
+        remedy = "finish the run first: the same command goes on with it"
+    elif place.command in ("transfer", "tune"):
+        found += ", which keeps no network of its own"
+        remedy = "give the encoder that it was made with, or score recordings with 'sertransfer predict'"
+    elif place.command == "evaluate":
+        found += ", which trained nothing"
+        remedy = "give the checkpoint that it scored"
+    elif place.kind == "espnet":
+        remedy = "open it as the encoder 'asr'"
+    elif place.kind == "runs":
+        remedy = "name one of them"
+    return bad_input(
+        path, found=found, expected="a checkpoint, or the run folder of a trained model", remedy=remedy
+    )
+
+
 def _no_checkpoint(path: Path, error: SafetensorError) -> BadInput:
     """Return the exception for a file that safetensors can not read."""
     with path.open("rb") as stream:
         head = stream.read(2)
+    if is_lightning(path):
+        return bad_input(
+            path,
+            found=LIGHTNING,
+            expected="a safetensors checkpoint",
+            remedy="finish the run, which then writes model.safetensors, or save the weights alone and use"
+            " 'sertransfer import-checkpoint'",
+        )
     if head == b"PK" or head[:1] == b"\x80":  # a zip archive or a pickle: what torch.save writes
         return bad_input(
             path,
@@ -147,9 +188,10 @@ def _no_checkpoint(path: Path, error: SafetensorError) -> BadInput:
 def _metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return the checkpoint's values out of the file's *metadata*."""
     if metadata.get("format") != FORMAT:
+        other = next((text for key, text in _OTHERS.items() if key in metadata), None)
         raise bad_input(
             path,
-            found="a safetensors file of another program",
+            found=other or "a safetensors file of another program",
             expected="a checkpoint written by sertransfer",
             remedy="make it with 'sertransfer pretrain' or 'sertransfer import-checkpoint'",
         )
@@ -248,7 +290,8 @@ def load_model(path: str | Path) -> nn.Module:
     """Load a model of stage 1.
 
     Args:
-        path: A checkpoint of ``pretrain`` or ``import-checkpoint``, or a folder of ``export``.
+        path: A checkpoint of ``pretrain`` or ``import-checkpoint``, the run folder of ``pretrain``, or a
+            folder of ``export``.
 
     Returns:
         The network in evaluation mode: log-mel spectrograms ``(batch, 1, mels, frames)`` to the scores before

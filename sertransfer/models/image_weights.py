@@ -20,6 +20,7 @@ from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.files import check_archive
 from sertransfer.models.checkpoint import check_state
 from sertransfer.models.image_network import ImageNetwork
+from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightning, without_wrappers
 
 COLOURS = 3
 COUNTER = ".num_batches_tracked"
@@ -78,9 +79,11 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise bad_input(path, found=found, expected="a file of ImageNet weights", remedy="correct the path")
+    if is_lightning(path):
+        raise bad_input(path, found=LIGHTNING, expected="a state dict of torchvision", remedy=WEIGHTS_ALONE)
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
+            return without_wrappers(load_file(path))
         check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
@@ -98,7 +101,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             expected="a state dict of torchvision",
             remedy="save the model's state_dict() alone",
         )
-    return {str(name): tensor for name, tensor in content.items()}
+    return without_wrappers({str(name): tensor for name, tensor in content.items()})
 
 
 def _check(

@@ -16,17 +16,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sertransfer.errors import Faults, bad_input
+from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.files import hash_file
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, build_from, write_checkpoint
 from sertransfer.models.pyresnet import DEPTHS
-from sertransfer.models.safe_pickle import Stub, read_pickled
+from sertransfer.models.safe_pickle import (
+    LIGHTNING,
+    WEIGHTS_ALONE,
+    Stub,
+    is_lightning,
+    read_pickled,
+    without_wrappers,
+)
 
 CLASSES = ("angry", "neutral", "happy", "sad")
 """The classes of the authors' files, in the order of their outputs."""
 
-WRAPPERS = ("state_dict", "model")
+CONTAINERS = ("state_dict", "model")
 """Where training programs keep the weights beside other things."""
 
 MOST_MODULES = 10_000
@@ -53,9 +60,16 @@ def import_published(
         BadInput: If the file can not be read, names anything but a PyResNet's parts, or its weights are
             not those of a PyResNet: every missing, unexpected and mis-shaped key is listed.
     """
-    content = read_pickled(path)
-    state, kind, ignored = _weights(content, path)
-    name = _depth(state, path)
+    try:
+        content = read_pickled(path)
+        state, kind, ignored = _weights(content, path)
+        name = _depth(state, path)
+    except BadInput as error:
+        if not is_lightning(path):
+            raise
+        raise bad_input(
+            path, found=LIGHTNING, expected=f"weights of {', '.join(DEPTHS)}", remedy=WEIGHTS_ALONE
+        ) from error
     _check_classes(state, classes, path)
     provenance = {"file": path.name, "sha256": hash_file(path), "kind": kind, "left_out": ignored}
     checkpoint = Checkpoint(name, {}, tuple(classes), front_end, None, state, provenance)
@@ -70,7 +84,7 @@ def _weights(content: object, path: Path) -> tuple[dict[str, Tensor], str, list[
     kind = "state dict"
     if type(content) in (dict, OrderedDict):
         entries = _entries(content)
-        wrapper = next((key for key in WRAPPERS if key in entries), None)
+        wrapper = next((key for key in CONTAINERS if key in entries), None)
         if wrapper is not None:
             content = entries.pop(wrapper)
             ignored = sorted(str(key) for key in entries)
@@ -82,9 +96,7 @@ def _weights(content: object, path: Path) -> tuple[dict[str, Tensor], str, list[
     else:
         _take(_entries(content), "", state, faults, path)
     faults.raise_if_any()
-    if state and all(key.startswith("module.") for key in state):  # saved from within DataParallel
-        state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    return state, kind, ignored
+    return without_wrappers(state), kind, ignored
 
 
 def _entries(value: object) -> dict[object, object]:

@@ -19,17 +19,31 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
+import zipfile
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.files import check_archive
+
+WRAPPERS = ("module.", "_orig_mod.")
+"""Put before all names of weights by DataParallel, and by ``torch.compile``."""
+
+LIGHTNING = "a Lightning checkpoint, which holds the state of a training around the weights"
+
+WEIGHTS_ALONE = (
+    "save its weights alone: torch.save(torch.load(FILE, weights_only=True)['state_dict'], 'weights.pth')"
+)
+
+_LOOKED_THROUGH = 64 * 2**20
+"""Bytes of a pickle that are searched for a mark; an archive may claim to unpack to anything."""
 
 MODEL_CLASSES = ("PyConvResNet", "PyConvBlock", "PyConv4", "PyConv3", "PyConv2")
 """The authors' class names, accepted under any module name, since no module is imported for them."""
@@ -197,6 +211,36 @@ def read_pickled(path: Path) -> object:
             expected="a whole file of torch.save",
             remedy="fetch it again",
         ) from error
+
+
+def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights by name, without what DataParallel and ``torch.compile`` put before every name."""
+    names = dict(state)
+    while names and (
+        prefix := next((one for one in WRAPPERS if all(name.startswith(one) for name in names)), None)
+    ):
+        names = {name.removeprefix(prefix): tensor for name, tensor in names.items()}
+    return names
+
+
+def is_lightning(file: str | Path | BinaryIO) -> bool:
+    """Return whether *file* is a checkpoint of Lightning: the state of a training around the weights."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            pickled = next(member for member in archive.infolist() if member.filename.endswith("data.pkl"))
+            with archive.open(pickled) as stream:
+                head = stream.read(_LOOKED_THROUGH)
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        StopIteration,
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+        zlib.error,
+    ):
+        return False
+    return b"pytorch-lightning_version" in head or (b"state_dict" in head and b"global_step" in head)
 
 
 def _first_sentence(error: Exception) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from sertransfer.errors import bad_input
+from sertransfer.errors import BadInput, bad_input
 from sertransfer.plain_values import parse_json, parse_yaml
+from sertransfer.run_folder import look_at
 from sertransfer.verifying import check_record
 
 _NAMES = ("id", "subject", "label", "prediction")
@@ -18,8 +19,8 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     """Return the JSON object at *path*, which should be *what*; ``BadInput`` if it is not, or was changed."""
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise bad_input(path, found="no file", expected=what, remedy="finish the run first") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_run(path, what) from None
     except ValueError as error:
         raise bad_input(path, found=f"broken JSON ({error})", expected=what, remedy="run again") from None
     if not isinstance(value, dict):
@@ -34,6 +35,24 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
             remedy="copy it again from where it is whole, or run again",
         ) from None
     return value
+
+
+def _no_run(path: Path, what: str) -> BadInput:
+    """Return the exception for a file that a run folder lacks, or for a folder that is none."""
+    folder = path.parent
+    place = look_at(folder)
+    remedies = {
+        "missing": "check the path",
+        "unfinished": "finish the run first: the same command goes on with it",
+        "runs": "name one of them",
+        "run": "run the command that made this folder again",
+    }
+    if place.kind == "missing":
+        return bad_input(folder, found="no such run folder", expected=what, remedy=remedies["missing"])
+    remedy = remedies.get(place.kind, "give the folder that was given as --run-dir")
+    if place.kind == "run":
+        return bad_input(path, found="no file", expected=what, remedy=remedy)
+    return bad_input(folder, found=place.text, expected=what, remedy=remedy)
 
 
 def read_yaml(path: Path) -> Any:

@@ -62,7 +62,8 @@ def evaluate(
     """Score *checkpoint* on a split, with the front end and the crop rule that it carries.
 
     Args:
-        checkpoint: A file that ``pretrain`` or ``import-checkpoint`` wrote, or a folder of ``export``.
+        checkpoint: A file that ``pretrain`` or ``import-checkpoint`` wrote, the run folder of ``pretrain``,
+            or a folder of ``export``.
         manifest: Utterances; labels outside the checkpoint's classes are left out and counted.
         split: Split to score.
         run_dir: Folder of the run; a finished one of the same inputs returns its metrics.

@@ -40,6 +40,16 @@ class Trained:
     selection: dict[str, Any]
 
 
+def check_model(config: PretrainConfig) -> None:
+    """Refuse a model, or options of it, that do not exist; nothing is initialised.
+
+    Raises:
+        BadInput: As :func:`sertransfer.models.zoo.build_model`.
+    """
+    with torch.device("meta"):
+        build_model(config.model.name, len(config.classes), **config.model.options())
+
+
 def build_network(config: PretrainConfig) -> nn.Module:
     """Build the network with weights that depend on the seed alone."""
     with torch.random.fork_rng():

@@ -20,7 +20,7 @@ from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.run_folder import RunFolder
 from sertransfer.training.adversarial import adversarial_epsilon
 from sertransfer.training.features import Parts, check_parts, select_parts, used_rows
-from sertransfer.training.fitting import Trained, build_network, predict_with, train_network
+from sertransfer.training.fitting import Trained, build_network, check_model, predict_with, train_network
 from sertransfer.training.parts import (
     Part,
     default_store,
@@ -75,6 +75,7 @@ def pretrain(
         NonFiniteLoss: If training breaks down.
     """
     check_settings(config)
+    check_model(config)  # before there is a folder
     with RunFolder(run_dir).claim(config.protocol(), {"manifest": hash_manifest(manifest)}) as run:
         if finished_for(run, skip_bad=skip_bad):
             _log.info("%s is finished; nothing to do", run.path)

@@ -14,14 +14,14 @@ import torch
 from sertransfer.aggregation import ATTENTION
 from sertransfer.audio.reading import read_segment
 from sertransfer.audio.resting import uses_rest
-from sertransfer.encoders.registry import open_encoder
+from sertransfer.encoders.registry import reopen_encoder
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.plain_values import parse_json
 from sertransfer.progress import tracked
 from sertransfer.reporting.run_files import read_json
-from sertransfer.run_folder import check_evidence
+from sertransfer.run_folder import check_evidence, look_at
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.training_audio import Heard, read_training_audio
 from sertransfer.transfer.embedding import embed
@@ -94,9 +94,11 @@ def open_predictor(run_dir: Path, *, checkpoint: Path | None = None) -> Predicto
     metrics = read_json(run_dir / "metrics.json", "the metrics of a finished run")
     needed = ("subject", "classes", "threshold", "aggregation", "mode", "counts", "encoder_details")
     if missing := [key for key in needed if key not in metrics]:
+        place = look_at(run_dir)
+        stage_2 = place.command in ("transfer", "tune")
         raise bad_input(
-            run_dir / "metrics.json",
-            found=f"no {', '.join(missing)}",
+            run_dir,
+            found=f"{place.text} whose metrics lack {', '.join(missing)}" if stage_2 else place.text,
             expected="a finished run of 'sertransfer transfer' or 'tune'",
             remedy="give such a run, or run it again with this version",
         )
@@ -143,24 +145,9 @@ def _probe(run_dir: Path, metrics: Mapping[str, Any], checkpoint: Path | None) -
             expected="one that this version wrote",
             remedy="run 'sertransfer transfer' again",
         )
-    weights = Path(source["checkpoint"]) if checkpoint is None else checkpoint
-    if not weights.exists():
-        raise bad_input(
-            weights,
-            found="nothing",
-            expected=f"the weights of the run's encoder '{source['name']}'",
-            remedy="say where they are now with --checkpoint PATH",
-        )
-    encoder = open_encoder(source["name"], weights, layer=source["layer"], device=_device())
+    encoder, weights = reopen_encoder(run_dir, source, checkpoint, device=_device())
     if encoder.by_speaker:
         raise _needs_rest(weights)
-    if encoder.fingerprint() != source["fingerprint"]:
-        raise bad_input(
-            weights,
-            found=f"weights of fingerprint {encoder.fingerprint()[:12]}",
-            expected=f"those that the run was made with, {source['fingerprint'][:12]}",
-            remedy="give the run's own encoder with --checkpoint PATH",
-        )
 
     def score(manifest: Manifest, folder: Path, skip_bad: bool, progress: bool) -> Scores:
         stored = embed(

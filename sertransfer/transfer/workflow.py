@@ -14,7 +14,7 @@ import torch
 from sertransfer import __version__
 from sertransfer.aggregation import ATTENTION
 from sertransfer.encoders.base import Encoder
-from sertransfer.encoders.registry import open_encoder
+from sertransfer.encoders.registry import note_encoder, open_encoder
 from sertransfer.files import hash_value, write_text
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.html import write_report
@@ -172,6 +172,7 @@ def transfer(
                 left_out, cache = stored.left_out, stored.folder
                 described = _about(encoder, checkpoint, sets.encoder(found.config.layer), found.config)
             _write(run, found.outcome, found.config, {name: described[name] for name in SOURCE})
+            note_encoder(run.path, encoder, Path(checkpoint), described["fingerprint"])
             write_population(run.path, manifest, found.outcome.train)
             metrics = build_metrics(
                 found.config, manifest, found.outcome, encoder=described, left_out=left_out
