@@ -185,6 +185,7 @@ def experiment(tmp_path: Path) -> Path:
         ({"encoder": "conformr", "frontend": "s3prl", "normalize": "globl_mvn"},
          ["did you mean 'conformer'", "frontend 's3prl'", "did you mean 'global_mvn'"]),
         ({"encoder": None}, ["encoder 'None'"]),
+        ({"deliberationencoder": "conformer"}, ["a model without deliberationencoder"]),
         ({"input_size": 83}, ["features made beforehand"]),
         ({"frontend": None}, ["features made beforehand"]),
         ({"preencoder": "linear", "postencoder": "hugging_face_transformers"}, ["preencoder", "postencoder"]),
@@ -206,6 +207,56 @@ def test_a_config_that_can_not_be_used(
     for message in messages:
         assert message in str(error.value)
     assert all(str(experiment) in fault.where for fault in error.value.faults)
+
+
+@pytest.mark.parametrize("name", ["contextual_block_conformer", "e_branchformer_ctc", "whisper"])
+def test_an_encoder_that_is_not_supported_is_called_that(experiment: Path, name: str) -> None:
+    rewrite(experiment, encoder=name)
+    with pytest.raises(BadInput, match=f"ESPnet's encoder '{name}', which is not supported") as error:
+        open_encoder("asr", experiment)
+    assert "did you mean" not in str(error.value)
+    assert all(known in str(error.value) for known in ENCODERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "taker"),
+    [
+        ("hubert", "ssl"),
+        ("WavLM", "ssl"),
+        ("wav2vec2-base", "ssl"),
+        ("wav2vec", "ssl"),
+        ("conformer", "asr"),
+        ("e_branchformer", "asr"),
+        ("espnet", "asr"),
+        ("pyresnet152", "ser"),
+        ("vgg16", "ser"),
+    ],
+)
+def test_the_name_of_a_model_leads_to_its_encoder(name: str, taker: str) -> None:
+    with pytest.raises(BadInput, match=f"'{name}', the name of a model.*--encoder {taker} --checkpoint"):
+        open_encoder(name, Path("none"))
+
+
+def test_a_name_that_is_nothing_gets_the_nearest() -> None:
+    with pytest.raises(BadInput, match="did you mean 'ser'"):
+        open_encoder("sr", Path("none"))
+
+
+def test_the_fingerprint_knows_the_normalisation(experiment: Path) -> None:
+    """Of per-utterance normalisation the weights hold nothing, so that the settings alone tell."""
+    prints = set()
+    for norm, conf in (
+        (None, {}),
+        ("utterance_mvn", {}),
+        ("utterance_mvn", {"norm_vars": True}),
+        ("utterance_mvn", {"norm_means": False}),
+    ):
+        state = torch.load(experiment / "valid.acc.ave_10best.pth", weights_only=True)
+        state = {key: value for key, value in state.items() if not key.startswith("normalize")}
+        torch.save(state, experiment / "valid.acc.ave_10best.pth")
+        rewrite(experiment, normalize=norm, normalize_conf=conf)
+        prints.add(open_encoder("asr", experiment).fingerprint())
+    assert len(prints) == 4
 
 
 def test_a_config_that_is_not_whole(experiment: Path) -> None:

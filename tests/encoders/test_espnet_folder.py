@@ -13,9 +13,11 @@ from espnet_fakes import make_config, make_experiment, pack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sertransfer.encoders.espnet_folder import choose_model, read_experiment
-from sertransfer.encoders.registry import open_encoder
+from sertransfer.encoders.espnet_folder import TASKS, choose_model, read_experiment
+from sertransfer.encoders.registry import ENCODERS, open_encoder
 from sertransfer.errors import BadInput
+from sertransfer.models.checkpoint import load_model
+from sertransfer.models.published import import_published
 
 MODEL = "valid.acc.ave_10best.pth"
 CRITERIA = {"best_model_criterion": [["valid", "loss", "min"], ["valid", "acc", "max"]]}
@@ -27,6 +29,9 @@ PREFERRED = [
     "train.loss.ave_40best.pth",
     "valid.loss.ave.pth",
     "valid.acc.ave.pth",
+    "valid.acc.ave_5best.till45epoch.pth",
+    "valid.loss.ave_20best.till40epoch.pth",
+    "valid.acc.ave.till40epoch.pth",
     "valid.loss.best.pth",
     "train.acc.best.pth",
     "latest.pth",
@@ -224,3 +229,94 @@ def test_a_compressed_member_that_is_damaged(root: Path) -> None:
     archive.write_bytes(content)
     with pytest.raises(BadInput, match="can not be unpacked"):
         read_experiment(archive)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_archives_of_other_tasks_with_the_same_encoders(root: Path, task: str) -> None:
+    model, config = "exp/asr_train/valid.acc.ave_10best.pth", "exp/asr_train/config.yaml"
+    archive = pack(
+        root,
+        root / "model.zip",
+        files={f"{task}_model_file": model},
+        yaml_files={f"{task}_train_config": config},
+    )
+    same = open_encoder("asr", root / "exp/asr_train").fingerprint()
+    assert open_encoder("asr", archive).fingerprint() == same
+    with pytest.raises(BadInput, match=f"no {task}_train_config"):
+        read_experiment(pack(root, root / "half.zip", files={f"{task}_model_file": model}, yaml_files={}))
+
+
+def test_an_archive_with_backslashes_in_its_names(root: Path) -> None:
+    names = [MODEL, "config.yaml"]
+    files = {"asr_model_file": f"exp\\asr_train\\{MODEL}"}
+    meta = {"files": files, "yaml_files": {"asr_train_config": "exp/asr_train/config.yaml"}}
+    with zipfile.ZipFile(root / "model.zip", "w") as packed:
+        packed.writestr("meta.yaml", yaml.safe_dump(meta))
+        for name in [*(f"exp/asr_train/{name}" for name in names), "exp/asr_stats/train/feats_stats.npz"]:
+            member = zipfile.ZipInfo("x")
+            member.filename = name.replace("/", "\\")  # the constructor would mend it
+            packed.writestr(member, (root / name).read_bytes())
+    same = open_encoder("asr", root / "exp/asr_train").fingerprint()
+    assert open_encoder("asr", root / "model.zip").fingerprint() == same
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_what_wrappers_put_before_names_is_taken_off(root: Path, prefix: str) -> None:
+    path = root / "exp/asr_train" / MODEL
+    expected = open_encoder("asr", path.parent).fingerprint()
+    state = torch.load(path, weights_only=True)
+    torch.save({f"{prefix}{name}": value for name, value in state.items()}, path)
+    assert open_encoder("asr", path.parent).fingerprint() == expected
+
+
+def test_a_checkpoint_of_lightning_is_called_one(root: Path, tmp_path: Path) -> None:
+    path = root / "exp/asr_train" / "last.ckpt"
+    torch.save(
+        {"state_dict": {"a": torch.ones(1)}, "pytorch-lightning_version": "2.6", "global_step": 3}, path
+    )
+    for name in ENCODERS:
+        with pytest.raises(BadInput, match="a Lightning checkpoint"):
+            open_encoder(name, path)
+    with pytest.raises(BadInput, match="a Lightning checkpoint"):
+        load_model(path)
+    with pytest.raises(BadInput, match=r"a Lightning checkpoint.*\['state_dict'\]"):
+        import_published(path, tmp_path / "out.safetensors", front_end=None)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_changed_byte_of_the_weights_in_an_archive_is_found(root: Path) -> None:
+    archive = pack(root, root / "model.zip")
+    content = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive) as packed:
+        member = packed.getinfo(f"exp/asr_train/{MODEL}")
+    content[member.header_offset + member.file_size // 2] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(BadInput, match=r"can ?not be unpacked"):
+        read_experiment(archive)
+
+
+def test_a_changed_byte_of_weights_that_were_unpacked_is_found(root: Path) -> None:
+    path = root / "exp/asr_train" / MODEL  # torch.save writes an archive with checksums of its own
+    with zipfile.ZipFile(path) as inner:
+        largest = max(inner.infolist(), key=lambda member: member.file_size)
+    content = bytearray(path.read_bytes())
+    content[largest.header_offset + 30 + len(largest.filename) + 100 + largest.file_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"can ?not be read \(ValueError\)"):
+        read_experiment(path.parent)
+
+
+def test_other_folders_are_called_what_they_are(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/a.wav").write_bytes(b"")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/metrics.json").write_text('{"subject": {}, "mode": "probe"}')
+    for name, words in (("corpus", "a folder of recordings"), ("run", "a run folder of stage 2")):
+        for encoder in ENCODERS:
+            with pytest.raises(BadInput, match=words) as error:
+                open_encoder(encoder, tmp_path / name)
+            assert len(error.value.faults) == 1
+    for encoder in ("ser", "ssl"):
+        with pytest.raises(BadInput, match=r"ESPnet experiment|a config") as error:
+            open_encoder(encoder, root / "exp/asr_train")
+        assert len(error.value.faults) == 1

@@ -1,16 +1,21 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 from training_fakes import make_tones, tone_config
 
 from sertransfer.audio.reading import read_segment
+from sertransfer.cli import main
+from sertransfer.encoders.registry import open_encoder
 from sertransfer.encoders.ser import SerEncoder
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping
-from sertransfer.models.checkpoint import build_from, read_checkpoint, write_checkpoint
+from sertransfer.manifest import Manifest
+from sertransfer.models.checkpoint import build_from, load_model, read_checkpoint, write_checkpoint
 from sertransfer.training.evaluate import evaluate
 from sertransfer.training.pretrain import pretrain
 
@@ -96,3 +101,74 @@ def test_a_checkpoint_without_a_front_end_says_how_to_import_it(trained, tmp_pat
     write_checkpoint(known, tmp_path / "known.safetensors")
     metrics = evaluate(tmp_path / "known.safetensors", manifest, run_dir=tmp_path / "known", progress=False)
     assert metrics["speakers_shared"] is None
+
+
+def renamed(manifest, root, split):
+    """Copy the audio of *split* to other names, another corpus and another container, as a test part."""
+    root.mkdir()
+    table = manifest.select(split=split).table
+    for row in table.itertuples():
+        samples, rate = soundfile.read(manifest.source(row.audio).path, dtype="int16")
+        soundfile.write(root / f"take_{row.Index}.flac", samples, rate)
+    names = [f"take_{number}" for number in table.index]
+    table = table.assign(
+        id=names, audio=[f"{name}.flac" for name in names], speaker=names, corpus="other", split="test"
+    )
+    return Manifest(table, root, {})
+
+
+@pytest.mark.usefixtures("no_report")
+def test_training_audio_is_known_under_any_name(trained, tmp_path, caplog):
+    checkpoint, manifest, _ = trained
+    leak = evaluate(
+        checkpoint, renamed(manifest, tmp_path / "a", "train"), run_dir=tmp_path / "leak", progress=False
+    )
+    assert leak["speakers_shared"] == 0  # by name
+    assert leak["audio_shared"] == {"status": "shared", "utterances": 24, "speakers": 24}
+    assert "24 of the 24 utterances that are scored, of 24 speakers" in caplog.text
+    fair = evaluate(
+        checkpoint, renamed(manifest, tmp_path / "b", "test"), run_dir=tmp_path / "fair", progress=False
+    )
+    assert fair["audio_shared"] == {"status": "none", "utterances": 0, "speakers": 0}
+    old = replace(read_checkpoint(checkpoint), training_audio=None)
+    write_checkpoint(old, tmp_path / "old.safetensors")
+    unknown = evaluate(tmp_path / "old.safetensors", manifest, run_dir=tmp_path / "old", progress=False)
+    assert unknown["audio_shared"] == {"status": "unknown", "utterances": None, "speakers": None}
+
+
+@pytest.mark.usefixtures("no_report")
+def test_pretraining_looks_for_its_test_audio_in_its_training_part(trained, tmp_path):
+    _, manifest, metrics = trained
+    assert metrics["audio_shared"] == {"status": "none", "utterances": 0, "speakers": 0}
+    root = tmp_path / "corpus"
+    shutil.copytree(manifest.root, root)
+    train, test = (manifest.select(split=split).table for split in ("train", "test"))
+    for ours, theirs in zip(train["audio"][:3], test["audio"][:3], strict=True):
+        shutil.copy(root / ours, root / theirs)
+    leaking = replace(manifest, root=root)
+    found = pretrain(replace(tone_config(), epochs=1), leaking, tmp_path / "run", progress=False)
+    assert (found["audio_shared"]["status"], found["audio_shared"]["utterances"]) == ("shared", 3)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_run_folder_is_taken_for_its_checkpoint(trained, tmp_path):
+    checkpoint, manifest, metrics = trained
+    run = checkpoint.parent.parent
+    again = evaluate(run, manifest, run_dir=tmp_path / "run", progress=False)
+    assert again["utterance"] == metrics["utterance"]
+    assert open_encoder("ser", run).fingerprint() == open_encoder("ser", checkpoint).fingerprint()
+    assert torch.equal(load_model(run).fc.weight, load_model(checkpoint).fc.weight)
+    with pytest.raises(BadInput, match=r"'sertransfer evaluate'.*trained nothing"):
+        load_model(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("no_report")
+def test_an_unknown_model_is_refused_before_there_is_a_folder(trained, tmp_path, capsys):
+    _, manifest, _ = trained
+    config = tone_config()
+    wrong = replace(config, model=replace(config.model, name="pyresnet512"))
+    with pytest.raises(BadInput, match="did you mean 'pyresnet152'"):
+        pretrain(wrong, manifest, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+    assert main(["pretrain", "--manifest", "none.csv", "--model", "pyresnet512", "--run-dir", "none"]) == 2
+    assert "pyresnet152" in capsys.readouterr().err
