@@ -41,7 +41,7 @@ from sertransfer.spelling import LogLine
 from sertransfer.storage import StorageError, storage_error, writing
 from sertransfer.verifying import check_record, with_hash
 
-EVIDENCE = ("*.csv", "population.json", "checkpoints/*.safetensors")
+EVIDENCE = ("*.csv", "population.json", "training_audio.json", "checkpoints/*.safetensors")
 """Files whose hashes ``metrics.json`` holds."""
 
 NOT_OF_THE_RUN = ("manifest.csv", "pseudonyms.csv", "tables.csv")
@@ -187,7 +187,11 @@ class RunFolder:
         place = look_at(self.path)
         ours = place.command == command and place.kind in ("run", "unfinished")
         # commands that this module does not know decide by their settings
-        if place.kind in ("missing", "empty", "other", "runs") or ours or (place.command and not command):
+        if (
+            place.kind in ("missing", "file", "empty", "other", "runs")
+            or ours
+            or (place.command and not command)
+        ):
             return
         if place.kind == "unfinished" and self._came_to_nothing:
             return

@@ -22,8 +22,8 @@ from sertransfer.errors import BadInput
 from sertransfer.files import atomic_path, make_folder
 from sertransfer.manifest import AudioSource, Manifest
 
-REACH = 1024
-"""Samples before and behind a peak that are no higher; 64 ms at 16 kHz."""
+REACH = 512
+"""Samples before and behind a peak that are no higher; 32 ms at 16 kHz."""
 HALF = 256
 """Samples before and behind a peak that are hashed."""
 QUIETEST = 32
@@ -33,7 +33,7 @@ TRAINING_PRINTS = 2
 RULE = 1
 """Raised whenever prints change."""
 
-_BLOCK = 256
+_BLOCK = 128
 _WINDOW_SECONDS = 60.0
 """Of a recording that is read whole: a session of an hour would take a gigabyte."""
 

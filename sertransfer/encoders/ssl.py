@@ -82,7 +82,7 @@ def read_ssl(path: Path) -> SslModel:
         files = sorted(file for file in path.iterdir() if file.suffix in WEIGHTS)
         config = next((path / name for name in CONFIGS if (path / name).is_file()), None)
         place = look_at(path)
-        if config is None and place.kind != "other":
+        if config is None and place.kind not in ("other", "empty"):
             raise bad_input(
                 path,
                 found=place.text,

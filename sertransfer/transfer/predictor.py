@@ -23,6 +23,7 @@ from sertransfer.progress import tracked
 from sertransfer.reporting.run_files import read_json
 from sertransfer.run_folder import check_evidence, look_at
 from sertransfer.timebase import samples_to_seconds
+from sertransfer.training_audio import FILE as TRAINING_AUDIO
 from sertransfer.training_audio import Heard, read_training_audio
 from sertransfer.transfer.embedding import embed
 from sertransfer.transfer.embedding_set import raise_faults
@@ -103,7 +104,7 @@ def open_predictor(run_dir: Path, *, checkpoint: Path | None = None) -> Predicto
             remedy="give such a run, or run it again with this version",
         )
     weights = PROBE if metrics["mode"] != "finetune" else NETWORK
-    check_evidence(run_dir, metrics, [POPULATION, f"checkpoints/{weights}"])
+    check_evidence(run_dir, metrics, [POPULATION, TRAINING_AUDIO, f"checkpoints/{weights}"])
     opener = _finetuned if metrics["mode"] == "finetune" else _probe
     score = opener(run_dir, metrics, checkpoint)
     return Predictor(run_dir, metrics, _read_population(run_dir), score, read_training_audio(run_dir))

@@ -49,9 +49,9 @@ def test_silence_has_none_and_what_is_too_short_has_one() -> None:
     assert prints_of(np.zeros(50_000, np.int16)) == []
     assert prints_of(np.tile(np.array([0, 15], np.int16), 20_000)) == []
     assert prints_of(np.zeros(0, np.int16)) == []
-    short = WHOLE[:1500]
+    short = WHOLE[:1000]
     assert len(prints_of(short)) == 1
-    assert prints_of(short) == prints_of(short.copy()) != prints_of(WHOLE[1:1500])
+    assert prints_of(short) == prints_of(short.copy()) != prints_of(WHOLE[1:1000])
 
 
 def test_of_equal_peaks_the_first_counts() -> None:

@@ -154,7 +154,7 @@ def test_a_pth_file_is_sent_to_import_checkpoint(tmp_path: Path, model: torch.nn
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such file"):
         load_model(tmp_path / "absent.safetensors")
-    with pytest.raises(BadInput, match="a folder"):
+    with pytest.raises(BadInput, match="an empty folder"):
         load_model(tmp_path)
 
 
