@@ -49,7 +49,7 @@ def _no_run(path: Path, what: str) -> BadInput:
     }
     if place.kind == "missing":
         return bad_input(folder, found="no such run folder", expected=what, remedy=remedies["missing"])
-    remedy = remedies.get(place.kind, "give the folder that was given as --run-dir")
+    remedy = remedies.get(place.kind, "give a --run-dir, and finish the run first")
     if place.kind == "run":
         return bad_input(path, found="no file", expected=what, remedy=remedy)
     return bad_input(folder, found=place.text, expected=what, remedy=remedy)

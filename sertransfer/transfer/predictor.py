@@ -99,7 +99,7 @@ def open_predictor(run_dir: Path, *, checkpoint: Path | None = None) -> Predicto
         stage_2 = place.command in ("transfer", "tune")
         raise bad_input(
             run_dir,
-            found=f"{place.text} whose metrics lack {', '.join(missing)}" if stage_2 else place.text,
+            found=f"{place.text} whose metrics have no {', '.join(missing)}" if stage_2 else place.text,
             expected="a finished run of 'sertransfer transfer' or 'tune'",
             remedy="give such a run, or run it again with this version",
         )

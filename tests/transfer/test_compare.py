@@ -172,7 +172,7 @@ def test_long_lists_are_cut(tmp_path):
 
 def test_what_is_no_run_of_stage_2_is_refused(tmp_path):
     run = write_run(tmp_path / "run", table_6(0))
-    with pytest.raises(BadInput, match="no file"):
+    with pytest.raises(BadInput, match="no such run folder"):
         compare(run, tmp_path / "nothing")
     (tmp_path / "stage_1").mkdir()
     (tmp_path / "stage_1" / "metrics.json").write_text('{"utterance": {}}')
