@@ -28,6 +28,8 @@ DEPRESSED, NOT_DEPRESSED = "depressed", "not depressed"
 THRESHOLD = 10
 """A PHQ-8 score from here on counts as depressed (PHQ8_Binary = 1)."""
 MAXIMUM = 24
+LABEL_NOTES = "label_notes"
+"""Note with lines on labels that name sessions; unlike ``assumptions``, runs do not quote it."""
 LABEL_RULES = ("score", "released")
 """Where a label comes from: the score (1 exactly where it is 10 or more), or the binary as released."""
 
@@ -90,11 +92,16 @@ class LabelRule:
         return _LABELS[binary]
 
     def assumptions(self) -> list[str]:
-        """Return a line for the manifest's notes on labels that contradict their score; none if none does."""
-        if not self.contradictions:
-            return []
+        """Return a line for runs on labels that contradict their score, without naming anybody; or none."""
+        count = len(self.contradictions)
+        return (
+            [f"labels as released although the score says otherwise, of {count} subject(s)"] if count else []
+        )
+
+    def named(self) -> list[str]:
+        """Return the same for the manifest's notes, which stay with the corpus, with the sessions."""
         named = ", ".join(map(str, sorted(self.contradictions)))
-        return [f"labels as released although the score says otherwise ({len(self.contradictions)}): {named}"]
+        return [f"as released although the score says otherwise: {named}"] if named else []
 
 
 _LABELS = (NOT_DEPRESSED, DEPRESSED)

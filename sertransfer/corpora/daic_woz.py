@@ -26,7 +26,13 @@ from sertransfer.corpora.daic_interview import Interview, InterviewReader
 from sertransfer.corpora.daic_reading import SessionsRead
 from sertransfer.corpora.daic_segments import OVERLAPS, Rules
 from sertransfer.corpora.daic_sessions import Session, find_corpus, open_session
-from sertransfer.corpora.daic_splits import SPLIT_FILES, LabelRule, check_label_rule, read_splits
+from sertransfer.corpora.daic_splits import (
+    LABEL_NOTES,
+    SPLIT_FILES,
+    LabelRule,
+    check_label_rule,
+    read_splits,
+)
 from sertransfer.corpora.e_daic_sessions import ConvertedSession, SessionOpener
 from sertransfer.corpora.video import open_audio_folder
 from sertransfer.errors import Faults, nearest
@@ -189,6 +195,7 @@ class _Reading(SessionsRead):
                 *gender_notes(options.female_code),
                 "a session is a subject, and E-DAIC's session of the same number is the same subject",
             ],
+            LABEL_NOTES: self.rule.named(),
             **self.rate_notes(),
             "channels": self.channels,
             "cut_at_end": self.cut_at_end,

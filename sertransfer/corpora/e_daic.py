@@ -31,7 +31,7 @@ from sertransfer.corpora.daic_interview import Interview, InterviewReader
 from sertransfer.corpora.daic_reading import SessionsRead
 from sertransfer.corpora.daic_segments import Rules
 from sertransfer.corpora.daic_sessions import Session
-from sertransfer.corpora.daic_splits import LabelRule, check_label_rule
+from sertransfer.corpora.daic_splits import LABEL_NOTES, LabelRule, check_label_rule
 from sertransfer.corpora.daic_woz import FRAME, gender_notes
 from sertransfer.corpora.e_daic_sessions import SessionOpener, find_sessions
 from sertransfer.corpora.e_daic_splits import SPLITS, SplitReader, find_label_file, split_name
@@ -121,9 +121,9 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
         reading.leave_out(f"{number}_P", "no split file names this session")
     label_notes = {
         "split_files": splits.files,
+        LABEL_NOTES: [*rule.named(), *splits.differences],
         "assumptions": [
             *rule.assumptions(),
-            *splits.differences,
             *gender_notes(options.female_code),
             "a session is a subject, and DAIC-WOZ's session of the same number is the same subject",
             "the audio of a session that DAIC-WOZ has too is the same, so its interruptions are cut out",

@@ -134,6 +134,7 @@ def summary(manifest: Manifest) -> str:
         *(f"  {line}" for line in label_counts(table).to_string().splitlines()),
         *_left_out_lines(notes.get("left_out", [])),
         *_list_lines("errata", notes.get("errata")),
+        *_list_lines("labels", notes.get("label_notes")),
         *_list_lines("assumptions", notes.get("assumptions")),
     ]
     return "\n".join(lines)

@@ -23,7 +23,11 @@ def read(folder, texts, without=(), labels="score"):
     errata = ErrataLog(without, faults)
     rule = LabelRule(labels, errata)
     splits = read_splits(files, folder, female_code=0, errata=errata, faults=faults, rule=rule)
-    splits.applied, splits.assumptions = errata.applied(), rule.assumptions()
+    splits.applied, splits.assumptions, splits.label_notes = (
+        errata.applied(),
+        rule.assumptions(),
+        rule.named(),
+    )
     return splits, list(faults)
 
 
@@ -199,7 +203,8 @@ def test_labels_as_released_name_those_that_contradict_their_score(tmp_path, wit
         "not depressed", "depressed", "not depressed",
     ]  # fmt: skip
     assert splits.applied == []
-    assert splits.assumptions == ["labels as released although the score says otherwise (2): 300, 301"]
+    assert splits.assumptions == ["labels as released although the score says otherwise, of 2 subject(s)"]
+    assert splits.label_notes == ["as released although the score says otherwise: 300, 301"]
 
 
 def test_one_label_can_stay_as_released(tmp_path):

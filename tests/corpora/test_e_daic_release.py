@@ -60,8 +60,13 @@ def test_275_subjects_as_released(whole: Path) -> None:
     assert counts(manifest) == {"train": (163, 37), "dev": (56, 12), "test": (56, 17)}
     assert manifest.notes["errata"] == []
     named = ", ".join(map(str, MISFITS))
-    expected = f"labels as released although the score says otherwise (20): {named}"
+    expected = "labels as released although the score says otherwise, of 20 subject(s)"
     assert expected in manifest.notes["assumptions"]
+    # Runs and what is shared of them quote the assumptions: they name nobody.
+    assert "325" not in str(manifest.notes["assumptions"])
+    line = f"as released although the score says otherwise: {named}"
+    assert line in manifest.notes["label_notes"]
+    assert line in summary(manifest)
 
 
 def test_one_label_stays_as_released(whole: Path) -> None:
@@ -77,13 +82,13 @@ def test_the_further_label_files_give_ages_and_their_differences_are_named(whole
     assert subjects.loc["431", "gender"] == "male"
     assert subjects.loc["713", "gender"] == "male"
     assert subjects.loc["307", ["gender", "age"]].tolist() == ["male", "27"]
-    assumptions = manifest.notes["assumptions"]
+    told = manifest.notes["label_notes"]
     assert (
         "detailed_lables.csv has other genders of 431, 486, 656, 713: those of the split files are used"
-        in assumptions
+        in told
     )
     exchanged = "Detailed_PHQ8_Labels.csv has other scores of 485, 486 (exchanged there): those of the split"
-    assert f"{exchanged} files are used" in assumptions
+    assert f"{exchanged} files are used" in told
 
 
 def test_detailed_labels_alone_are_read(tmp_path: Path) -> None:
@@ -105,8 +110,8 @@ def test_detailed_labels_alone_are_read(tmp_path: Path) -> None:
 def test_a_further_file_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
     root = write_e_daic(tmp_path)
     (root / "labels/Detailed_PHQ8_Labels.csv").write_bytes(b"\xff\xfe\0")
-    assumptions = load("e-daic", root).notes["assumptions"]
-    assert any(line.startswith("Detailed_PHQ8_Labels.csv was not used") for line in assumptions)
+    told = load("e-daic", root).notes["label_notes"]
+    assert any(line.startswith("Detailed_PHQ8_Labels.csv was not used") for line in told)
 
 
 def test_219_folders_without_the_test_part_are_read(tmp_path: Path) -> None:
