@@ -47,7 +47,34 @@ EVIDENCE = ("*.csv", "population.json", "training_audio.json", "checkpoints/*.sa
 NOT_OF_THE_RUN = ("manifest.csv", "pseudonyms.csv", "tables.csv")
 """Tables in the folder that other commands write."""
 
+GENERATED_DATA, GENERATED_MODEL, GENERATED_BOTH = (
+    "generated data",
+    "model of generated data",
+    "generated data and model",
+)
+"""What :func:`generated_remark` says of a run."""
+
 log = logging.getLogger("sertransfer")
+
+
+def generated_remark(metrics: Mapping[str, Any]) -> str:
+    """Return what of a run is generated, not recorded: its data, what its model was trained on, or both.
+
+    Args:
+        metrics: Content of the run's ``metrics.json``. Of runs of ``evaluate`` by earlier versions it is not
+            known which of the two is generated, and the remark says so.
+
+    Returns:
+        A remark for tables and pages; empty where nothing is generated.
+    """
+    data = bool(metrics.get("generated_data", metrics.get("generated")))
+    if "generated_data" not in metrics and data and not {"encoder", "selection"} & metrics.keys():
+        return "generated data or model"
+    provenance = (metrics.get("encoder_details") or {}).get("provenance") or {}
+    model = bool(metrics.get("generated_model", provenance.get("generated")))
+    if data and model:
+        return GENERATED_BOTH
+    return GENERATED_DATA if data else GENERATED_MODEL if model else ""
 
 
 def check_evidence(folder: Path, metrics: Mapping[str, Any], names: Iterable[str] | None = None) -> None:

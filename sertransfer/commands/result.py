@@ -67,8 +67,11 @@ def first_line(text: str | None) -> str:
 
 def scores_text(metrics: Mapping[str, Any], level: str) -> str:
     """Return WA and UA of *level* with their intervals and the majority row."""
+    from sertransfer.run_folder import generated_remark
+
     scores, majority = metrics[level], metrics["majority"]
-    note = " on generated data, which says nothing about people" if metrics.get("generated") else ""
+    remark = generated_remark(metrics)
+    note = f" ({remark}: the scores say nothing about people)" if remark else ""
     lines = [f"{scores['n']} {level}s{note}"]
     for name in ("wa", "ua"):
         interval = scores.get(f"{name}_ci95")

@@ -46,6 +46,11 @@ def add_to(commands: Commands) -> None:
         action="store_true",
         help="runs of stage 2 by encoder, framing and mode, instead of Table 6",
     )
+    command.add_argument(
+        "--whole",
+        action="store_true",
+        help="every row of the paper's Table 5, also where no run is of its corpus",
+    )
     table_output(command)
 
     command = commands.add(
@@ -128,7 +133,7 @@ def run_tables(args: argparse.Namespace, overrides: Overrides) -> Result:
 
     runs = read_runs(args.runs)
     descriptions = describe_files(args.describe)
-    results = [grid_table(runs)] if args.grid else tables_of(runs)
+    results = [grid_table(runs)] if args.grid else tables_of(runs, whole=args.whole)
     tables = [*(corpus_tables(descriptions) if descriptions else []), *results]
     text, files = place(format_tables(tables, args.format), args.output)
     if args.into is not None:

@@ -29,29 +29,43 @@ _OUR_NOTES = (
     "Collapsed: UA at chance, as from one answer for all; such a row is the majority class by another name.",
 )
 
+_PAPERS_ROWS = (
+    "The paper's other rows are of LSSED, of which no run is: 'sertransfer tables --whole' prints them."
+)
 
-def result_tables(folders: Sequence[Path]) -> list[ResultTable]:
+
+def result_tables(folders: Sequence[Path], *, whole: bool = False) -> list[ResultTable]:
     """Return the tables that the runs in *folders* have something to say in: 4, 5, 6, and Figure 2.
 
     Raises:
         BadInput: With every folder that holds no finished run.
     """
-    return tables_of(read_runs(folders))
+    return tables_of(read_runs(folders), whole=whole)
 
 
-def tables_of(runs: Sequence[Run]) -> list[ResultTable]:
-    """Return what :func:`result_tables` does, of runs that were read."""
+def tables_of(runs: Sequence[Run], *, whole: bool = False) -> list[ResultTable]:
+    """Return what :func:`result_tables` does, of runs that were read.
+
+    Args:
+        runs: The runs.
+        whole: Keep the paper's rows that no run stands beside although no run is of the paper's corpus.
+    """
     tables = [degradation_table(runs)]
     if stage_1 := [run for run in runs if run.kind != "transfer"]:
-        tables += [utterance_table(stage_1), confusion_table(stage_1)]
+        tables += [utterance_table(stage_1, whole=whole), confusion_table(stage_1)]
     if stage_2 := [run for run in runs if run.kind == "transfer"]:
         tables.append(subject_table(stage_2))
     return [table for table in tables if table is not None]
 
 
-def utterance_table(runs: Sequence[Run]) -> ResultTable:
-    """Return Table 5: every row of the paper's, ours beside it, models of ours below, majority rows last."""
+def utterance_table(runs: Sequence[Run], *, whole: bool = False) -> ResultTable:
+    """Return Table 5: every row of the paper's, ours beside it, models of ours below, majority rows last.
+
+    The paper's rows are of LSSED. Where no run is, those that no run stands beside are left out, unless
+    the *whole* table is asked for.
+    """
     paper = paper_table(5)
+    whole = whole or any("lssed" in run.corpus.split(", ") for run in runs)
     rows: list[dict[str, Any]] = []
     known = set()
     for printed in paper["rows"]:
@@ -59,13 +73,16 @@ def utterance_table(runs: Sequence[Run]) -> ResultTable:
         cells = {key: printed[key] for key in ("algorithm", "backbone")} | _paper_cells(printed, 1 / 4)
         block = "adversarial" if printed["input"] == "fake" else ""
         ours = [run for run in runs if run.model == printed["model"]]
-        rows += _beside(cells, [(run, _scores(run, block)) for run in ours])
+        beside = _beside(cells, [(run, _scores(run, block)) for run in ours])
+        rows += beside if whole or any("run" in row for row in beside) else []
     for run in runs:
         if run.model not in known:
             rows += _beside({"algorithm": run.model}, [(run, run.scores)])
-    rows += _majorities(paper, runs)
+    majorities = _majorities(paper, runs)
+    rows += majorities if whole else majorities[1:]
     columns = (Column("algorithm", "algorithm"), Column("backbone", "backbone"), *_SCORES)
-    return ResultTable("5", paper["title"], columns, rows, [*paper["notes"], *_OUR_NOTES])
+    notes = [*paper["notes"], *_OUR_NOTES, *([] if whole else [_PAPERS_ROWS])]
+    return ResultTable("5", paper["title"], columns, rows, notes)
 
 
 def subject_table(runs: Sequence[Run]) -> ResultTable:
@@ -136,5 +153,5 @@ def _majorities(paper: dict[str, Any], runs: Sequence[Run]) -> list[dict[str, An
         if majority.get("wa") is not None and key not in seen:
             seen.add(key)
             row: dict[str, Any] = {**cells, "corpus": key[0], "n": key[1], **majority}
-            rows.append(row | ({"remark": "generated data"} if run.metrics.get("generated") else {}))
+            rows.append(row | ({"remark": "generated data"} if run.generated_data else {}))
     return rows

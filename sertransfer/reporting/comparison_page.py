@@ -40,7 +40,7 @@ def write_comparison(result: dict[str, Any], path: Path) -> None:
     text = render(
         TEMPLATE,
         title=f"{len(names)} runs on the same {result['n']} subjects",
-        generated=result["generated"],
+        generated=result["generated_remark"],
         version=__version__,
         sections=sections,
         verdict=_verdict(result, names),

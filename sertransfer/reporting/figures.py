@@ -15,6 +15,7 @@ from sertransfer.reporting.paper import paper_figure
 from sertransfer.reporting.plots import plot_confusion, plot_label_shares
 from sertransfer.reporting.result_table import Column, ResultTable
 from sertransfer.reporting.runs import Run
+from sertransfer.run_folder import GENERATED_DATA, generated_remark
 
 
 def confusion_table(runs: Sequence[Run]) -> ResultTable | None:
@@ -53,7 +54,7 @@ def _shares(run: Run, matrix: list[list[float]], classes: list[str]) -> list[dic
             }
         for name, share in zip(classes, printed.get(truth, []), strict=False):
             row[f"paper_as_{name}"] = share
-        rows.append(row | {"remark": "generated data" if run.metrics.get("generated") else ""})
+        rows.append(row | {"remark": generated_remark(run.metrics)})
     return rows
 
 
@@ -67,12 +68,12 @@ def draw_figures(
     """
     plots: list[tuple[str, Callable[..., None]]] = []
     for description in descriptions:
-        title = _title(f"Labels of {description.name}", description.generated)
+        title = _title(f"Labels of {description.name}", GENERATED_DATA if description.generated else "")
         plot = partial(plot_label_shares, description.label_shares, title=title)
         plots.append((f"figure_1_{description.name}", plot))
     for run in runs:
         if run.kind != "transfer" and run.scores.get("confusion"):
-            title = _title(f"{run.model}, {run.corpus}", bool(run.metrics.get("generated")))
+            title = _title(f"{run.model}, {run.corpus}", generated_remark(run.metrics))
             classes = [str(name) for name in run.scores["classes"]]
             confusion = partial(plot_confusion, run.scores["confusion"], classes, title=title)
             plots.append((f"figure_2_{run.name}", confusion))
@@ -88,5 +89,5 @@ def draw_figures(
     return written
 
 
-def _title(text: str, generated: bool) -> str:
-    return f"{text} (generated data)" if generated else text
+def _title(text: str, generated: str) -> str:
+    return f"{text} ({generated})" if generated else text

@@ -94,6 +94,6 @@ def _majorities(runs: Sequence[Run]) -> list[dict[str, Any]]:
         if run.kind == "transfer" and majority.get("wa") is not None:
             place, count = _place(run), run.scores.get("n")
             row: dict[str, Any] = {"encoder": "majority class", "corpus": place, "n": count, **majority}
-            row["remark"] = "generated data" if run.metrics.get("generated") else ""
+            row["remark"] = "generated data" if run.generated_data else ""
             rows.setdefault((place, count, majority["wa"]), row)
     return list(rows.values())

@@ -16,7 +16,7 @@ from sertransfer.reporting.run_files import read_json, read_yaml
 from sertransfer.reporting.subject_page import subject_page
 from sertransfer.reporting.utterance_page import utterance_page
 from sertransfer.reporting.values import entries, flat, left_out_lines
-from sertransfer.run_folder import check_evidence
+from sertransfer.run_folder import check_evidence, generated_remark
 
 TEMPLATE = "report.html.jinja"
 
@@ -53,7 +53,7 @@ def write_report(run_dir: str | Path) -> Path:
     text = render(
         TEMPLATE,
         title=page.title,
-        generated=bool(metrics.get("generated")),
+        generated=generated_remark(metrics),
         version=str(metrics.get("sertransfer", "")),
         page=page,
         origin=origin_of(folder),

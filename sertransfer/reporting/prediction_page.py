@@ -12,6 +12,7 @@ from sertransfer.files import write_text
 from sertransfer.reporting import plots
 from sertransfer.reporting.inline_svg import inline_svg
 from sertransfer.reporting.rendering import render
+from sertransfer.run_folder import GENERATED_MODEL
 from sertransfer.scratch import scratch_folder
 
 TEMPLATE = "prediction.html.jinja"
@@ -35,7 +36,7 @@ def write_prediction_page(prediction: Mapping[str, Any], path: Path) -> None:
     text = render(
         TEMPLATE,
         title="Scores of recordings",
-        generated=prediction["generated"],
+        generated=GENERATED_MODEL if prediction["generated"] else "",
         version=str(prediction["sertransfer"]),
         prediction=prediction,
         overview=[

@@ -15,21 +15,35 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from sertransfer.run_folder import GENERATED_BOTH, GENERATED_DATA, GENERATED_MODEL
 from sertransfer.spelling import LINES, printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, *, title: str, generated: bool, version: str = "", **values: Any) -> str:
+BANNERS = {
+    GENERATED_DATA: "Generated data. The corpus was made by a program: the scores show that the software"
+    " works, and say nothing about people.",
+    GENERATED_MODEL: "Model of generated data. The model was trained on a corpus that was made by a program:"
+    " its scores say nothing about people, whatever recordings it is given.",
+    GENERATED_BOTH: "Generated data and model. The corpus was made by a program, and so was what the model"
+    " was trained on: the scores show that the software works, and say nothing about people.",
+}
+"""What a page says at its top, by what of the run is generated."""
+
+
+def render(template: str, *, title: str, generated: bool | str, version: str = "", **values: Any) -> str:
     """Return the page that *template*, which extends ``base.html.jinja``, makes of *values*.
 
     Args:
         template: Name of a file in ``templates/``.
         title: Heading and title of the page.
-        generated: Whether the data were made by a program; the page says so at its top.
+        generated: What was made by a program, as :func:`sertransfer.run_folder.generated_remark` says it, or
+            whether the data were; the page says so at its top.
         version: Of sertransfer, for the footer.
         values: What the template names; one that it lacks is an error.
     """
+    remark = generated if isinstance(generated, str) else GENERATED_DATA if generated else ""
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
@@ -40,7 +54,8 @@ def render(template: str, *, title: str, generated: bool, version: str = "", **v
         .get_template(template)
         .render(
             title=title,
-            generated=generated,
+            generated=remark,
+            banner=BANNERS.get(remark, f"{remark.capitalize()}: the scores say nothing about people."),
             version=version,
             # our own files: as they are, since inside these elements nothing is unescaped
             style=Markup(style),

@@ -11,6 +11,7 @@ from sertransfer.errors import BadInput, Faults
 from sertransfer.files import hash_file
 from sertransfer.reporting.run_files import read_json, read_yaml
 from sertransfer.reporting.run_shape import misshapen
+from sertransfer.run_folder import GENERATED_MODEL, generated_remark
 
 AT_CHANCE = 0.0005
 """UA nearer to chance than this is chance: three decimals are printed."""
@@ -75,9 +76,14 @@ class Run:
             found = self.metrics.get(key)
             if isinstance(found, dict) and found.get("status") == "shared":
                 remarks.append(f"scored audio in {whose} too: {found.get('utterances')}")
-        if self.metrics.get("generated"):
-            remarks.append("generated data")
+        if remark := generated_remark(self.metrics):
+            remarks.append(remark)
         return remarks
+
+    @property
+    def generated_data(self) -> bool:
+        """Whether the recordings that were scored may be generated, whatever the model."""
+        return generated_remark(self.metrics) not in ("", GENERATED_MODEL)
 
 
 def is_collapsed(scores: Mapping[str, Any], chance: float) -> bool:

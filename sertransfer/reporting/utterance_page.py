@@ -36,6 +36,8 @@ _ELSEWHERE = (
     "majority",
     "left_out",
     "generated",
+    "generated_data",
+    "generated_model",
     "errata",
     "assumptions",
     "stamp",

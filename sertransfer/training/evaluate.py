@@ -134,6 +134,8 @@ def evaluate(
                     "model": carried.model,
                     "checkpoint": str(checkpoint),
                     "generated": manifest.generated or bool(carried.provenance.get("generated", False)),
+                    "generated_data": manifest.generated,
+                    "generated_model": bool(carried.provenance.get("generated", False)),
                     "speakers_shared": _shared(carried, part),
                     "audio_shared": shared_audio(
                         carried.training_audio,

@@ -145,6 +145,8 @@ def _work(
         "model": config.model.name,
         "checkpoint": f"checkpoints/{CHECKPOINT}",
         "generated": generated,
+        "generated_data": generated,
+        "generated_model": generated,
         "selection": trained.selection,
         "train": {
             "n": len(train),

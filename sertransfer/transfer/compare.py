@@ -63,6 +63,7 @@ def compare(
         "clusters": _clusters(decisions),
         **_pair(decisions, 0, 1),
         "generated": decisions.generated,
+        "generated_remark": decisions.generated_remark,
     }
 
 
@@ -106,6 +107,7 @@ def compare_all(
         "pairs": pairs,
         "subjects": _subjects(decisions),
         "generated": decisions.generated,
+        "generated_remark": decisions.generated_remark,
     }
 
 
@@ -258,7 +260,7 @@ def _difference_text(pair: dict[str, Any], name: str, of: str, *, note: bool = T
 
 
 def _generated(result: dict[str, Any]) -> list[str]:
-    told = "generated data: the comparison shows that the software works, and nothing else"
+    told = f"{result['generated_remark']}: the comparison shows that the software works, and nothing else"
     return [told] if result["generated"] else []
 
 

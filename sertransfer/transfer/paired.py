@@ -12,7 +12,7 @@ import pandas as pd
 from sertransfer.errors import Faults, bad_input
 from sertransfer.evaluation.significance import joined_clusters
 from sertransfer.reporting.run_files import read_json, read_table
-from sertransfer.run_folder import check_evidence
+from sertransfer.run_folder import GENERATED_BOTH, check_evidence, generated_remark
 
 COLUMNS = ["subject", "label", "prediction"]
 _NAMED = 8
@@ -55,8 +55,14 @@ class Decisions:
 
     @property
     def generated(self) -> bool:
-        """Whether any run is of generated data."""
-        return any(bool(values.get("generated")) for values in self.metrics)
+        """Whether the data are generated, or what a run's encoder was trained on."""
+        return any(map(generated_remark, self.metrics))
+
+    @property
+    def generated_remark(self) -> str:
+        """What is generated: the data, a model of the runs, or both; empty if nothing is."""
+        remarks = {generated_remark(values) for values in self.metrics} - {""}
+        return remarks.pop() if len(remarks) == 1 else GENERATED_BOTH if remarks else ""
 
 
 def read_decisions(folders: Sequence[Path]) -> Decisions:

@@ -62,6 +62,8 @@ def build_metrics(
         "undecided_rule": UNDECIDED_RULE,
         "reported_split_use": "scored once, with what was chosen on the training subjects",
         "generated": manifest.generated,
+        "generated_data": manifest.generated,
+        "generated_model": bool((encoder.get("provenance") or {}).get("generated")),
         "sertransfer": __version__,
     }
 

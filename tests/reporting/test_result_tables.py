@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sertransfer import cli
+from sertransfer.commands.result import scores_text
 from sertransfer.errors import BadInput
 from sertransfer.files import hash_file
 from sertransfer.models.zoo import MODELS
 from sertransfer.reporting.benchmark import result_tables
 from sertransfer.reporting.degradation import Degradation
 from sertransfer.reporting.paper import paper_table
+from sertransfer.reporting.rendering import BANNERS, render
 from sertransfer.reporting.result_table import FORMATS, Column, ResultTable, format_tables
+from sertransfer.run_folder import generated_remark
 
 CLASSES = ["angry", "neutral", "happy", "sad"]
 
@@ -306,3 +309,54 @@ def test_control_characters_of_names_are_escaped_in_every_form(form):
     text = format_tables([made], form)
     assert text.replace("\n", "").isprintable()
     assert "\nforged" not in text
+
+
+def test_of_another_corpus_the_papers_empty_rows_are_left_out_unless_asked_for(make):
+    mine = make("mine", **stage_1(corpus="emodb"))
+    (table,) = result_tables([mine])
+    frame = table.values()
+    assert next((row["algorithm"], row.get("run")) for row in frame.to_dict("records")) == ("ResNet", "mine")
+    assert len(frame) == 2  # ours, and the majority class of its test set
+    assert any("--whole" in note for note in table.notes)
+    (whole,) = result_tables([mine], whole=True)
+    assert len(whole.values()) == 21 + 2
+    assert not any("--whole" in note for note in whole.notes)
+    # A run of LSSED beside it: every row of the paper's again.
+    (both,) = result_tables([mine, make("theirs", **stage_1(model="resnet152"))])
+    assert len(both.values()) == 21 + 1 + 3
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "remark", "banner"),
+    [
+        (True, False, "generated data", "Generated data. "),
+        (False, True, "model of generated data", "Model of generated data. "),
+        (True, True, "generated data and model", "Generated data and model. "),
+        (False, False, "", ""),
+    ],
+)
+def test_what_is_generated_is_said_of_data_and_model(make, data, model, remark, banner):
+    facts = {"generated": data or model, "generated_data": data, "generated_model": model}
+    folder = make("mine", **{**stage_1(), **facts})
+    (table,) = result_tables([folder])
+    (row,) = rows_of(table, run="mine")
+    assert row["remark"] == remark
+    assert rows_of(table, algorithm="majority class")[1]["remark"] == ("generated data" if data else "")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    said = scores_text(metrics, "utterance").splitlines()[0]
+    assert said == (
+        f"40 utterances ({remark}: the scores say nothing about people)" if remark else "40 utterances"
+    )
+    page = render("tables.html.jinja", title="t", generated=remark, tables=[])
+    assert (f"({remark})" in page) is bool(remark)
+    assert BANNERS.get(remark, "").startswith(banner)
+
+
+def test_what_is_generated_in_runs_of_earlier_versions():
+    # Their evaluate did not say which; a transfer's encoder has it in the provenance of its checkpoint.
+    assert generated_remark({"generated": True, "model": "x"}) == "generated data or model"
+    assert generated_remark({"generated": True, "selection": {}}) == "generated data"
+    details = {"provenance": {"generated": True}}
+    old = {"generated": False, "encoder": "ser", "encoder_details": details}
+    assert generated_remark(old) == "model of generated data"
+    assert generated_remark({**old, "generated": True}) == "generated data and model"

@@ -197,7 +197,7 @@ def test_what_is_written_holds_every_score_and_its_limits(run_of, interview, tmp
     assert "<svg" in page
     assert 'class="sortable"' in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
-    assert "Generated data" in page
+    assert "Model of generated data. The model was trained on a corpus that was made by a program" in page
     assert f"{one['score']:.3f}" in page
 
 
