@@ -61,15 +61,13 @@ def generated_remark(metrics: Mapping[str, Any]) -> str:
     """Return what of a run is generated, not recorded: its data, what its model was trained on, or both.
 
     Args:
-        metrics: Content of the run's ``metrics.json``. Of runs of ``evaluate`` by earlier versions it is not
-            known which of the two is generated, and the remark says so.
+        metrics: Content of the run's ``metrics.json``. Runs of ``evaluate`` by earlier versions do not say
+            which of the two it is; they are said to be of generated data, as they were then.
 
     Returns:
         A remark for tables and pages; empty where nothing is generated.
     """
     data = bool(metrics.get("generated_data", metrics.get("generated")))
-    if "generated_data" not in metrics and data and not {"encoder", "selection"} & metrics.keys():
-        return "generated data or model"
     provenance = (metrics.get("encoder_details") or {}).get("provenance") or {}
     model = bool(metrics.get("generated_model", provenance.get("generated")))
     if data and model:
