@@ -98,6 +98,7 @@ def run_batch(target: Target, seed: int, numbers: Sequence[int], work: Path) -> 
     """Try inputs in a process of its own; return the numbers of those that went wrong, and how."""
     report = work / "report.txt"
     report.write_bytes(b"")
+    faulthandler.cancel_dump_traceback_later()  # pytest's, whose lock would never be free in the child
     child = os.fork()
     if child == 0:
         status = 1
