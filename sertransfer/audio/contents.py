@@ -10,8 +10,10 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
-from sertransfer.audio.wav import Contents, IncompleteWav, Pcm16, find_pcm16
+from sertransfer.audio.containers import Part, look_at_structure
+from sertransfer.audio.wav import BrokenSound, Contents, Pcm16, find_pcm16, find_zero_length
 from sertransfer.errors import BadInput, bad_input, nearest
 from sertransfer.manifest import AudioSource
 
@@ -30,8 +32,37 @@ LARGEST_MEMBER = 4 * 2**30
 """Bytes of a recording in an archive; an archive may claim to unpack to anything."""
 
 
-def find_contents(source: AudioSource) -> tuple[Contents, Pcm16 | None]:
-    """Return what the recording's file holds, and where 16-bit samples lie in it, if it has such."""
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the small text begins that Git leaves in the place of a file that Git LFS keeps elsewhere."""
+
+Key = tuple[Path, str | None, int, int, int]
+"""What recognises a file or member as it is now."""
+
+
+class Found(NamedTuple):
+    """What a recording's file holds.
+
+    Attributes:
+        key: Recognises this very content.
+        contents: The bytes.
+        pcm16: Where 16-bit samples lie, if it has such and its header is canonical.
+        parts: What a decoder reads one after the other; empty where it reads the file as it is.
+        notes: What is odd in its structure but read all the same.
+    """
+
+    key: Key
+    contents: Contents
+    pcm16: Pcm16 | None
+    parts: tuple[Part, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def find_contents(source: AudioSource) -> Found:
+    """Return what the recording's file holds.
+
+    Raises:
+        BadInput: If there is no such file, it cannot be read, or it is not whole by its own structure.
+    """
     try:
         status = source.path.stat()
         # another number, size or time of change: the file was replaced or rewritten
@@ -39,9 +70,9 @@ def find_contents(source: AudioSource) -> tuple[Contents, Pcm16 | None]:
         found = _last.get(key)
         if found is None:
             _last.clear()  # before the next is read: a session may take a gigabyte
-            found = _last[key] = _open(source.path, source.member, status.st_size)
+            found = _last[key] = _open(key, source)
         return found
-    except IncompleteWav as error:
+    except BrokenSound as error:
         raise damaged(source, str(error)) from None
     except FileNotFoundError:
         raise bad_input(
@@ -54,6 +85,24 @@ def find_contents(source: AudioSource) -> tuple[Contents, Pcm16 | None]:
             expected="a recording",
             remedy="check the path and its permissions",
         ) from None
+
+
+class Patched:
+    """A file's bytes, a few of them replaced."""
+
+    def __init__(self, contents: Contents, place: int, patch: bytes) -> None:
+        self._contents, self._place, self._patch = contents, place, patch
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def __getitem__(self, span: slice) -> bytes:
+        data = self._contents[span]
+        first, last = max(span.start, self._place), min(span.stop, self._place + len(self._patch))
+        if first >= last:
+            return data
+        patch = self._patch[first - self._place : last - self._place]
+        return data[: first - span.start] + patch + data[last - span.start :]
 
 
 class _File:
@@ -81,13 +130,39 @@ class _File:
             self._file.close()
 
 
-_last: dict[tuple[Path, str | None, int, int, int], tuple[Contents, Pcm16 | None]] = {}
+_last: dict[Key, Found] = {}
 """The one file or member that is kept."""
 
 
-def _open(path: Path, member: str | None, size: int) -> tuple[Contents, Pcm16 | None]:
+def _open(key: Key, source: AudioSource) -> Found:
+    path, member, _, size, _ = key
     contents = _File(path, size) if member is None else _member(path, member)
-    return contents, find_pcm16(contents)
+    pcm16, note = find_pcm16(contents)
+    if pcm16 is not None:
+        return Found(key, contents, pcm16)
+    if note is not None:
+        return Found(key, contents, None, notes=(note,))
+    zero = find_zero_length(contents)
+    if zero is not None:
+        return Found(key, Patched(contents, zero, b"\xff" * 4), None)
+    if contents[0 : len(LFS_POINTER)] == LFS_POINTER:
+        raise lfs_pointer(source)
+    return Found(key, contents, None, *look_at_structure(contents))
+
+
+LFS_FOUND = "pointers of Git LFS in the place of files"
+
+
+def lfs_pointer(source: AudioSource) -> BadInput:
+    """Return the error of a file that was never downloaded: the same for all of a folder or repository."""
+    folder = source.path.absolute().parent
+    root = next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), folder)
+    return bad_input(
+        root,
+        found=LFS_FOUND,
+        expected="the files themselves",
+        remedy="run 'git lfs pull' there to download them",
+    )
 
 
 def _member(path: Path, member: str) -> bytes:

@@ -10,7 +10,7 @@ from sertransfer.files import hash_value
 from sertransfer.front_end import FrontEnd
 from sertransfer.manifest import Manifest
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever features or layout change; part of the key, so that old stores are not taken for new."""
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from sertransfer.audio.contents import LFS_FOUND
 from sertransfer.audio.reading import AudioInfo, inspect, resampled_length, segment_bounds
 from sertransfer.audio.resting import RestingState, Speaker, no_state, speakers_of, uses_rest
 from sertransfer.errors import BadInput, Fault, bad_input
@@ -120,4 +121,6 @@ def _look(source: AudioSource) -> AudioInfo | Fault:
 def failure_of(identity: str, error: BadInput) -> Failure:
     """Return what the utterance *identity* is left out for."""
     fault = error.faults[0]
+    if fault.found == LFS_FOUND:  # one fault for all of them
+        return identity, fault
     return identity, replace(fault, where=f"utterance '{identity}', {fault.where}")

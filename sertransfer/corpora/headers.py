@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from sertransfer.audio.contents import LFS_FOUND
 from sertransfer.audio.reading import AudioInfo
 from sertransfer.corpora.looking import UNSEEN, looking
 from sertransfer.errors import BadInput, Fault, Faults
@@ -83,7 +85,17 @@ def check_headers(
     counts = Counter(info.sample_rate for info in infos.values())
     notes["sample_rates"] = {str(rate): count for rate, count in sorted(counts.items())}
     hit = table["audio"].isin(list(broken))
-    for row, audio in table.loc[hit, "audio"].items():
+    pointers = {audio: found[0] for audio, found in broken.items() if found[0].found == LFS_FOUND}
+    if pointers:  # once, not for each file
+        fault = next(iter(pointers.values()))
+        faults.add(
+            os.path.commonpath([pointer.where for pointer in pointers.values()]),
+            found=f"{LFS_FOUND}, {len(pointers)} of {len(infos) + len(broken)} recordings",
+            expected=fault.expected,
+            remedy=fault.remedy,
+            skippable=True,
+        )
+    for row, audio in table.loc[hit & ~table["audio"].isin(list(pointers)), "audio"].items():
         for fault in broken[str(audio)]:
             faults.add(
                 fault.where if where is None else f"{fault.where} ({where}, row {row})",

@@ -43,7 +43,7 @@ class Recordings:
         Raises:
             BadInput: As :func:`sertransfer.audio.reading.inspect`.
         """
-        return AudioInfo(*self._take(source, "header", lambda: astuple(inspect(source))))
+        return AudioInfo(*self._take(source, "header", lambda: astuple(inspect(source))[:3]))
 
     def gain(self, source: AudioSource, measure: Callable[[], float]) -> float:
         """Return the gain of *source*, which *measure* takes from its sound.

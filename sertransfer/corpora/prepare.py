@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer.corpora.headers import describe_rates
+from sertransfer.corpora.listening import describe_heard, hear_all
 from sertransfer.corpora.registry import find_corpus
 from sertransfer.corpora.statistics import label_counts
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
@@ -60,9 +61,14 @@ def prepare(
             raise bad_input(
                 root, found="no utterance to keep", expected="at least one", remedy="check the options"
             )
+        heard: dict[str, Any] = {}
+        if getattr(options, "check_audio", True):
+            manifest, heard = hear_all(manifest, faults)
+            faults.raise_if_any()
     left_out = [*manifest.notes.get("left_out", []), *map(_left_out, faults.skipped)]
     notes = {
         **manifest.notes,
+        **heard,
         "corpus": corpus,
         "generated": manifest.generated,
         "options": asdict(options),
@@ -130,6 +136,7 @@ def summary(manifest: Manifest) -> str:
         f"{notes.get('corpus', 'corpus')}: {len(table)} utterances, {table['speaker'].nunique()} speakers, "
         f"{table['audio'].nunique()} recordings, {table['label'].nunique()} labels",
         *filter(None, [describe_rates(notes)]),
+        *describe_heard(notes, dict(zip(table["id"], table["audio"], strict=True))),
         *_split_lines(notes.get("split")),
         *(f"  {line}" for line in label_counts(table).to_string().splitlines()),
         *_left_out_lines(notes.get("left_out", [])),

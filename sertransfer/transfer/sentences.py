@@ -14,6 +14,9 @@ from sertransfer.manifest import AudioSource, Manifest
 
 CHUNK_SENTENCES = 1024
 CHUNK_SECONDS = 3600.0
+READING = 2
+"""Raised whenever the samples that are read of a recording change; part of each key."""
+
 _UNKNOWN_SECONDS = 10.0
 """What a sentence counts towards a chunk when it is a whole file of unread length."""
 
@@ -57,7 +60,8 @@ def content_key(sentences: list[Sentence], encoder: Encoder, pooling: str = "mea
         name = [sentence.id, sentence.source.path.name, sentence.source.member]
         speaker = [sentence.speaker] if encoder.by_speaker else []
         rows.append([*name, sentence.start, sentence.end, sentence.gain, stats[sentence.source], *speaker])
-    return hash_value({"rows": rows, "encoder": encoder.fingerprint(), "pooling": pooling})[:32]
+    content = {"rows": rows, "encoder": encoder.fingerprint(), "pooling": pooling, "reading": READING}
+    return hash_value(content)[:32]
 
 
 def _stat(path: Path) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sertransfer.audio.wav import IncompleteWav, find_pcm16
+from sertransfer.audio.wav import BrokenSound, find_pcm16
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
@@ -36,7 +36,7 @@ def test_any_stretch_equals_what_libsndfile_reads(channels: int, frames: int, da
     values = np.random.default_rng(frames).integers(-32768, 32768, (frames, channels)).astype(np.int16)
     stream = io.BytesIO()
     soundfile.write(stream, values, 8000, format="WAV", subtype="PCM_16")
-    found = find_pcm16(stream.getvalue())
+    found, _ = find_pcm16(stream.getvalue())
     assert found is not None
     assert (found.samplerate, found.channels, found.frames) == (8000, channels, frames)
     first = data.draw(st.integers(0, frames - 1))
@@ -45,7 +45,7 @@ def test_any_stretch_equals_what_libsndfile_reads(channels: int, frames: int, da
 
 
 def test_chunks_of_odd_length_are_stepped_over() -> None:
-    found = find_pcm16(wav(chunk(b"LIST", b"odd"), coding(), chunk(b"fact", b"1234567"), SOUND))
+    found, _ = find_pcm16(wav(chunk(b"LIST", b"odd"), coding(), chunk(b"fact", b"1234567"), SOUND))
     assert found is not None
     np.testing.assert_array_equal(found.read(0, 12), np.arange(12))
 
@@ -53,7 +53,7 @@ def test_chunks_of_odd_length_are_stepped_over() -> None:
 @pytest.mark.parametrize("length", range(40))
 def test_sound_is_found_wherever_the_header_ends(length: int) -> None:
     """Also where a chunk lies across the end of the bytes that are read at first."""
-    found = find_pcm16(wav(chunk(b"LIST", bytes(length)), coding(), SOUND))
+    found, _ = find_pcm16(wav(chunk(b"LIST", bytes(length)), coding(), SOUND))
     assert found is not None
     np.testing.assert_array_equal(found.read(0, 12), np.arange(12))
 
@@ -76,15 +76,15 @@ def test_sound_is_found_wherever_the_header_ends(length: int) -> None:
     ids=range(11),
 )
 def test_everything_else_is_left_to_the_decoder(content: bytes) -> None:
-    assert find_pcm16(content) is None
+    assert find_pcm16(content)[0] is None
 
 
 def test_a_file_shorter_than_its_header_says_is_refused_whatever_its_coding() -> None:
     for form in (coding(), coding(tag=3, bits=32)):
         whole = wav(form, SOUND)
-        with pytest.raises(IncompleteWav, match="21 of the 24 bytes"):
+        with pytest.raises(BrokenSound, match="21 of the 24 bytes"):
             find_pcm16(whole[:-3])
-        with pytest.raises(IncompleteWav, match="without any sound"):
+        with pytest.raises(BrokenSound, match="without any sound"):
             find_pcm16(whole[:36])
 
 
@@ -96,14 +96,39 @@ def test_a_hole_where_chunks_should_be_is_not_walked_through() -> None:
             Counted.taken += 1
             return super().__getitem__(span)
 
-    with pytest.raises(IncompleteWav, match="without any sound"):
+    with pytest.raises(BrokenSound, match="without any sound"):
         find_pcm16(Counted(wav(coding(), chunk(b"JUNK", bytes(100))) + bytes(100_000)))
     assert Counted.taken < 10
 
 
 def test_a_file_that_shrinks_while_it_is_open_gives_whole_frames() -> None:
     content = bytearray(wav(coding(channels=2), SOUND))
-    found = find_pcm16(content)
+    found, _ = find_pcm16(content)
     assert found is not None
     del content[-3:]
     assert found.read(4, 2).tolist() == [[8, 9]]
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_a_size_that_stands_for_unknown_is_no_promise(size: int) -> None:
+    content = wav(coding(), SOUND[:4] + struct.pack("<I", size) + SOUND[8:])
+    assert find_pcm16(content) == (None, None)
+
+
+def test_a_header_some_bytes_too_long_gets_a_note() -> None:
+    sound = chunk(b"data", bytes(2000))
+    content = wav(coding(), sound[:4] + struct.pack("<I", 2044) + sound[8:])
+    assert find_pcm16(content) == (
+        None,
+        "the header names 2044 bytes of sound and there are 2000, which are all read",
+    )
+    with pytest.raises(BrokenSound, match="2000 of the 2065 bytes"):
+        find_pcm16(wav(coding(), sound[:4] + struct.pack("<I", 2065) + sound[8:]))
+
+
+def test_two_data_chunks_are_refused() -> None:
+    with pytest.raises(BrokenSound, match="two data chunks, the second at byte 80"):
+        find_pcm16(wav(coding(), SOUND, chunk(b"LIST", b"odd"), SOUND)[:])
+    found, _ = find_pcm16(wav(coding(), SOUND, chunk(b"LIST", b"odd")))
+    assert found is not None
+    assert found.frames == 12

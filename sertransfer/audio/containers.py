@@ -1,0 +1,387 @@
+"""What the structure of a sound file says of its length: signs of a cut, and streams joined in one file.
+
+libsndfile reads what is there and calls it whole. So the length that a header promises, the pages of OGG and
+the frames of MP3 are looked at here, without decoding.
+
+Sources: RFC 3533 (OGG), RFC 9639 (FLAC), the header of ISO/IEC 11172-3 (MP3) with the tags of Xing and LAME,
+Apple's AIFF and CAF, Sun's AU, EBU Tech 3306 (RF64), Sony's Wave64, NIST SPHERE.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from sertransfer.audio.wav import BrokenSound, Contents, check_length
+
+
+class Part(NamedTuple):
+    """A part of a file that a decoder reads as a file of its own.
+
+    Attributes:
+        start: Its first byte.
+        stop: One past its last.
+        claimed: How many bytes it is said to have, where a decoder guesses the samples from that number.
+    """
+
+    start: int
+    stop: int
+    claimed: int = 0
+
+
+class Structure(NamedTuple):
+    """What was found.
+
+    Attributes:
+        parts: What a decoder reads one after the other; empty where it reads the file as it is.
+        notes: What is odd but read all the same.
+    """
+
+    parts: tuple[Part, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def look_at_structure(contents: Contents) -> Structure:
+    """Look at every kind of file but RIFF, which :mod:`sertransfer.audio.wav` knows.
+
+    Raises:
+        BrokenSound: If the file is cut or damaged for certain.
+    """
+    head = contents[0:64]
+    if head[:4] == b"OggS":
+        return _ogg(contents)
+    if head[:4] == b"fLaC":
+        return _flac(contents)
+    if head[:3] == b"ID3" or _Frame.read(head) is not None:
+        return _mp3(contents)
+    promise = _promised(contents, head)
+    if promise is not None:
+        length, place = promise
+        note = check_length(length, max(0, len(contents) - place))
+        if note is not None:
+            return Structure(notes=(note,))
+    return Structure()
+
+
+# Formats whose header names the bytes of sound
+
+
+def _promised(contents: Contents, head: bytes) -> tuple[int, int] | None:
+    """Return how many bytes of sound a header names, and where they begin."""
+    if head[:4] in (b".snd", b"dns."):
+        order = "big" if head[:4] == b".snd" else "little"
+        return int.from_bytes(head[8:12], order), int.from_bytes(head[4:8], order)
+    if head[:4] == b"FORM":
+        return _chunk(contents, 12, (b"SSND", b"BODY"), order="big", even=True)
+    if head[:4] in (b"RF64", b"BW64"):
+        found = _chunk(contents, 12, (b"data",), order="little", even=True)
+        if found is None or head[12:16] != b"ds64":
+            return found
+        return int.from_bytes(head[28:36], "little"), found[1]
+    if head[:4] == b"riff":  # Wave64: names and lengths are longer, and a length counts its own header
+        return _wave64(contents)
+    if head[:4] == b"caff":
+        found = _chunk(contents, 8, (b"data",), order="big", even=False, width=8)
+        return None if found is None or found[0] >= 2**63 else found  # -1: unknown
+    if head[:7] == b"NIST_1A":
+        return _nist(contents)
+    if head[:19] == b"Creative Voice File":
+        start = int.from_bytes(head[20:22], "little")
+        block = contents[start : start + 4]
+        sounds = block[:1] in (b"\x01", b"\x09")
+        return (int.from_bytes(block[1:4], "little"), start + 4) if sounds else None
+    return None
+
+
+def _chunk(
+    contents: Contents, place: int, names: tuple[bytes, ...], *, order: str, even: bool, width: int = 4
+) -> tuple[int, int] | None:
+    size = len(contents)
+    while place + 4 + width <= size:
+        head = contents[place : place + 4 + width]
+        length = int.from_bytes(head[4:], "big" if order == "big" else "little")
+        place += 4 + width
+        if head[:4] in names:
+            return length, place
+        if not any(head[:4]):
+            return None
+        place += length + (length % 2 if even else 0)
+    return None
+
+
+def _wave64(contents: Contents) -> tuple[int, int] | None:
+    place, size = 40, len(contents)
+    while place + 24 <= size:
+        head = contents[place : place + 24]
+        length = int.from_bytes(head[16:], "little")
+        if head[:4] == b"data":
+            return max(0, length - 24), place + 24
+        if length < 24:
+            return None
+        place += -(-length // 8) * 8
+    return None
+
+
+def _nist(contents: Contents) -> tuple[int, int] | None:
+    lines = contents[0:1024].split(b"\n")
+    if any(b"shorten" in line for line in lines):  # packed
+        return None
+    try:
+        start = int(lines[1])
+        fields = {line.split()[0]: line.split()[2] for line in lines[2:] if len(line.split()) == 3}
+        counts = [int(fields.get(name, b"1")) for name in (b"channel_count", b"sample_n_bytes")]
+        return int(fields[b"sample_count"]) * counts[0] * counts[1], start
+    except (IndexError, KeyError, ValueError):
+        return None
+
+
+# OGG
+
+_REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+"""Each byte with its bits in reverse: OGG's check sum is that of zlib, mirrored."""
+
+_LAST, _FIRST = 4, 2
+"""Flags of a page: the last and the first of its stream."""
+
+
+def _ogg_checksum(page: bytes) -> int:
+    value = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(value.to_bytes(4, "big").translate(_REVERSED), "little")
+
+
+def _ogg(contents: Contents) -> Structure:
+    """Walk through the pages; a stream that begins behind another is a part of its own."""
+    size, place = len(contents), 0
+    starts: list[int] = []
+    open_streams: dict[bytes, int] = {}
+    begun = False  # whether the last page was the first of a stream: several may run side by side
+    notes: list[str] = []
+    while place < size:
+        head = contents[place : place + 27 + 255]
+        if head[:4] != b"OggS":
+            if open_streams or not starts:
+                raise BrokenSound(f"no page of OGG at byte {place} of {size}")
+            notes.append(f"{size - place} bytes behind the end of the sound are passed over")
+            size = place
+            break
+        segments = head[26] if len(head) > 26 else 255
+        length = 27 + segments + sum(head[27 : 27 + segments])
+        if place + length > size or len(head) < 27 + segments:
+            raise BrokenSound(f"a last page that breaks off at byte {size}: the file was cut")
+        page = contents[place : place + length]
+        if _ogg_checksum(page[:22] + bytes(4) + page[26:]) != int.from_bytes(page[22:26], "little"):
+            raise BrokenSound(f"a page at byte {place} whose check sum is wrong")
+        flags, serial, number = head[5], head[14:18], int.from_bytes(head[18:22], "little")
+        if flags & _FIRST:
+            if not begun:
+                starts.append(place)
+                if open_streams:
+                    notes.append("a stream without its end, before the next: it may have been cut")
+                open_streams.clear()
+            open_streams[serial] = number
+        elif serial not in open_streams:
+            raise BrokenSound(f"a page at byte {place} of a stream without its beginning")
+        elif number != (open_streams[serial] + 1) % 2**32:
+            raise BrokenSound(f"pages missing before byte {place}")
+        open_streams[serial] = number
+        begun = bool(flags & _FIRST)
+        if flags & _LAST:
+            del open_streams[serial]
+        place += length
+    if open_streams:
+        notes.append("the stream has no end: it may have been cut")
+    parts = tuple(map(Part, starts, [*starts[1:], size]))
+    return Structure(parts if len(parts) > 1 or size < len(contents) else (), tuple(notes))
+
+
+# FLAC of unknown length: whether its last frame is whole
+
+_LONGEST_FRAME = 2**18
+"""Bytes at the end of a file in which the beginning of its last frame is sought."""
+
+
+def _flac(contents: Contents) -> Structure:
+    info = contents[8:42]
+    length = int.from_bytes(info[13:18], "big") & (2**36 - 1)
+    if length:
+        return Structure()  # the decoder knows where its end must be
+    size = len(contents)
+    tail = contents[max(0, size - _LONGEST_FRAME) : size]
+    for start in islice(_syncs(tail), 8):
+        if _crc16(tail[start:-2]) == int.from_bytes(tail[-2:], "big"):
+            return Structure()
+    return Structure(notes=("the last frame is not whole: the file may have been cut",))
+
+
+def _syncs(tail: bytes) -> Iterator[int]:
+    """Yield where a frame may begin, the last first."""
+    place = len(tail)
+    while (place := tail.rfind(b"\xff", 0, place)) >= 0:
+        if tail[place + 1 : place + 2] in (b"\xf8", b"\xf9") and _flac_header(tail[place : place + 16]):
+            yield place
+
+
+def _flac_header(head: bytes) -> bool:
+    """Tell whether *head* begins with a frame header whose check sum is right."""
+    if len(head) < 16:
+        return False
+    number = 8 - (head[4] ^ 0xFF).bit_length()  # as UTF-8 codes it: leading ones
+    length = 4 + max(1, number)
+    length += {6: 1, 7: 2}.get(head[2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
+    value = 0
+    for byte in head[:length]:
+        value ^= byte
+        for _ in range(8):
+            value = (value << 1 ^ (0x07 if value & 0x80 else 0)) & 0xFF
+    return value == head[length]
+
+
+def _crc16_table() -> list[int]:
+    table = []
+    for value in range(256):
+        value <<= 8
+        for _ in range(8):
+            value = (value << 1 ^ (0x8005 if value & 0x8000 else 0)) & 0xFFFF
+        table.append(value)
+    return table
+
+
+_CRC16 = _crc16_table()
+
+
+def _crc16(data: bytes) -> int:
+    value = 0
+    for byte in data:
+        value = (value << 8 & 0xFF00) ^ _CRC16[value >> 8 ^ byte]
+    return value
+
+
+# MP3
+
+_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_MPEG1 = {
+    1: (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    2: (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+}
+_MPEG2 = {
+    1: (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    3: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""Bit rates in kbit/s by layer."""
+
+
+class _Frame(NamedTuple):
+    """The header of a frame: its length in bytes (0 in the free format), and where a tag would stand."""
+
+    length: int
+    tag: int
+
+    @classmethod
+    def read(cls, head: bytes) -> _Frame | None:
+        if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+            return None
+        version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+        bit_rate, rate, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
+        if version == 1 or layer == 4 or bit_rate == 15 or rate == 3:
+            return None
+        mono, first = head[3] >> 6 == 3, version == 3
+        tag = 4 + ((17 if mono else 32) if first else (9 if mono else 17))
+        if bit_rate == 0:
+            return cls(0, tag)
+        bits = (_MPEG1 if first else _MPEG2)[layer][bit_rate - 1] * 1000
+        hertz = _RATES[version][rate]
+        if layer == 1:
+            return cls((12 * bits // hertz + padding) * 4, tag)
+        return cls((72 if layer == 3 and not first else 144) * bits // hertz + padding, tag)
+
+
+_CLAIM = 64
+"""libsndfile guesses the length of a stream that does not tell it from its bytes and the bit rate of the first
+frame, and stops there however much follows. The highest bit rate is forty times the lowest."""
+
+
+def _mp3(contents: Contents) -> Structure:
+    """Find the streams of a file, each with its own length in its first frame, or the frames one by one."""
+    size, place = len(contents), 0
+    parts: list[Part] = []
+    notes: list[str] = []
+    while place < size:
+        first = _behind_tags(contents, place)
+        head = contents[first : first + 200]
+        frame = _Frame.read(head)
+        if frame is None:
+            break
+        named = _named_bytes(head, frame)
+        if named is not None:
+            if first + named > size:
+                raise BrokenSound(f"{size - first} of the {named} bytes of sound that the header names")
+            part = Part(place, first + named)
+        else:
+            end, note = _walk(contents, first)
+            notes += [note] if note else []
+            stop = size if note else end
+            part = Part(place, stop, 0 if _tagged(head, frame) else _CLAIM * (stop - place))
+        if part.stop <= place:
+            break
+        parts.append(part)
+        place = part.stop
+    return Structure(
+        tuple(parts) if len(parts) > 1 or any(part.claimed for part in parts) else (), tuple(notes)
+    )
+
+
+def _tagged(head: bytes, frame: _Frame) -> bool:
+    return head[frame.tag : frame.tag + 4] in (b"Xing", b"Info") or head[36:40] == b"VBRI"
+
+
+def _behind_tags(contents: Contents, place: int) -> int:
+    """Return where the first frame from *place* on may begin, behind tags and empty bytes."""
+    while True:
+        head = contents[place : place + 10]
+        if head[:3] == b"ID3" and len(head) == 10:
+            length = 0
+            for byte in head[6:10]:
+                length = length << 7 | byte & 0x7F
+            place += 10 + length + (10 if head[5] & 0x10 else 0)
+        elif head[:3] == b"TAG":
+            place += 128
+        elif head[:1] == b"\0":
+            block = contents[place : place + 4096]
+            place += len(block) - len(block.lstrip(b"\0"))
+        else:
+            return place
+
+
+def _named_bytes(head: bytes, frame: _Frame) -> int | None:
+    """Return how many bytes the stream has by its first frame, counted from that one."""
+    tag = head[frame.tag : frame.tag + 16]
+    if tag[:4] in (b"Xing", b"Info"):
+        flags = int.from_bytes(tag[4:8], "big")
+        at = 12 if flags & 1 else 8
+        return int.from_bytes(tag[at : at + 4], "big") or None if flags & 2 else None
+    if head[36:40] == b"VBRI":
+        return int.from_bytes(head[46:50], "big") or None
+    return None
+
+
+def _walk(contents: Contents, place: int) -> tuple[int, str | None]:
+    """Step from frame to frame; where the last one ends, and what is odd there."""
+    size, block, base = len(contents), b"", 0
+    while place + 4 <= size:
+        if not base <= place <= base + len(block) - 4:
+            base, block = place, contents[place : place + 2**18]
+        head = block[place - base : place - base + 4]
+        frame = _Frame.read(head)
+        if frame is None:
+            tagged = head[:3] in (b"TAG", b"ID3") or head[:4] == b"APET" or not any(head)
+            return place, None if tagged else f"no frame of MP3 at byte {place}: read as far as it can be"
+        if frame.length == 0:  # the free format names no length
+            return size, None
+        if place + frame.length > size:
+            return size, "the last frame breaks off: the file may have been cut"
+        place += frame.length
+    return place, None

@@ -1,0 +1,121 @@
+"""What must be known of a manifest's sound before anything is made of it: silence, channels, odd files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from sertransfer.audio.reading import CANCELLED_DB, SILENT_DB, Heard, listen
+from sertransfer.errors import BadInput, Faults
+from sertransfer.manifest import Manifest
+from sertransfer.progress import bar
+
+SILENT, CHANNELS, FILES = "silent", "louder_channel", "odd_files"
+"""Notes of a manifest: ids of silent utterances; id to the channel taken; recording to what is odd."""
+
+WORKERS = 4
+"""Threads. Most of the time is Python's own."""
+
+Row = tuple[str, str, float | None, float | None]
+
+
+def hear_all(manifest: Manifest, faults: Faults) -> tuple[Manifest, dict[str, Any]]:
+    """Listen to every utterance of *manifest*, recording by recording.
+
+    Args:
+        manifest: The utterances.
+        faults: Receives a skippable fault for each that cannot be read.
+
+    Returns:
+        The manifest without those, and its notes :data:`SILENT`, :data:`CHANNELS` and :data:`FILES`.
+    """
+    table = manifest.table
+    recordings: dict[str, list[Row]] = {}
+    for identity, audio, start, end in zip(
+        table["id"], table["audio"], table["start"], table["end"], strict=True
+    ):
+        times = [None if np.isnan(time) else float(time) for time in (start, end)]
+        recordings.setdefault(audio, []).append((identity, audio, times[0], times[1]))
+
+    def hear(rows: list[Row]) -> list[tuple[str, str, Heard | BadInput]]:
+        return [(identity, audio, _hear(manifest, audio, start, end)) for identity, audio, start, end in rows]
+
+    silent: list[str] = []
+    channels: dict[str, int] = {}
+    files: dict[str, list[str]] = {}
+    broken: list[str] = []
+    with ThreadPoolExecutor(WORKERS) as pool, bar("listening", len(table), unit="utterances") as shown:
+        for found in pool.map(hear, recordings.values()):
+            for identity, audio, heard in found:
+                if isinstance(heard, BadInput):
+                    faults.extend(heard.faults, skippable=True)
+                    broken.append(identity)
+                    continue
+                if heard.silent:
+                    silent.append(identity)
+                if heard.channel is not None:
+                    channels[identity] = heard.channel
+                if heard.notes:
+                    files[audio] = list(heard.notes)
+            shown.advance(len(found))
+    if broken:
+        manifest = manifest.with_table(table[~table["id"].isin(broken)].reset_index(drop=True))
+    notes: dict[str, Any] = {SILENT: silent}
+    if channels:
+        notes[CHANNELS] = channels
+    if files:
+        notes[FILES] = files
+    return manifest, notes
+
+
+def _hear(manifest: Manifest, audio: str, start: float | None, end: float | None) -> Heard | BadInput:
+    try:
+        return listen(manifest.source(audio), start, end)
+    except BadInput as error:
+        return error
+
+
+def silent_among(manifest: Manifest, ids: Sequence[str]) -> list[str]:
+    """Return which of the utterances *ids* are silent: as 'prepare' found, else by listening to them."""
+    wanted = set(ids)
+    known = manifest.notes.get(SILENT)
+    if isinstance(known, list) and not manifest.notes.get("edited"):
+        return [identity for identity in known if identity in wanted]
+    rows = manifest.table["id"].isin(list(wanted))
+    _, notes = hear_all(manifest.with_table(manifest.table[rows].reset_index(drop=True)), Faults())
+    return list(notes[SILENT])
+
+
+def describe_heard(notes: Mapping[str, Any], audio: Mapping[str, str]) -> list[str]:
+    """Return what was heard, for a person.
+
+    Args:
+        notes: Of a manifest.
+        audio: Recording of each utterance.
+    """
+    lines = []
+    silent = list(notes.get(SILENT) or [])
+    if silent:
+        of = {identity: audio[identity] for identity in silent if identity in audio}
+        others = {recording for identity, recording in audio.items() if identity not in set(silent)}
+        whole = sorted(set(of.values()) - others)
+        lines.append(
+            f"silent (below {SILENT_DB:g} dB of full scale): {len(silent)} utterance(s) ({_some(silent)})"
+            + (f"; nothing else is in {_some(whole)}" if whole else "")
+        )
+    channels = notes.get(CHANNELS) or {}
+    if channels:
+        named = _some([f"{name}: {number}" for name, number in channels.items()])
+        lines.append(
+            f"channels that cancel: in {len(channels)} utterance(s) their mean loses {CANCELLED_DB:g} dB or"
+            f" more and the louder channel is taken ({named})"
+        )
+    lines += [f"{recording}: {'; '.join(told)}" for recording, told in (notes.get(FILES) or {}).items()]
+    return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
