@@ -300,8 +300,8 @@ class _Frame(NamedTuple):
 
 
 _CLAIM = 64
-"""libsndfile guesses the length of a stream that does not tell it from its bytes and the bit rate of the first
-frame, and stops there however much follows. The highest bit rate is forty times the lowest."""
+"""libsndfile guesses the length of a stream that does not tell it, from its bytes and the bit rate of its
+first frame, and stops there however much follows. The highest bit rate is forty times the lowest."""
 
 
 def _mp3(contents: Contents) -> Structure:
@@ -322,9 +322,8 @@ def _mp3(contents: Contents) -> Structure:
             part = Part(place, first + named)
         else:
             end, note = _walk(contents, first)
-            notes += [note] if note else []
-            stop = size if note else end
-            part = Part(place, stop, 0 if _tagged(head, frame) else _CLAIM * (stop - place))
+            part = Part(place, end, 0 if _tagged(head, frame) else _CLAIM * (end - place))
+            notes += [note] if note and end > place else []
         if part.stop <= place:
             break
         parts.append(part)
@@ -369,19 +368,32 @@ def _named_bytes(head: bytes, frame: _Frame) -> int | None:
 
 
 def _walk(contents: Contents, place: int) -> tuple[int, str | None]:
-    """Step from frame to frame; where the last one ends, and what is odd there."""
-    size, block, base = len(contents), b"", 0
+    """Step from frame to frame; where the last whole one ends, and what is odd on the way."""
+    size, block, base, note = len(contents), b"", 0, None
     while place + 4 <= size:
         if not base <= place <= base + len(block) - 4:
             base, block = place, contents[place : place + 2**18]
-        head = block[place - base : place - base + 4]
-        frame = _Frame.read(head)
+        frame = _Frame.read(block[place - base : place - base + 4])
         if frame is None:
-            tagged = head[:3] in (b"TAG", b"ID3") or head[:4] == b"APET" or not any(head)
-            return place, None if tagged else f"no frame of MP3 at byte {place}: read as far as it can be"
-        if frame.length == 0:  # the free format names no length
-            return size, None
-        if place + frame.length > size:
-            return size, "the last frame breaks off: the file may have been cut"
-        place += frame.length
-    return place, None
+            follows = _next_frame(contents, place)
+            if follows is None:
+                return place, note
+            note, place = f"{follows - place} bytes that are no frame of MP3 at byte {place}", follows
+        elif frame.length == 0:  # the free format names no length
+            return size, note
+        elif place + frame.length > size:
+            return place, "the last frame breaks off: the file may have been cut"
+        else:
+            place += frame.length
+    return place, note
+
+
+def _next_frame(contents: Contents, place: int) -> int | None:
+    """Return where a frame that another follows begins next, if one does within a megabyte."""
+    block = contents[place : place + 2**20]
+    at = 0
+    while (at := block.find(b"\xff", at + 1)) >= 0:
+        frame = _Frame.read(block[at : at + 4])
+        if frame is not None and frame.length and _Frame.read(block[at + frame.length :][:4]) is not None:
+            return place + at
+    return None
