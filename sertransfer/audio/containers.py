@@ -12,7 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sertransfer.audio.wav import BrokenSound, Contents, check_length
 
@@ -29,6 +29,9 @@ class Part(NamedTuple):
     start: int
     stop: int
     claimed: int = 0
+
+
+Order = Literal["big", "little"]
 
 
 class Structure(NamedTuple):
@@ -71,7 +74,7 @@ def look_at_structure(contents: Contents) -> Structure:
 def _promised(contents: Contents, head: bytes) -> tuple[int, int] | None:
     """Return how many bytes of sound a header names, and where they begin."""
     if head[:4] in (b".snd", b"dns."):
-        order = "big" if head[:4] == b".snd" else "little"
+        order: Order = "big" if head[:4] == b".snd" else "little"
         return int.from_bytes(head[8:12], order), int.from_bytes(head[4:8], order)
     if head[:4] == b"FORM":
         return _chunk(contents, 12, (b"SSND", b"BODY"), order="big", even=True)
@@ -96,12 +99,12 @@ def _promised(contents: Contents, head: bytes) -> tuple[int, int] | None:
 
 
 def _chunk(
-    contents: Contents, place: int, names: tuple[bytes, ...], *, order: str, even: bool, width: int = 4
+    contents: Contents, place: int, names: tuple[bytes, ...], *, order: Order, even: bool, width: int = 4
 ) -> tuple[int, int] | None:
     size = len(contents)
     while place + 4 + width <= size:
         head = contents[place : place + 4 + width]
-        length = int.from_bytes(head[4:], "big" if order == "big" else "little")
+        length = int.from_bytes(head[4:], order)
         place += 4 + width
         if head[:4] in names:
             return length, place

@@ -190,7 +190,7 @@ def _spool(
     return mapped.view(np.ndarray)
 
 
-class Decoder(soundfile.SoundFile):
+class Decoder(soundfile.SoundFile):  # type: ignore[misc]  # the library has no types
     """libsndfile without a seek after every read: some decoders cannot, others lose their place."""
 
     chatty: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +19,8 @@ SILENT, CHANNELS, FILES = "silent", "louder_channel", "odd_files"
 
 WORKERS = 4
 """Threads. Most of the time is Python's own."""
+
+_log = logging.getLogger(__name__)
 
 Row = tuple[str, str, float | None, float | None]
 
@@ -87,6 +90,33 @@ def silent_among(manifest: Manifest, ids: Sequence[str]) -> list[str]:
     rows = manifest.table["id"].isin(list(wanted))
     _, notes = hear_all(manifest.with_table(manifest.table[rows].reset_index(drop=True)), Faults())
     return list(notes[SILENT])
+
+
+def heard_warnings(heard: Sequence[Heard], what: str) -> list[str]:
+    """Return what must be known of one recording's score, from its utterances; *what* one is called."""
+    warnings = list(dict.fromkeys(note for one in heard for note in one.notes))
+    silent = sum(one.silent for one in heard)
+    if silent:
+        which = f"the {what} is" if len(heard) == 1 else f"{silent} of {len(heard)} {what}s are"
+        warnings.append(f"{which} silent (below {SILENT_DB:g} dB of full scale): a score of it says nothing")
+    taken = [one.channel for one in heard if one.channel is not None]
+    if taken:
+        names = " and ".join(map(str, sorted(set(taken))))
+        where = "" if len(heard) == 1 else f" in {len(taken)} of {len(heard)} {what}s"
+        warnings.append(
+            f"the channels cancel: their mean loses {CANCELLED_DB:g} dB or more, so channel {names},"
+            f" the louder one, is taken{where}"
+        )
+    return warnings
+
+
+def silence_remarks(manifest: Manifest, ids: Sequence[str], what: str) -> list[str]:
+    """Return a remark where any of the scored utterances *ids* is silent, and log which; *what* they are."""
+    silent = silent_among(manifest, ids)
+    if not silent:
+        return []
+    _log.warning("silent, and scored all the same: %s", ", ".join(silent))
+    return [f"{len(silent)} of {len(ids)} scored {what} are silent (below {SILENT_DB:g} dB of full scale)"]
 
 
 def describe_heard(notes: Mapping[str, Any], audio: Mapping[str, str]) -> list[str]:

@@ -92,6 +92,7 @@ def emotions_text(found: Mapping[str, Any]) -> str:
         lines.append(f"{row['utterance']}: {row['prediction']} ({scores})")
         if row["audio_shared"] == "shared":
             lines.append("  warning: the model was trained on this recording")
+        lines += [f"  warning: {text}" for text in row.get("warnings", [])]
     lines += [f"left out: {entry['item']}: {entry['reason']}" for entry in found["left_out"]]
     lines.append(_shared_text([row["audio_shared"] for row in found["utterances"]]))
     return "\n".join([*lines, str(found["note"])])
@@ -103,6 +104,7 @@ def write_emotion_table(found: Mapping[str, Any], path: Path) -> None:
         {
             **{key: row[key] for key in ("utterance", "audio", "prediction", "audio_shared")},
             **{f"score_{name}": score for name, score in row["scores"].items()},
+            "warnings": "; ".join(row.get("warnings", [])),
         }
         for row in found["utterances"]
     ]

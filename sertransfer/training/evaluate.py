@@ -11,6 +11,7 @@ import pandas as pd
 from sertransfer import __version__
 from sertransfer.audio.resting import calibration_ids
 from sertransfer.audio.store import build_store
+from sertransfer.corpora.listening import silence_remarks
 from sertransfer.errors import Faults, bad_input
 from sertransfer.files import hash_file
 from sertransfer.fitting.prediction import predict_probabilities
@@ -146,7 +147,10 @@ def evaluate(
                     "filled_up": count_short(network, {split: utterances}, front_end, cropping),
                     "left_out": {"labels": {split: part.other_labels}, "audio": list(features.left_out)},
                     **resting_facts(features, manifest, [part]),
-                    "assumptions": manifest.notes.get("assumptions", []),
+                    "assumptions": [
+                        *manifest.notes.get("assumptions", []),
+                        *silence_remarks(part.manifest, part.table["id"].tolist(), "utterances"),
+                    ],
                     "sertransfer": __version__,
                 }
             )

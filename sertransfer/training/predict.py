@@ -10,8 +10,10 @@ import numpy as np
 
 from sertransfer import __version__
 from sertransfer.audio.prints import recording_prints
+from sertransfer.audio.reading import listen
 from sertransfer.audio.resting import uses_rest
 from sertransfer.audio.store import build_store
+from sertransfer.corpora.listening import heard_warnings
 from sertransfer.errors import bad_input
 from sertransfer.fitting.batches import Utterances
 from sertransfer.fitting.prediction import predict_probabilities
@@ -46,7 +48,7 @@ def predict_emotions(
 
     Returns:
         ``checkpoint, model, classes, corpus`` (of the training, where the checkpoint says), ``generated,
-        note, utterances`` (of each ``utterance, audio, prediction, scores``, and ``audio_shared``: whether
+        note, utterances`` (of each ``utterance, audio, prediction, scores, warnings``, and ``audio_shared``: whether
         the model was trained on it, ``shared``, ``none`` or ``unknown``) and ``left_out``.
 
     Raises:
@@ -107,6 +109,7 @@ def predict_emotions(
             "prediction": read.classes[int(values.argmax())],
             "scores": dict(zip(read.classes, values.tolist(), strict=True)),
             "audio_shared": _shared(read.training_audio, name, recordings[name]),
+            "warnings": _warnings(recordings[name]),
         }
         for name, values in zip(features.ids, probabilities, strict=True)
     ]
@@ -126,3 +129,8 @@ def predict_emotions(
 def _shared(trained_on: TrainingAudio | None, name: str, audio: Path) -> str:
     prints = [] if trained_on is None else recording_prints(AudioSource(audio))
     return compare_audio(trained_on, {name: prints}).status
+
+
+def _warnings(recording: Path) -> list[str]:
+    heard = listen(AudioSource(recording))
+    return heard_warnings([heard], "recording")

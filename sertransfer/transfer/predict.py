@@ -15,8 +15,9 @@ from sertransfer.aggregation import ATTENTION, TOP_K, aggregate
 from sertransfer.audio.condition import measure_condition
 from sertransfer.audio.files import find_audio
 from sertransfer.audio.prints import recording_prints
-from sertransfer.audio.reading import read_segment
+from sertransfer.audio.reading import listen, read_segment
 from sertransfer.config import load_config
+from sertransfer.corpora.listening import heard_warnings
 from sertransfer.corpora.new_interview import CutOptions
 from sertransfer.errors import BadInput, Fault, Faults
 from sertransfer.manifest import AudioSource, Manifest, make_table
@@ -109,7 +110,7 @@ def predict(
                 "precedents": [] if score is None else precedents_of(score, bins),
                 "flags": _flags(one, own, predictor),
                 **shared,
-                "warnings": [*_shared_warnings(shared), *one.warnings],
+                "warnings": [*_shared_warnings(shared), *one.warnings, *_heard(one, own)],
                 "left_out": left_out,
                 "sentences": _sentences(one, own, with_text),
             }
@@ -238,6 +239,13 @@ def _flags(one: Recording, scored: pd.DataFrame, predictor: Predictor) -> list[d
             "sentences": len(scored),
         },
     )
+
+
+def _heard(one: Recording, scored: pd.DataFrame) -> list[str]:
+    """Return what must be known of the sound that was scored: silence, a channel taken, an odd file."""
+    source = AudioSource(one.audio)
+    heard = [listen(source, start, end) for start, end in zip(scored["start"], scored["end"], strict=True)]
+    return heard_warnings(heard, "sentence")
 
 
 def _sentences(one: Recording, scored: pd.DataFrame, with_text: bool) -> list[dict[str, Any]]:

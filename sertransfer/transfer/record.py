@@ -6,6 +6,7 @@ from typing import Any
 
 from sertransfer import __version__
 from sertransfer.aggregation import ATTENTION
+from sertransfer.corpora.listening import silence_remarks
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.deciding import UNDECIDED_RULE, Scored
 from sertransfer.transfer.probing import Outcome
@@ -50,7 +51,10 @@ def build_metrics(
         **(_choices(config, outcome) if isinstance(outcome, Outcome) else {}),
         "encoder_details": encoder,
         "corpus": ", ".join(sorted(manifest.table["corpus"].unique())),
-        "assumptions": notes.get("assumptions", []),
+        "assumptions": [
+            *notes.get("assumptions", []),
+            *silence_remarks(manifest, outcome.sentences["id"].tolist(), "sentences"),
+        ],
         "left_out": {
             "manifest": len(notes.get("left_out", [])),
             "embedding": left_out,
