@@ -243,6 +243,35 @@ def test_telephone_speech_is_flagged(run_of, interview, tmp_path):
     assert "training subjects" in flags["level_dbfs"]["text"]
 
 
+def test_silence_and_channels_that_cancel_are_never_scored_without_a_word(run_of, interview, tmp_path):
+    audio, transcript = interview
+    samples, rate = soundfile.read(audio)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(len(samples)), rate)
+    soundfile.write(tmp_path / "cancel.wav", np.stack([samples, -samples], axis=1), rate)
+    found = predict(
+        run_of("ser"),
+        [audio, tmp_path / "silent.wav", tmp_path / "cancel.wav"],
+        transcripts=[transcript] * 3,
+        progress=False,
+    )
+    plain, silent, cancel = found["recordings"]
+    assert plain["warnings"] == []
+    scored = silent["sentences_scored"]
+    assert silent["warnings"] == [
+        f"{scored} of {scored} sentences are silent (below -80 dB of full scale): a score of it says nothing"
+    ]
+    assert "channel 1, the louder one, is taken in" in cancel["warnings"][0]
+    assert cancel["score"] == pytest.approx(plain["score"], abs=1e-6)
+
+
+def test_stage_1_warns_of_silence(place, tmp_path, capsys):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    words = ["predict", place / "ser.safetensors", tmp_path / "silent.wav", "-q", "--csv", tmp_path / "e.csv"]
+    assert main([str(word) for word in words]) == 0
+    assert "warning: the recording is silent" in capsys.readouterr().out
+    assert "is silent" in pd.read_csv(tmp_path / "e.csv")["warnings"][0]
+
+
 def test_a_run_without_a_record_of_its_population_says_so(run_of, interview, monkeypatch):
     monkeypatch.setattr("sertransfer.transfer.predictor.POPULATION", "none.json")
     found = predict(run_of("ser"), [interview[0]], progress=False)
