@@ -48,8 +48,8 @@ def predict_emotions(
 
     Returns:
         ``checkpoint, model, classes, corpus`` (of the training, where the checkpoint says), ``generated,
-        note, utterances`` (of each ``utterance, audio, prediction, scores, warnings``, and ``audio_shared``: whether
-        the model was trained on it, ``shared``, ``none`` or ``unknown``) and ``left_out``.
+        note, utterances`` (of each ``utterance, audio, prediction, scores, warnings``, and ``audio_shared``:
+        whether the model was trained on it, ``shared``, ``none`` or ``unknown``) and ``left_out``.
 
     Raises:
         BadInput: If the checkpoint does not say how its features are made, or needs more than a recording,
