@@ -14,6 +14,12 @@ from sertransfer.reporting.values import flat
 
 FIGURES = ("wa", "ua", "auroc")
 
+SAME_SUBJECTS = (
+    "the deviation is over seeds, on the same subjects: no test and no interval; what other subjects would "
+    "give is in each run's own interval"
+)
+"""What the deviation does not say, however many subjects or clusters of them there are."""
+
 _SEEDS = ("seed", "transfer seed")
 """The seed's name in the settings of ``transfer`` and of ``tune``."""
 
@@ -25,8 +31,8 @@ def seed_summary(runs: Sequence[Path]) -> dict[str, Any]:
         runs: Two run folders or more.
 
     Returns:
-        ``seeds``, ``runs``, and for each of :data:`FIGURES` of the subjects ``mean``, ``deviation`` (of a
-        sample, n - 1; ``None`` where a value is undefined, as the mean is then) and ``values``.
+        ``seeds``, ``runs``, ``note``, and for each of :data:`FIGURES` of the subjects ``mean``, ``deviation``
+        (of a sample, n - 1; ``None`` where a value is undefined, as the mean is then) and ``values``.
 
     Raises:
         BadInput: If a run is not finished, a seed comes twice, or the settings or inputs differ by more;
@@ -76,7 +82,11 @@ def seed_summary(runs: Sequence[Path]) -> dict[str, Any]:
             )
         seen.add(pair)
     faults.raise_if_any()
-    summary: dict[str, Any] = {"runs": [str(folder) for folder in folders], "seeds": seeds}
+    summary: dict[str, Any] = {
+        "runs": [str(folder) for folder in folders],
+        "seeds": seeds,
+        "note": SAME_SUBJECTS,
+    }
     for name in FIGURES:
         figures = [values["subject"].get(name) for values in found]
         whole = None not in figures
@@ -99,7 +109,8 @@ def seeds_text(summary: dict[str, Any]) -> str:
         rows.append([seed, run, *(number(summary[name]["values"][index]) for name in FIGURES)])
     for what in ("mean", "deviation"):
         rows.append([what, "", *(number(summary[name][what]) for name in FIGURES)])
+    text = f"{align(rows, left=2)}\n{summary['note']}"
     values = [summary[name]["values"] for name in FIGURES]
     if len(set(summary["seeds"])) > 1 and all(len(set(one)) == 1 for one in values):
-        return f"{align(rows, left=2)}\nthe seed has no effect: all runs have the same figures"
-    return align(rows, left=2)
+        return f"{text}\nthe seed has no effect: all runs have the same figures"
+    return text

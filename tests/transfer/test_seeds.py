@@ -27,8 +27,9 @@ def test_mean_deviation_and_every_value(tmp_path):
     assert summary["ua"]["deviation"] == 0.0
     assert summary["auroc"] == {"mean": None, "deviation": None, "values": [None] * 3}
     lines = seeds_text(summary).splitlines()
-    assert len(lines) == 7
-    assert "undefined" in lines[-1]
+    assert len(lines) == 8
+    assert "over seeds, on the same subjects" in lines[-1]
+    assert "undefined" in lines[-2]
 
 
 def test_runs_of_tune_keep_their_seed_deeper(tmp_path):
