@@ -207,7 +207,7 @@ def _validate_text(text: pd.DataFrame, where: str, faults: Faults) -> None:
         faults.extend(error.faults)
     for column in ("id", "speaker"):
         values = text[column]
-        odd = {one for one in values.unique() if one != clean(one) and not name_control(one)}
+        odd = {one for one in values.unique().tolist() if one != clean(one) and not name_control(one)}
         for row in values.index[values.isin(odd)] if odd else ():
             faults.add(
                 f"{where}, row {_row(row)}",
@@ -229,7 +229,7 @@ def _validate_cells(text: dict[str, pd.Series[str]], where: str, faults: Faults)
             )
         if column == SAID:  # what was said may begin with anything; it is made harmless when it is written
             continue
-        formulas = [cell for cell in cells.unique() if is_formula(cell)]
+        formulas = [cell for cell in cells.unique().tolist() if is_formula(cell)]
         for row in cells.index[cells.isin(formulas)] if formulas else ():
             faults.add(
                 f"{where}, row {_row(row)}",
@@ -254,7 +254,7 @@ def _validate_ids(ids: pd.Series[str], where: str, faults: Faults) -> None:
 def _validate_speakers(speakers: pd.Series[str], where: str, faults: Faults) -> None:
     """Refuse one person under two spellings, who would stand on both sides of a split unseen."""
     spellings: dict[str, list[str]] = {}
-    for speaker in speakers.unique():
+    for speaker in speakers.unique().tolist():
         spellings.setdefault(spelling_key(speaker), []).append(speaker)
     for group in spellings.values():
         if len(group) > 1 and not any(map(name_control, group)):

@@ -421,7 +421,7 @@ def check_text(
             )
     faults.raise_if_any()
     for column in table.columns:
-        values = table[column].unique()
+        values = table[column].unique().tolist()
         if "".join(values).isprintable():
             continue
         named = {value: what for value in values if (what := name_control(value))}
