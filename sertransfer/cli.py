@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import io
 import logging
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from sertransfer.arguments import build_parser, parse_overrides
 from sertransfer.errors import SertransferError, bad_input, nearest
@@ -29,11 +32,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     What is written meanwhile, by libraries too (databases, event files), is its owner's alone.
     """
+    _fit_surroundings()
     before = os.umask(0o077)
     try:
         return _main(argv)
     finally:
         os.umask(before)
+
+
+def _fit_surroundings() -> None:
+    """Make do with a terminal that lacks characters, and with a user who has no name or no home.
+
+    In a container started with ``--user 23456``, no name belongs to the user's number: torch would fail where
+    it asks for one. matplotlib would warn that it cannot keep its cache where the home is not writable.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the work is done: a name must not end it
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = f"uid{os.getuid()}"
+    try:
+        at_home = os.access(Path.home(), os.W_OK)
+    except RuntimeError:  # neither HOME nor an entry of the user
+        at_home = False
+    if not at_home:
+        cache = Path(tempfile.gettempdir(), f"matplotlib-uid{os.getuid()}")
+        os.environ.setdefault("MPLCONFIGDIR", str(cache))
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -100,12 +126,16 @@ def _run(args: argparse.Namespace, rest: list[str]) -> None:
     overrides = parse_overrides(rest)
     # flushed here, where a closed pipe is caught: at the interpreter's exit it would be an error
     if args.json is not True:  # 'predict' takes a file there too, which it writes itself
-        said = args.run(args, overrides).said(briefly=args.quiet)
-        print(printable(said, keep=LINES), end="", flush=True)
+        result = args.run(args, overrides)
+        print(printable(result.ended_text(), keep=LINES), end="", flush=True)
+        result.write_pages()
+        print(printable(result.closing(briefly=args.quiet), keep=LINES), end="", flush=True)
         return
     with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
         result = args.run(args, overrides)
     print(result.as_json(args.command), end="", flush=True)
+    with contextlib.redirect_stdout(sys.stderr):
+        result.write_pages()
 
 
 def _fail(text: str, status: int, *, verbose: bool) -> int:

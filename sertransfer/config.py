@@ -7,12 +7,13 @@ Types are checked by jsonargparse; unknown keys are named with the nearest valid
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import inspect
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
@@ -42,7 +43,8 @@ def load_config(
         sources.append((str(path), _leaves(_read(Path(path)), kind)))
     if overrides:
         hints = _keys(kind)
-        read = {key: _value(text, hints.get(key)) for key, text in overrides.items()}
+        named = {_full_name(key, hints, overrides): text for key, text in overrides.items()}
+        read = {key: _value(text, hints.get(key)) for key, text in named.items()}
         given: dict[str, Any] = {}
         for key, value in read.items():
             given.update(_leaves(_nest({key: value}), kind))
@@ -55,15 +57,42 @@ def load_config(
         sound = _complaint(kind, known) is None  # one check of all is nearly as quick as one of each
         for key, value in leaves.items():
             if key not in valid:
-                faults.add(
-                    where, found=f"setting '{key}'", expected="a known setting", remedy=nearest(key, valid)
-                )
+                remedy = nearest_setting(key, valid)
+                faults.add(where, found=f"setting '{key}'", expected="a known setting", remedy=remedy)
             elif not sound and (complaint := _complaint(kind, {key: value})) is not None:
                 faults.add(where, found=f"{key} = {value!r}", expected=complaint, remedy="correct the value")
             else:
                 merged[key] = value
     faults.raise_if_any()
     return _build(kind, merged)
+
+
+def _full_name(key: str, valid: Collection[str], given: Collection[str]) -> str:
+    """Return the only setting that ends in the last parts *key*, unless *given* names it as well."""
+    if key in valid or any(name.startswith(f"{key}.") for name in valid):
+        return key
+    ending = [name for name in valid if name.endswith(f".{key}")]
+    return ending[0] if len(ending) == 1 and ending[0] not in given else key
+
+
+def nearest_setting(key: str, valid: Collection[str]) -> str:
+    """Return a remedy that names the settings nearest to *key*: those with its last part go first.
+
+    Examples:
+        >>> nearest_setting("training.lr", ["framing.length", "optimiser.lr"])
+        "did you mean 'optimiser.lr'? valid: framing.length, optimiser.lr"
+    """
+    last = key.rpartition(".")[2]
+    ends: dict[str, list[str]] = {}
+    for name in valid:
+        ends.setdefault(name.rpartition(".")[2], []).append(name)
+    found = ends.get(last, [])
+    if not found and not difflib.get_close_matches(key, valid, n=1, cutoff=0.75):
+        found = [name for end in difflib.get_close_matches(last, ends, n=3, cutoff=0.6) for name in ends[end]]
+    if not found:
+        return nearest(key, valid)
+    meant = " or ".join(f"'{name}'" for name in found[:8])
+    return f"did you mean {meant}?" + (f" valid: {', '.join(valid)}" if len(valid) <= 30 else "")
 
 
 def config_dict(config: Any) -> dict[str, Any]:

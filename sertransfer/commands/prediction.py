@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,11 @@ def run_predict(args: argparse.Namespace, overrides: Overrides) -> Result:
     files = _write(args, found, write_prediction_tables)
     if args.csv is not None:
         files["recordings"] = recordings_path(args.csv)
-    if args.html is not None:
-        write_prediction_page(found, args.html)
-        files["page"] = args.html
-    return Result(found, prediction_text(found), files)
+    if args.html is None:
+        return Result(found, prediction_text(found), files)
+    files["page"] = args.html
+    page = partial(write_prediction_page, found, args.html)
+    return Result(found, prediction_text(found), files, pages=page)
 
 
 def _write(
@@ -111,11 +113,12 @@ def _write(
 
 
 def _emotions(args: argparse.Namespace, model: Path) -> Result:
-    from sertransfer.audio.files import find_audio
+    from sertransfer.audio.files import find_audio, name_others
     from sertransfer.reporting.prediction_files import emotions_text, write_emotion_table
     from sertransfer.training.predict import predict_emotions
 
     found = predict_emotions(model, find_audio(args.audio), skip_bad=args.skip_bad, progress=not args.quiet)
+    found["not_scored"] = name_others(args.audio)
     return Result(found, emotions_text(found), _write(args, found, write_emotion_table))
 
 

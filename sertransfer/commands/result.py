@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,35 @@ class Result:
         text: The same for a person.
         files: What was written, by what it is.
         following: Command lines that may be run next.
+        pages: Writes those of *files* that are made for reading; called after the text is printed, so that
+            a failure there loses no result.
     """
 
     values: Mapping[str, Any]
     text: str = ""
     files: Mapping[str, Path] = field(default_factory=dict)
     following: tuple[str, ...] = ()
+    pages: Callable[[], None] | None = None
 
     def said(self, *, briefly: bool = False) -> str:
         """Return the text, where everything is and, unless *briefly*, what to run next."""
-        text = self.text if self.text.endswith("\n") or not self.text else f"{self.text}\n"
+        return self.ended_text() + self.closing(briefly=briefly)
+
+    def ended_text(self) -> str:
+        """Return the text with a line end."""
+        return self.text if self.text.endswith("\n") or not self.text else f"{self.text}\n"
+
+    def write_pages(self) -> None:
+        """Write the pages, if there are any."""
+        if self.pages is not None:
+            self.pages()
+
+    def closing(self, *, briefly: bool = False) -> str:
+        """Return where everything is and, unless *briefly*, what to run next."""
         lines = [f"{what}: {path}" for what, path in self.files.items()]
         if not briefly:
             lines += [f"next: {line}" for line in self.following]
-        return text + "".join(f"{line}\n" for line in lines)
+        return "".join(f"{line}\n" for line in lines)
 
     def as_json(self, command: str) -> str:
         """Return one JSON object: ``command``, ``result``, ``files`` and ``next``."""

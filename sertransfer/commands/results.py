@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 
 from sertransfer.commands.options import Commands, Overrides, place, table_output
@@ -104,13 +105,12 @@ def run_compare(args: argparse.Namespace, overrides: Overrides) -> Result:
     if len(args.runs) == 2:
         two = compare(*args.runs)
         found, text = whole | two, comparison_text(two)
-    files = {}
-    if args.html is not None:
-        from sertransfer.reporting.comparison_page import write_comparison
+    if args.html is None:
+        return Result(found, text)
+    from sertransfer.reporting.comparison_page import write_comparison
 
-        write_comparison(whole, args.html)
-        files["comparison"] = args.html
-    return Result(found, text, files)
+    page = partial(write_comparison, whole, args.html)
+    return Result(found, text, {"comparison": args.html}, pages=page)
 
 
 def run_seeds(args: argparse.Namespace, overrides: Overrides) -> Result:

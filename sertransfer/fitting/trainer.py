@@ -38,6 +38,11 @@ BEST = "best.safetensors"
 class _Bar(RichProgressBar):
     """Lightning's bar without the name of the logger's folder, which it takes for a figure."""
 
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Return the epoch, counted from 1 as in the log."""
+        last = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}" + ("" if last is None else f"/{last}")
+
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | Any]:
         """Return what stands behind the bar."""
         return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}

@@ -12,6 +12,7 @@ from sertransfer.metrics import CHANCE_AUROC
 from sertransfer.reporting.curve_page import curve_plots
 from sertransfer.reporting.curves import curve
 from sertransfer.reporting.page import Numbers, Row, Section, Table, majority_row
+from sertransfer.reporting.plots import COLOURS
 from sertransfer.reporting.rendering import render
 from sertransfer.reporting.run_files import read_yaml
 from sertransfer.reporting.score_page import scores_plot
@@ -58,12 +59,17 @@ def run_names(folders: list[str]) -> list[str]:
     return folders
 
 
+def run_colour(index: int) -> str:
+    """Return the colour that a run has in every figure of the page."""
+    return COLOURS[index % len(COLOURS)]
+
+
 def _scores(folder: Path, result: dict[str, Any], names: list[str]) -> Section:
     rows, marks = [], []
-    for name, run in zip(names, result["runs"], strict=True):
+    for index, (name, run) in enumerate(zip(names, result["runs"], strict=True)):
         about = ", ".join(f"{run[key]}" for key in ("encoder", "mode", "split") if run[key])
         rows.append(Row(name, [scored(run, key) for key in ("wa", "ua", "auroc")], about))
-        marks.append(Scored(name, run["wa"], run["ua"], run["wa_ci95"], run["ua_ci95"]))
+        marks.append(Scored(name, run["wa"], run["ua"], run["wa_ci95"], run["ua_ci95"], run_colour(index)))
     rows.append(majority_row(result, [CHANCE_AUROC], "always the most frequent class of these subjects"))
     marks.append(Scored("majority class", result["majority"]["wa"], result["majority"]["ua"]))
     note = (
@@ -133,7 +139,9 @@ def _verdict(result: dict[str, Any], names: list[str]) -> Verdict:
 def _curves(folder: Path, result: dict[str, Any], names: list[str]) -> list[Section]:
     positive = [entry["label"] == result["classes"][-1] for entry in result["subjects"]]
     curves = [
-        curve(name, positive, [entry["scores"][index] for entry in result["subjects"]])
+        curve(
+            name, positive, [entry["scores"][index] for entry in result["subjects"]], colour=run_colour(index)
+        )
         for index, name in enumerate(names)
         if all(entry["scores"][index] is not None for entry in result["subjects"])
     ]

@@ -27,16 +27,18 @@ class Curve:
         name: For the legend; may be empty where there is one curve.
         positive: Truth, shape ``(items,)``, boolean.
         scores: Higher = more likely positive, shape ``(items,)``.
+        colour: Of its line; by default one by its place among the curves.
     """
 
     name: str
     positive: NDArray[np.bool_]
     scores: NDArray[np.float64]
+    colour: str | None = None
 
 
-def curve(name: str, positive: ArrayLike, scores: ArrayLike) -> Curve:
+def curve(name: str, positive: ArrayLike, scores: ArrayLike, *, colour: str | None = None) -> Curve:
     """Return a :class:`Curve` of what can be made arrays."""
-    return Curve(name, np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64))
+    return Curve(name, np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64), colour)
 
 
 def plot_roc(curves: Sequence[Curve], path: str | Path, *, title: str = "ROC") -> None:
@@ -58,7 +60,7 @@ def plot_roc(curves: Sequence[Curve], path: str | Path, *, title: str = "ROC") -
             raise _one_class("ROC")
         label = f"{one.name}, {area:.3f}" if one.name else f"AUROC {area:.3f}"
         alarms, hits, _ = roc_points(one.positive, one.scores)
-        axes.plot(alarms, hits, color=_colour(index), linestyle=_line(index), label=label)
+        axes.plot(alarms, hits, color=one.colour or _colour(index), linestyle=_line(index), label=label)
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("sensitivity")
     draw_legend(axes)
@@ -84,7 +86,14 @@ def plot_precision_recall(curves: Sequence[Curve], path: str | Path, *, title: s
         label = f"{one.name}, {area:.3f}" if one.name else f"average precision {area:.3f}"
         recall, precision, _ = precision_recall_points(one.positive, one.scores)
         recall, precision = np.append(0.0, recall), np.append(precision[0], precision)
-        axes.step(recall, precision, where="pre", color=_colour(index), linestyle=_line(index), label=label)
+        axes.step(
+            recall,
+            precision,
+            where="pre",
+            color=one.colour or _colour(index),
+            linestyle=_line(index),
+            label=label,
+        )
     if len(curves) == 1:
         share = float(curves[0].positive.mean())
         axes.axhline(share, color=INK, linewidth=0.8, linestyle=":", label=f"share of positives {share:.3f}")

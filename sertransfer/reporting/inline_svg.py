@@ -16,6 +16,7 @@ _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_FONT = re.compile(r"(?P<before>.*?)(?P<size>[\d.]+px)")
 _KEPT = ("viewBox",)
 _COORDINATES = ("d", "x", "y", "width", "height")
 
@@ -36,7 +37,9 @@ def inline_svg(path: Path, *, ink: str, prefix: str) -> Markup:
     names = _referenced(drawing, re.sub(r"\W", "_", prefix))
     for element in drawing.iter():
         element.tag = element.tag.removeprefix(_SVG)
-        element.text = element.tail = None
+        # the drawing's words are kept, its line ends are not
+        element.text = element.text if element.tag in ("text", "tspan") else None
+        element.tail = None
         attributes = dict(element.attrib)
         element.attrib.clear()
         element.attrib |= _attributes(attributes, names, ink)
@@ -68,6 +71,26 @@ def _referenced(drawing: ElementTree.Element, prefix: str) -> dict[str, str]:
     return found
 
 
+def _font(shorthand: str) -> dict[str, str]:
+    """Return a style's ``font`` as attributes; the page has its own families.
+
+    Examples:
+        >>> _font("italic 700 10px 'DejaVu Sans'")
+        {'font-size': '10px', 'font-style': 'italic', 'font-weight': '700'}
+    """
+    found = _FONT.match(shorthand)
+    if found is None:
+        return {}
+    words = found["before"].split()
+    new = {"font-size": found["size"]}
+    for word in words:
+        if word in ("italic", "oblique"):
+            new["font-style"] = word
+        elif word == "bold" or word.isdecimal():
+            new["font-weight"] = word
+    return new
+
+
 def _attributes(old: dict[str, str], names: dict[str, str], ink: str) -> dict[str, str]:
     new: dict[str, str] = {}
     for key, value in old.items():
@@ -78,7 +101,9 @@ def _attributes(old: dict[str, str], names: dict[str, str], ink: str) -> dict[st
             new["href"] = f"#{names[value[1:]]}" if value.startswith("#") else value
         elif key == "style":
             pairs = (pair.partition(":") for pair in value.split(";") if pair.strip())
-            new |= {name.strip(): text.strip().replace(ink, "currentColor") for name, _, text in pairs}
+            style = {name.strip(): text.strip().replace(ink, "currentColor") for name, _, text in pairs}
+            style.pop("font-family", None)  # the page has its own
+            new |= _font(style.pop("font", "")) | style
         elif key in _COORDINATES:
             new[key] = " ".join(_LONG_NUMBER.sub(lambda found: f"{float(found[0]):.2f}", value).split())
         else:

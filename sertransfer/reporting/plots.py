@@ -6,14 +6,18 @@ user's (labels, subjects, titles) is drawn as it is, never read as a formula.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager, rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
@@ -29,6 +33,24 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#9
 
 DARKEST = 0.7
 """Opacity of a full cell: on it the page's text can be read on light and on dark ground."""
+
+EAST_ASIAN_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "SimHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+)
+"""Fonts that hold what matplotlib's own lacks, the first installed first."""
 
 _SUFFIXES = (".png", ".svg")
 
@@ -66,10 +88,8 @@ def plot_confusion(confusion: ArrayLike, classes: Sequence[str], path: str | Pat
             )
     axes.set_xlim(-0.5, size - 0.5)
     axes.set_ylim(size - 0.5, -0.5)
-    axes.set_xticks(
-        range(size), [plain(name) for name in classes], rotation=30 if size > 3 else 0, ha="center"
-    )
-    axes.set_yticks(range(size), [plain(name) for name in classes])
+    axes.set_xticks(range(size), [printable(name) for name in classes], rotation=30 if size > 3 else 0, ha="center")
+    axes.set_yticks(range(size), [printable(name) for name in classes])
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     save_figure(figure, axes, path, title)
@@ -98,7 +118,7 @@ def plot_label_shares(
     wedges = axes.pie(values.to_numpy(), colors=colours, startangle=90, counterclock=False)[0]
     for index, wedge in enumerate(wedges):
         wedge.set(edgecolor="#ffffff", linewidth=0.8, alpha=1.0 if index < len(COLOURS) else 0.65)
-    entries = [f"{plain(str(name))}  {share:.1%}" for name, share in values.items()]
+    entries = [f"{printable(str(name))}  {share:.1%}" for name, share in values.items()]
     legend = axes.legend(
         wedges, entries, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9
     )
@@ -137,7 +157,7 @@ def plot_learning_curves(epochs: pd.DataFrame | str | Path, path: str | Path) ->
             points = table[["epoch", name]].dropna()
             marker = "o" if len(points) < 3 else None
             colour = COLOURS[number % len(COLOURS)]
-            axes.plot(points["epoch"], points[name], label=plain(name), color=colour, marker=marker)
+            axes.plot(points["epoch"], points[name], label=printable(name), color=colour, marker=marker)
         axes.set_xlabel("epoch")
         axes.set_ylabel(what)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -175,7 +195,7 @@ def plot_subject_scores(
                     np.flatnonzero(rows),
                     table["score"][rows],
                     marker=marker,
-                    label=plain(label) + ("" if fill else " (undecided)"),
+                    label=printable(label) + ("" if fill else " (undecided)"),
                     facecolors=colour if fill else "none",
                     edgecolors=colour,
                     s=34,
@@ -186,7 +206,7 @@ def plot_subject_scores(
     few = len(table) <= 60
     axes.set_xticks(
         range(len(table)) if few else [],
-        [plain(shortened(str(name), 16)) for name in table["subject"]] if few else [],
+        [printable(shortened(str(name), 16)) for name in table["subject"]] if few else [],
         rotation=90,
         fontsize=7,
     )
@@ -198,15 +218,6 @@ def _flags(table: pd.DataFrame) -> NDArray[np.bool_]:
     if "undecided" not in table:
         return np.zeros(len(table), dtype=bool)
     return (table["undecided"].astype(str).str.lower() == "true").to_numpy(bool)
-
-
-def plain(text: str) -> str:
-    """Return *text* such that matplotlib draws it as it is: a dollar sign opens no formula.
-
-    Control characters are escaped: a drawing that holds one is no XML.
-    """
-    text = printable(text)
-    return text.replace("\\", "\\\\").replace("$", r"\$") if "$" in text else text
 
 
 def shortened(text: str, longest: int) -> str:
@@ -239,7 +250,7 @@ def style_axes(axes: Any) -> None:
 
 def save_figure(figure: Figure, axes: Any, path: str | Path, title: str) -> None:
     """Write *figure*, its only *axes* styled, to *path*; ``BadInput`` if that is no PNG or SVG."""
-    axes.set_title(plain(title), fontsize=11)
+    axes.set_title(printable(title), fontsize=11)
     style_axes(axes)
     write_figure(figure, path)
 
@@ -256,9 +267,21 @@ def write_figure(figure: Figure, path: str | Path) -> None:
             remedy="name the figure with one of these",
         )
     drawn: dict[str, Any] = {"format": suffix[1:], "dpi": 150}
-    if (
-        suffix == ".svg"
-    ):  # transparent, so that a page can show it on its own ground; no date: same run, same file
+    if suffix == ".svg":
+        # transparent, so that a page can show it on its own ground; no date: same run, same file
         drawn |= {"transparent": True, "metadata": {"Date": None}}
-    with atomic_path(target) as temporary:
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_fontfamily(_fonts())
+    # Text of an SVG stays text: the reader's browser has the fonts that this machine may lack.
+    style = {"svg.fonttype": "none", "text.parse_math": False, "font.family": _fonts()}
+    with atomic_path(target) as temporary, rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         figure.savefig(temporary, **drawn)
+
+
+@cache
+def _fonts() -> list[str]:
+    """Return matplotlib's own font, and those installed that draw Chinese, Japanese and Korean."""
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in EAST_ASIAN_FONTS if name in installed)]

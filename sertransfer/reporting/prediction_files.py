@@ -94,6 +94,7 @@ def emotions_text(found: Mapping[str, Any]) -> str:
             lines.append("  warning: the model was trained on this recording")
         lines += [f"  warning: {text}" for text in row.get("warnings", [])]
     lines += [f"left out: {entry['item']}: {entry['reason']}" for entry in found["left_out"]]
+    lines += [f"not scored: {text}" for text in found.get("not_scored", [])]
     lines.append(_shared_text([row["audio_shared"] for row in found["utterances"]]))
     return "\n".join([*lines, str(found["note"])])
 

@@ -40,7 +40,7 @@ def write_prediction_page(prediction: Mapping[str, Any], path: Path) -> None:
         version=str(prediction["sertransfer"]),
         prediction=prediction,
         overview=[
-            [one["recording"], _number(one["score"]), one["decision"] or "undecided", len(one["flags"])]
+            [one["recording"], _number(one["score"]), one["decision"] or "undecided", str(len(one["flags"]))]
             for one in prediction["recordings"]
         ],
         facts={
@@ -122,7 +122,11 @@ def plot_timeline(recording: Mapping[str, Any], classes: list[str], path: Path) 
             align="edge",
             color=colour,
             label=f"{label}: {int(side.sum())} sentences",
+            edgecolor=colour,
+            linewidth=0.6,
         )
+        # a score near the middle would make a bar without height
+        axes.hlines(score[side], start[side], end[side], color=colour, linewidth=2.5)
     axes.axhline(SENTENCE_THRESHOLD, color=plots.INK, linewidth=0.8)
     axes.set_ylim(0, 1)
     axes.set_xlim(0, recording["seconds"])

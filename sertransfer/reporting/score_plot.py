@@ -9,21 +9,26 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from sertransfer.reporting.page import Numbers
-from sertransfer.reporting.plots import COLOURS, INK, plain, shortened, style_axes, write_figure
+from sertransfer.reporting.plots import COLOURS, INK, shortened, style_axes, write_figure
 from sertransfer.reporting.values import with_interval
+from sertransfer.spelling import printable
 
 Bounds = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One row of the figure: WA and UA with their intervals, ``None`` where undefined or not known."""
+    """One row of the figure: WA and UA with their intervals, ``None`` where undefined or not known.
+
+    Without a *colour*, the first row has one and the others are in ink.
+    """
 
     name: str
     wa: float | None
     ua: float | None
     wa_bounds: Bounds = None
     ua_bounds: Bounds = None
+    colour: str | None = None
 
 
 def plot_scores(rows: Sequence[Scored], path: str | Path) -> None:
@@ -38,12 +43,12 @@ def plot_scores(rows: Sequence[Scored], path: str | Path) -> None:
     """
     figure = Figure(figsize=(8.4, 1.0 + 0.34 * len(rows)), layout="constrained")
     places = range(len(rows) - 1, -1, -1)
-    names = [plain(shortened(row.name, 28)) for row in rows]
+    names = [printable(shortened(row.name, 28)) for row in rows]
     for index, name in enumerate(("wa", "ua")):
         axes = figure.add_subplot(1, 2, index + 1)
         for place, row in zip(places, rows, strict=True):
             value, bounds = getattr(row, name), getattr(row, f"{name}_bounds")
-            colour = COLOURS[0] if row is rows[0] else INK
+            colour = row.colour or (COLOURS[0] if row is rows[0] else INK)
             if bounds is not None:
                 axes.plot(bounds, [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
             if value is not None:

@@ -189,12 +189,13 @@ def _facts(metrics: dict[str, Any], encoder: str, split: str) -> dict[str, str]:
         "corpus": metrics.get("corpus"),
         "reported split": f"{split}, {metrics.get('reported_split_use', '')}",
         "mode": metrics["mode"],
-        "probe": {name: probe.get(name) for name in ("kind", "c", "chosen_by", "folds", "warnings")},
-        "fine-tuning": metrics.get("finetune", {}),
+        "encoder": encoder,
         "aggregation": metrics.get("aggregation"),
         "threshold": f"{threshold['value']:.4g} ({threshold.get('rule', '')})",
+        "probe": {name: probe.get(name) for name in ("kind", "c", "chosen_by", "folds", "warnings")},
+        "fine-tuning": metrics.get("finetune", {}),
         "counts": metrics.get("counts", {}),
         "out of fold": metrics.get("out_of_fold", {}),
-        "encoder": {"name": encoder, **metrics.get("encoder_details", {})},
+        "details of the encoder": metrics.get("encoder_details", {}),
     }
     return flat(facts)

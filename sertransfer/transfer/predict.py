@@ -13,7 +13,7 @@ import pandas as pd
 from sertransfer import __version__
 from sertransfer.aggregation import ATTENTION, TOP_K, aggregate
 from sertransfer.audio.condition import measure_condition
-from sertransfer.audio.files import find_audio
+from sertransfer.audio.files import find_audio, name_others, readable_path
 from sertransfer.audio.prints import recording_prints
 from sertransfer.audio.reading import listen, read_segment
 from sertransfer.config import load_config
@@ -128,7 +128,7 @@ def predict(
         "unlike_note": NO_POPULATION if predictor.population is None else None,
         "sertransfer": __version__,
         "recordings": results,
-        "not_scored": not_scored,
+        "not_scored": [*not_scored, *name_others(audio)],
     }
 
 
