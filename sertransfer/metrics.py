@@ -206,3 +206,21 @@ def exact_mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> dict[str, float | i
     different = only_a + only_b
     p = float(stats.binomtest(only_a, different, 0.5).pvalue) if different else 1.0
     return {"only_a": only_a, "only_b": only_b, "p": p}
+
+
+def predictive_values(
+    sensitivity: float, specificity: float, prevalence: float
+) -> tuple[float | None, float | None]:
+    """Return the positive and the negative predictive value, by Bayes' rule.
+
+    Either is ``None`` where nobody is decided so.
+
+    Examples:
+        >>> predictive_values(0.8, 0.9, 0.1)
+        (0.4705882352941177, 0.9759036144578314)
+    """
+    hits, misses = sensitivity * prevalence, (1 - sensitivity) * prevalence
+    alarms, rejections = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
+    positive = hits / (hits + alarms) if hits + alarms else None
+    negative = rejections / (rejections + misses) if rejections + misses else None
+    return positive, negative

@@ -111,3 +111,40 @@ def test_front_end_reads_back_and_refuses_unknown_keys():
     with pytest.raises(BadInput, match="did you mean 'mels'"):
         FrontEnd.from_dict({"mel": 1})
     assert all(load_config(FrontEnd, None, preset) for preset in PRESETS.values())
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """Nested settings."""
+
+    lr: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings with the same last part twice."""
+
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    other: Optimiser = field(default_factory=Optimiser)
+    cropping: Cropping = field(default_factory=Cropping)
+    learning_rate_steps: int = 1
+
+
+def test_the_last_part_names_a_setting_where_only_one_ends_so():
+    assert load_config(Training, None, {"seconds": "3"}).cropping.seconds == 3.0
+    with pytest.raises(BadInput, match="did you mean 'optimiser.lr' or 'other.lr'"):
+        load_config(Training, None, {"lr": "3"})
+    both = load_config(Training, None, {"cropping.seconds": "2"})
+    assert both.cropping.seconds == 2.0
+    with pytest.raises(BadInput, match="did you mean 'cropping.seconds'"):
+        load_config(Training, None, {"cropping.seconds": "2", "seconds": "3"})
+
+
+def test_the_nearest_setting_compares_last_parts(tmp_path):
+    with pytest.raises(BadInput, match="did you mean 'cropping.seconds'"):
+        load_config(Training, None, {"secnds": "3"})
+    path = tmp_path / "c.yaml"
+    path.write_text("training: {seconds: 3}\n")
+    with pytest.raises(BadInput, match="setting 'training.seconds'.*did you mean 'cropping.seconds'"):
+        load_config(Training, path)

@@ -23,7 +23,8 @@ BESIDE = ("_transcript.csv",)
 def find_audio(given: Sequence[Path]) -> dict[str, Path]:
     """Return recordings by name; those of a folder are found in it and below it, through links too.
 
-    Hidden files and folders, such as macOS's ``._x.wav``, are passed over.
+    A name that is not UTF-8 is escaped. Hidden files, such as macOS's ``._x.wav``, and folders are passed
+    over.
 
     Raises:
         BadInput: If a path is not there, a folder holds none, or two would have one name.
@@ -40,16 +41,27 @@ def find_audio(given: Sequence[Path]) -> dict[str, Path]:
             faults.add(path, found=lacking, expected="a recording", remedy=remedy)
             continue
         for file in files:
-            if file.stem in found:
+            name = printable(file.stem)
+            if name in found:
                 faults.add(
                     file,
-                    found=f"the name of {found[file.stem]} again",
+                    found=f"the name of {found[name]} again",
                     expected="recordings of different names",
                     remedy="rename one, or score them one by one",
                 )
-            found[file.stem] = file
+            found[name] = file
     faults.raise_if_any()
     return found
+
+
+def readable_path(path: Path, folder: Path, name: str) -> str:
+    """Return *path*, or a link to it in *folder*, called *name*, where tables cannot hold its own name."""
+    resolved = path.resolve()
+    if printable(str(resolved)) == str(resolved):
+        return str(resolved)
+    link = folder / f"{name.replace(os.sep, '_')}{resolved.suffix}"
+    link.symlink_to(resolved)
+    return str(link)
 
 
 def name_others(given: Sequence[Path]) -> list[str]:

@@ -67,6 +67,7 @@ class Section:
         note: What is to be known about them.
         numbers: Further tables.
         plots: Figures.
+        copied: Whether the note is a text to be copied, in the page's ink.
     """
 
     key: str
@@ -75,6 +76,7 @@ class Section:
     note: str = ""
     numbers: list[Numbers] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
+    copied: bool = False
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,9 @@ def plot_confusion(confusion: ArrayLike, classes: Sequence[str], path: str | Pat
             )
     axes.set_xlim(-0.5, size - 0.5)
     axes.set_ylim(size - 0.5, -0.5)
-    axes.set_xticks(range(size), [printable(name) for name in classes], rotation=30 if size > 3 else 0, ha="center")
+    axes.set_xticks(
+        range(size), [printable(name) for name in classes], rotation=30 if size > 3 else 0, ha="center"
+    )
     axes.set_yticks(range(size), [printable(name) for name in classes])
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")

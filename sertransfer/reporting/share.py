@@ -162,7 +162,9 @@ def _metrics(metrics: dict[str, Any], names: Pseudonyms, keep: frozenset[str]) -
         else value
         for kind, value in left_out.items()
     }
-    told = {**metrics, "left_out": counted, "errata": _errata_kinds(metrics.get("errata") or [])}
+    # a questionnaire's score beside the model's would lead whoever holds the corpus to the subject
+    without = {key: value for key, value in metrics.items() if key != "severity"}
+    told = {**without, "left_out": counted, "errata": _errata_kinds(metrics.get("errata") or [])}
     changed: dict[str, Any] = names.in_values(told, people=_MEMBERS, keep=keep)
     return changed
 

@@ -16,6 +16,12 @@ from sertransfer.reporting.check_page import (
     shortcut_section,
     tuning_section,
 )
+from sertransfer.reporting.clinical_page import (
+    cohort_section,
+    methods_section,
+    predictive_section,
+    severity_section,
+)
 from sertransfer.reporting.confusion import class_numbers, confusion_plot
 from sertransfer.reporting.curve_page import curve_plots
 from sertransfer.reporting.curves import Curve, curve
@@ -24,7 +30,7 @@ from sertransfer.reporting.learning_page import learning_section
 from sertransfer.reporting.page import Numbers, Page, Row, Section, Table, draw, majority_row, tile
 from sertransfer.reporting.paper import paper_table
 from sertransfer.reporting.plots import plot_subject_scores
-from sertransfer.reporting.run_files import read_table
+from sertransfer.reporting.run_files import read_table, read_yaml
 from sertransfer.reporting.score_page import intervals_note, scores_plot
 from sertransfer.reporting.score_plot import Bounds, Scored
 from sertransfer.reporting.values import NO_VALUE, flat, number, scored, with_interval
@@ -84,14 +90,18 @@ def subject_page(folder: Path, metrics: dict[str, Any]) -> Page:
                     )
                 ],
             ),
+            *predictive_section(metrics),
+            *severity_section(folder, metrics, classes),
             *_thresholds(folder, curves),
             _sentences(metrics["sentence"]),
+            *cohort_section(metrics),
             *shortcut_section(metrics),
             *group_section(metrics),
             *calibration_section(folder, metrics),
             *finetune_sections(metrics),
             *tuning_section(folder, metrics),
             *learning_section(folder),
+            *methods_section(metrics, read_yaml(folder / "config.yaml")),
         ],
         facts=_facts(metrics, encoder, split),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sertransfer import __version__
+from sertransfer.audio.files import readable_path
 from sertransfer.audio.prints import recording_prints
 from sertransfer.audio.reading import listen
 from sertransfer.audio.resting import uses_rest
@@ -22,6 +23,7 @@ from sertransfer.front_end import Cropping
 from sertransfer.manifest import AudioSource, Manifest, make_table
 from sertransfer.models.checkpoint import build_from, read_checkpoint
 from sertransfer.scratch import scratch_folder
+from sertransfer.spelling import printable
 from sertransfer.training_audio import TrainingAudio, compare_audio
 
 NOTE = (
@@ -75,12 +77,12 @@ def predict_emotions(
             expected="a model of stage 1, or a run folder",
             remedy=f"give the run folder: sertransfer predict {checkpoint.parent.parent} AUDIO",
         )
-    rows = [
-        {"id": name, "audio": str(path.resolve()), "speaker": name, "corpus": "predict"}
-        for name, path in recordings.items()
-    ]
     cropping = read.cropping if read.cropping is not None else Cropping()
-    with scratch_folder("predict") as folder:
+    with scratch_folder("predict") as folder, scratch_folder("links") as links:
+        rows = [
+            {"id": name, "audio": readable_path(path, links, name), "speaker": name, "corpus": "predict"}
+            for name, path in recordings.items()
+        ]
         features = build_store(
             Manifest(make_table(rows), Path("/")),
             front_end,
@@ -105,7 +107,7 @@ def predict_emotions(
     found = [
         {
             "utterance": name,
-            "audio": str(recordings[name]),
+            "audio": printable(str(recordings[name])),
             "prediction": read.classes[int(values.argmax())],
             "scores": dict(zip(read.classes, values.tolist(), strict=True)),
             "audio_shared": _shared(read.training_audio, name, recordings[name]),

@@ -22,6 +22,7 @@ from sertransfer.corpora.new_interview import CutOptions
 from sertransfer.errors import BadInput, Fault, Faults
 from sertransfer.manifest import AudioSource, Manifest, make_table
 from sertransfer.scratch import scratch_folder
+from sertransfer.spelling import printable
 from sertransfer.timebase import SAMPLE_RATE
 from sertransfer.training_audio import compare_audio
 from sertransfer.transfer.interviews import Recording, cut_recording, pair
@@ -86,8 +87,8 @@ def predict(
     recordings, not_scored = _cut(
         audio, transcripts, options, voice_activity=voice_activity, skip_bad=skip_bad
     )
-    manifest = _manifest(recordings)
-    with scratch_folder("predict") as folder:
+    with scratch_folder("predict") as folder, scratch_folder("links") as links:
+        manifest = _manifest(recordings, links)
         scores = predictor.score(manifest, folder, skip_bad, progress)
     metrics = predictor.metrics
     scored = manifest.table[["id", "speaker", "start", "end"]].merge(scores.table, on="id", how="inner")
@@ -167,11 +168,12 @@ def _cut(
     return recordings, [str(fault) for fault in bad]
 
 
-def _manifest(recordings: Sequence[Recording]) -> Manifest:
+def _manifest(recordings: Sequence[Recording], links: Path) -> Manifest:
+    audio = {one.name: readable_path(one.audio, links, one.name) for one in recordings}
     rows = [
         {
             "id": _id(one, number),
-            "audio": str(one.audio.resolve()),
+            "audio": audio[one.name],
             "start": sentence.start,
             "end": sentence.end,
             "speaker": one.name,
@@ -196,7 +198,7 @@ def _left_out(one: Recording, entries: Sequence[dict[str, str]]) -> list[str]:
 def _about(one: Recording, predictor: Predictor) -> dict[str, Any]:
     return {
         "recording": one.name,
-        "audio": str(one.audio),
+        "audio": printable(str(one.audio)),
         "cut_by": one.cut_by,
         "seconds": one.info.duration,
         "sample_rate": one.info.sample_rate,

@@ -8,6 +8,7 @@ from sertransfer import __version__
 from sertransfer.aggregation import ATTENTION
 from sertransfer.corpora.listening import silence_remarks
 from sertransfer.manifest import Manifest
+from sertransfer.transfer.cohort import describe_cohort, severity_scores
 from sertransfer.transfer.deciding import UNDECIDED_RULE, Scored
 from sertransfer.transfer.probing import Outcome
 from sertransfer.transfer.scoring import bare_figures, majority, sentence_figures, subject_figures
@@ -35,6 +36,8 @@ def build_metrics(
         left_out: Sentences that could not be embedded.
     """
     notes, subjects = manifest.notes, outcome.subjects
+    severity = severity_scores(manifest, subjects)
+    parts = {"train": outcome.train.subjects, config.split: outcome.reported.subjects}
     return {
         "sentence": sentence_figures(outcome.sentences, config),
         "subject": subject_figures(subjects, config),
@@ -45,6 +48,8 @@ def build_metrics(
         "errata": notes.get("errata", []),
         "classes": list(config.classes),
         "counts": {"train": outcome.train.counts(), config.split: outcome.reported.counts()},
+        "cohort": describe_cohort(manifest, parts),
+        **({} if severity is None else {"severity": severity}),
         "threshold": {"rule": config.threshold.rule, "value": outcome.threshold},
         "aggregation": config.aggregation,
         **({"top_k": config.top_k} if config.aggregation == "top_k" else {}),

@@ -23,7 +23,8 @@ THREE = curve("", [False, True, True], [0.1, 0.1, 0.9])
 
 
 def texts(path):
-    return [match.strip() for match in re.findall(r"<!--(.*?)-->", path.read_text(), flags=re.DOTALL)]
+    found = re.findall(r"<text[^>]*>(.*?)</text>", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [match.strip() for match in found]
 
 
 def test_the_roc_names_its_area(tmp_path):

@@ -148,6 +148,24 @@ def test_details_open_for_the_printer_and_close_again(browser, pages):
     assert tab.value(closed) == before
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_table_scrolls_inside_the_page_and_no_figure_is_cut(browser, pages, width):
+    tab = browser.open(pages["subjects"], width=width)
+    cut = (
+        "[...document.querySelectorAll('{}')].filter(e => e.{} > e.{} + 1).map(e => e.outerHTML.slice(0, 90))"
+    )
+    assert tab.value(cut.format("figure > div, figure svg", "scrollWidth", "clientWidth")) == []
+    assert tab.value(cut.format(".scroll", "scrollHeight", "clientHeight")) == []
+    figures = "[...document.querySelectorAll('figure svg')].filter(e => e.getBoundingClientRect().right > innerWidth)"
+    assert tab.value(f"{figures}.length") == 0
+    if width == 1280:
+        scores = "document.querySelector('table.scores')"
+        assert tab.value(f"{scores}.scrollWidth <= {scores}.parentElement.clientWidth")
+        assert tab.value(
+            f"[...{scores}.tHead.rows[0].cells].pop().getBoundingClientRect().right < innerWidth"
+        )
+
+
 def test_the_browser_sees_what_is_wrong(browser, tmp_path):
     """The checks above can fail: a page without our manners fails each."""
     page = tmp_path / "bad.html"

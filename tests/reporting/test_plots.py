@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from sertransfer.errors import BadInput
+from sertransfer.reporting.inline_svg import inline_svg
 from sertransfer.reporting.plots import (
+    INK,
     plot_confusion,
     plot_label_shares,
     plot_learning_curves,
@@ -24,8 +26,9 @@ SUBJECTS = pd.DataFrame(
 
 
 def texts(path):
-    """Return the texts of a figure, which matplotlib leaves as comments beside the drawn letters."""
-    return [match.strip() for match in re.findall(r"<!--(.*?)-->", path.read_text(), flags=re.DOTALL)]
+    """Return the texts of a figure."""
+    found = re.findall(r"<text[^>]*>(.*?)</text>", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [match.strip() for match in found]
 
 
 def test_a_confusion_matrix_shows_shares_of_the_truth_and_counts(tmp_path):
@@ -118,3 +121,16 @@ def test_a_control_character_in_a_label_breaks_no_drawing(tmp_path):
     plot_confusion(np.eye(2), ["a\x1b[2J", "b\u202e\x00"], path, title="t\x07")
     ElementTree.parse(path)
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", path.read_text())
+
+
+def test_text_is_drawn_as_it_is_and_stays_text(tmp_path, recwarn):
+    labels = ["$a$ 5\\$ x_$", "抑郁"]
+    plot_confusion([[3, 1], [0, 4]], labels, tmp_path / "a.svg", title="$\\frac{1}$ of $x")
+    plot_confusion([[3, 1], [0, 4]], labels, tmp_path / "a.png", title="$\\frac{1}$ of $x")
+    assert [str(one.message) for one in recwarn] == []
+    inside = inline_svg(tmp_path / "a.svg", ink=INK, prefix="a")
+    for text in (*labels, "$\\frac{1}$ of $x"):
+        assert f">{text}</text>" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+        assert f">{text}</text>" in inside
+    assert "DejaVu" not in inside  # the page's own fonts draw what it lacks
+    assert 'font-size="10px"' in inside

@@ -1,6 +1,7 @@
 """A run scores other recordings as it scored its own, and says what its scores are worth."""
 
 import json
+import os
 import shutil
 import zipfile
 from dataclasses import replace
@@ -390,3 +391,45 @@ def test_stage_1_gives_class_scores_of_each_file(place, interview, tmp_path, cap
     error = capsys.readouterr().err
     assert "--transcript" in error
     assert "--with-text" in error
+
+
+def test_a_folder_gives_every_recording_and_names_what_is_none(place, run_of, interview, tmp_path, capsys):
+    audio, _ = interview
+    samples, rate = soundfile.read(audio)
+    folder = tmp_path / "folder"
+    (folder / "take1.wav").mkdir(parents=True)
+    soundfile.write(folder / "take1.wav" / "a.aiff", samples, rate)
+    soundfile.write(folder / "b.flac", samples, rate)
+    soundfile.write(tmp_path / "c.wav", samples, rate)
+    (tmp_path / "elsewhere").mkdir()
+    soundfile.write(tmp_path / "elsewhere" / "d.wav", samples, rate)
+    (folder / "elsewhere").symlink_to(tmp_path / "elsewhere")
+    (folder / "take1.wav" / "up").symlink_to(folder)
+    for name in ("._b.wav", ".hidden", "notes.txt"):
+        (folder / name).write_text("no audio")
+    (folder / "gone.wav").symlink_to(folder / "nowhere.wav")
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.wav"))
+    soundfile.write(odd.with_name("e.wav"), samples, rate)
+    odd.with_name("e.wav").rename(odd)
+    outputs = [tmp_path / f"out.{ending}" for ending in ("html", "csv", "json")]
+    options = [word for path in outputs for word in (f"--{path.suffix[1:]}", str(path))]
+    assert main(["predict", "-q", str(run_of("ser")), str(folder), str(tmp_path / "c.wav"), *options]) == 0
+    found = json.loads(outputs[2].read_text())
+    assert sorted(one["recording"] for one in found["recordings"]) == ["a", "b", "c", "caf\\udce9", "d"]
+    assert len({round(one["score"], 3) for one in found["recordings"]}) == 1
+    (others,) = found["not_scored"]
+    assert "gone.wav, notes.txt" in others
+    assert "._b" not in others
+    page = outputs[0].read_text()
+    assert page.count('<h2 id="recording') == 5
+    assert "caf\\udce9" in capsys.readouterr().out
+
+
+def test_scores_are_printed_though_the_page_fails(run_of, interview, tmp_path, monkeypatch, capsys):
+    def fail(found, path):
+        raise ValueError("no page")
+
+    monkeypatch.setattr("sertransfer.reporting.prediction_page.write_prediction_page", fail)
+    audio, _ = interview
+    assert main(["predict", "-q", str(run_of("ser")), str(audio), "--html", str(tmp_path / "x.html")]) == 1
+    assert f"{audio.stem}: score" in capsys.readouterr().out
