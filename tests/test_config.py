@@ -108,7 +108,7 @@ def test_front_end_reads_back_and_refuses_unknown_keys():
     front_end = FrontEnd(framing=FRAMINGS["25ms"], denoise=Denoise(method="none"), log="db")
     assert FrontEnd.from_dict(front_end.as_dict()) == front_end
     assert FrontEnd.from_dict({"framing": "25ms"}).framing == FRAMINGS["25ms"]
-    with pytest.raises(BadInput, match="did you mean 'mels'"):
+    with pytest.raises(BadInput, match=r"did you mean 'mels'"):
         FrontEnd.from_dict({"mel": 1})
     assert all(load_config(FrontEnd, None, preset) for preset in PRESETS.values())
 
@@ -133,18 +133,18 @@ class Training:
 
 def test_the_last_part_names_a_setting_where_only_one_ends_so():
     assert load_config(Training, None, {"seconds": "3"}).cropping.seconds == 3.0
-    with pytest.raises(BadInput, match="did you mean 'optimiser.lr' or 'other.lr'"):
+    with pytest.raises(BadInput, match=r"did you mean 'optimiser.lr' or 'other.lr'"):
         load_config(Training, None, {"lr": "3"})
     both = load_config(Training, None, {"cropping.seconds": "2"})
     assert both.cropping.seconds == 2.0
-    with pytest.raises(BadInput, match="did you mean 'cropping.seconds'"):
+    with pytest.raises(BadInput, match=r"did you mean 'cropping.seconds'"):
         load_config(Training, None, {"cropping.seconds": "2", "seconds": "3"})
 
 
 def test_the_nearest_setting_compares_last_parts(tmp_path):
-    with pytest.raises(BadInput, match="did you mean 'cropping.seconds'"):
+    with pytest.raises(BadInput, match=r"did you mean 'cropping.seconds'"):
         load_config(Training, None, {"secnds": "3"})
     path = tmp_path / "c.yaml"
     path.write_text("training: {seconds: 3}\n")
-    with pytest.raises(BadInput, match="setting 'training.seconds'.*did you mean 'cropping.seconds'"):
+    with pytest.raises(BadInput, match=r"setting 'training.seconds'.*did you mean 'cropping.seconds'"):
         load_config(Training, path)

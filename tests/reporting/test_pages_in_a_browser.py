@@ -156,8 +156,8 @@ def test_no_table_scrolls_inside_the_page_and_no_figure_is_cut(browser, pages, w
     )
     assert tab.value(cut.format("figure > div, figure svg", "scrollWidth", "clientWidth")) == []
     assert tab.value(cut.format(".scroll", "scrollHeight", "clientHeight")) == []
-    figures = "[...document.querySelectorAll('figure svg')].filter(e => e.getBoundingClientRect().right > innerWidth)"
-    assert tab.value(f"{figures}.length") == 0
+    figures = "[...document.querySelectorAll('figure svg')]"
+    assert tab.value(f"{figures}.filter(e => e.getBoundingClientRect().right > innerWidth).length") == 0
     if width == 1280:
         scores = "document.querySelector('table.scores')"
         assert tab.value(f"{scores}.scrollWidth <= {scores}.parentElement.clientWidth")
