@@ -161,7 +161,7 @@ def test_what_the_scores_are_worth(tmp_path):
 
 def test_subjects_are_listed_from_the_highest_score(tmp_path):
     text = report(make_run(tmp_path / "run", STAGE_2)).text
-    table = text[text.index("Every subject") :]
+    table = text[text.index("Every subject, from the highest score") :]
     assert table.index("300") < table.index("301") < table.index("302")
     assert re.search(r"300\s+not depressed\s+0.900\s+depressed\s+2\s+wrong", table)
 
