@@ -276,7 +276,7 @@ def write_figure(figure: Figure, path: str | Path) -> None:
         text.set_parse_math(False)
         text.set_fontfamily(_fonts())
     # Text of an SVG stays text: the reader's browser has the fonts that this machine may lack.
-    style = {"svg.fonttype": "none", "text.parse_math": False, "font.family": _fonts()}
+    style: Any = {"svg.fonttype": "none", "text.parse_math": False, "font.family": _fonts()}
     with atomic_path(target) as temporary, rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         figure.savefig(temporary, **drawn)

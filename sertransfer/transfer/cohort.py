@@ -85,8 +85,9 @@ def severity_scores(manifest: Manifest, subjects: pd.DataFrame) -> dict[str, Any
         return None
     varied = len(table) >= FEWEST and table["severity"].nunique() > 1 and table["score"].nunique() > 1
     rank = float(stats.spearmanr(table["severity"], table["score"]).statistic) if varied else None
+    columns = (table["severity"].tolist(), table["score"].tolist(), table["label"].tolist())
     points = sorted(
-        [float(row.severity), float(row.score), str(row.label)] for row in table.itertuples(index=False)
+        [float(value), float(score), str(label)] for value, score, label in zip(*columns, strict=True)
     )
     return {"column": column, "points": points, "spearman": rank}
 
