@@ -90,7 +90,8 @@ def scores_text(metrics: Mapping[str, Any], level: str) -> str:
     lines = [f"{scores['n']} {level}s{note}"]
     for name in ("wa", "ua"):
         interval = scores.get(f"{name}_ci95")
-        bounds = f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "[no interval]"
+        reason = (scores.get("no_interval") or {}).get(name) or "no interval"
+        bounds = f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else f"[{reason}]"
         value = "undefined" if scores[name] is None else f"{scores[name]:.3f}"
         baseline = "" if majority[name] is None else f"  majority class {majority[name]:.3f}"
         lines.append(f"  {name.upper()} {value} {bounds}{baseline}")

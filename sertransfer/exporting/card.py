@@ -111,7 +111,8 @@ def _numbers(metrics: dict[str, Any]) -> str:
     for name in _FIGURES:
         if name in block:
             bounds = block.get(f"{name}_ci95")
-            interval = f"[{_number(bounds[0])}, {_number(bounds[1])}]" if bounds else "none"
+            reason = (block.get("no_interval") or {}).get(name) or "none"
+            interval = f"[{_number(bounds[0])}, {_number(bounds[1])}]" if bounds else reason
             row = (name.replace("_", " "), _number(block[name]), interval, _number(majority.get(name)))
             lines.append(f"| {' | '.join(row)} |")
     return f"{block['n']} {level}s, split {_plain(metrics.get('split', 'unknown'))}.\n\n" + "\n".join(lines)

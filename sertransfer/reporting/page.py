@@ -129,9 +129,16 @@ def majority_row(block: Mapping[str, Any], others: Sequence[float | None] = (), 
     return Row("majority class", [number(value) for value in (row["wa"], row["ua"], *others)], remark)
 
 
+def reason_of(block: Mapping[str, Any], key: str) -> str:
+    """Return why the figure *key* of *block* has no interval; run folders of before give no reason."""
+    return str((block.get("no_interval") or {}).get(key) or "no interval")
+
+
 def tile(name: str, block: Mapping[str, Any], key: str, beside: Mapping[str, Any]) -> Tile:
     """Return the figure *key* of *block* as a headline, with those of *beside*, by name."""
     bounds = block.get(f"{key}_ci95")
-    interval = f"95 % interval {number(bounds[0])} to {number(bounds[1])}" if bounds else "no interval"
+    interval = (
+        f"95 % interval {number(bounds[0])} to {number(bounds[1])}" if bounds else reason_of(block, key)
+    )
     others = [f"{who} {number(value)}" for who, value in beside.items() if value is not None]
     return Tile(name, number(block.get(key)), interval, ", ".join(others))

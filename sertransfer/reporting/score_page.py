@@ -14,9 +14,8 @@ def intervals_note(intervals: Mapping[str, str]) -> str:
     """Return what WA, UA and the brackets are."""
     made = "; ".join(f"{name}: {value}" for name, value in intervals.items())
     return (
-        f"WA is accuracy, UA the mean recall of the classes. In brackets: 95 % intervals ({made}). A "
-        "bootstrap knows only the errors that were made: where none was, its interval has no width, and the "
-        "exact one of WA is the better guide."
+        f"WA is accuracy, UA the mean recall of the classes. In brackets: 95 % intervals ({made}). "
+        "They take the trained model as given. Below six clusters there is none."
     )
 
 

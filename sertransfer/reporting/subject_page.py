@@ -77,7 +77,7 @@ def subject_page(folder: Path, metrics: dict[str, Any]) -> Page:
         title=f"{classes[-1]} or {classes[0]}: {encoder} encoder, split {split}",
         summary=_summary(metrics, split),
         tiles=tiles,
-        verdict=verdict(subject, majority, "subject", paired=True),
+        verdict=verdict(subject, majority, "subject"),
         sections=[
             _scores(folder, metrics, classes, paper),
             _subjects(folder, metrics, classes, subjects),

@@ -75,7 +75,7 @@ def utterance_page(folder: Path, metrics: dict[str, Any]) -> Page:
         title=f"Speech emotion recognition, {model}, split {split}",
         summary=f"{scores['n']} utterances{speakers}, {metrics.get('corpus', '')}, {len(classes)} classes.",
         tiles=tiles,
-        verdict=verdict(scores, majority, "utterance", paired=False),
+        verdict=verdict(scores, majority, "utterance"),
         sections=[
             _scores(folder, metrics, classes),
             *([Section("confusion", "Confusion", plots=confusions)] if confusions else []),
@@ -104,7 +104,7 @@ def _scores(folder: Path, metrics: dict[str, Any], classes: list[str]) -> Sectio
         "scores",
         "Scores by utterance",
         Table(["WA", "UA"], rows, corner="scores of"),
-        intervals_note({"bootstrap over": str(scores.get("intervals_over", "speakers"))}),
+        intervals_note({"clusters": str(scores.get("intervals_over", "speakers"))}),
         [class_numbers(scores["confusion"], classes)] if scores["confusion"] else [],
         [scores_plot(folder, marks)] if scores["wa"] is not None else [],
     )

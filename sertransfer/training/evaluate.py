@@ -122,11 +122,11 @@ def evaluate(
                 return score_table(part.table, probabilities, carried.classes)
 
             clean, classes = scores(), carried.classes
-            metrics = score_metrics(clean, classes, absent=absent, seed=seed)
+            metrics = score_metrics(clean, classes, absent=absent)
             write_scores(run.path, clean)
             if (epsilon := adversarial_epsilon(network)) is not None:
                 attacked = scores(epsilon)
-                metrics |= score_attack(run.path, attacked, classes, epsilon, absent=absent, seed=seed)
+                metrics |= score_attack(run.path, attacked, classes, epsilon, absent=absent)
             run.write_metrics(
                 {
                     **metrics,

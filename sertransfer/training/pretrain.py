@@ -132,12 +132,11 @@ def _work(
         return score_table(parts["test"].table, probabilities, classes)
 
     clean = scores()
-    rules: dict[str, Any] = {"absent": config.absent, "seed": config.seed}
-    metrics = score_metrics(clean, classes, **rules)
+    metrics = score_metrics(clean, classes, absent=config.absent)
     write_scores(run.path, clean)
     epsilon = adversarial_epsilon(network)
     if epsilon is not None:
-        metrics |= score_attack(run.path, scores(epsilon), classes, epsilon, **rules)
+        metrics |= score_attack(run.path, scores(epsilon), classes, epsilon, absent=config.absent)
     return {
         **metrics,
         "split": "test",

@@ -12,10 +12,17 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
+from sertransfer.evaluation.chance import against_constant
+from sertransfer.evaluation.intervals import (
+    FEWEST_CLUSTERS,
+    Clusters,
+    Interval,
+    decision_intervals,
+    no_interval,
+)
 from sertransfer.files import write_text
 from sertransfer.fitting.prediction import Perturb, Probabilities
 from sertransfer.metrics import (
-    accuracy_intervals,
     confusion_matrix,
     majority_row,
     recalls,
@@ -46,18 +53,15 @@ def score_table(table: pd.DataFrame, probabilities: Probabilities, classes: Sequ
     return scores
 
 
-def score_metrics(
-    scores: pd.DataFrame, classes: Sequence[str], *, absent: str = "error", seed: int = 0
-) -> dict[str, Any]:
+def score_metrics(scores: pd.DataFrame, classes: Sequence[str], *, absent: str = "error") -> dict[str, Any]:
     """Return the ``utterance`` and ``majority`` blocks of ``metrics.json``.
 
-    Intervals resample speakers; with fewer than two known speakers they resample utterances and say so.
+    Speakers are the clusters of the intervals; with fewer than six known ones there is none.
 
     Args:
         scores: What :func:`score_table` gives; may be empty, all scores being ``None`` then.
         classes: Order of the confusion matrix.
         absent: ``error`` or ``skip``, as in :func:`sertransfer.metrics.unweighted_accuracy`.
-        seed: Of the bootstrap.
     """
     if scores.empty:
         nothing = dict.fromkeys(["wa", "ua", "wa_ci95", "ua_ci95", "confusion"])
@@ -69,19 +73,28 @@ def score_metrics(
     confusion = confusion_matrix(truth, predicted, classes)
     known = ~scores["speaker"].isin(UNKNOWN_SPEAKERS)
     speakers = scores.loc[known, "speaker"].nunique()
-    unit = "speakers" if speakers >= 2 else "utterances"
-    clusters = scores["id"] if unit == "utterances" else scores["speaker"].where(known, "? " + scores["id"])
-    if unit == "utterances":
-        _log.warning("fewer than two speakers are known: intervals resample utterances and are too narrow")
-    intervals = accuracy_intervals(truth, predicted, classes, clusters.tolist(), seed=seed)
+    # utterances of unknown speakers may all be of one person
+    clusters = Clusters(scores["speaker"].where(known, "unknown").tolist(), "speakers")
+    number = {name: index for index, name in enumerate(classes)}
+    rows, columns = (np.array([number[name] for name in names]) for names in (truth, predicted))
+    reason = "" if speakers >= FEWEST_CLUSTERS else no_interval(int(speakers), "speakers")
+    if reason:
+        _log.warning("%s: there are intervals from %d known speakers on", reason, FEWEST_CLUSTERS)
+    intervals = {name: Interval(reason=reason) for name in ("wa", "ua")}
+    compared = {name: {"state": "open", "reason": reason} for name in ("wa", "ua")}
+    if not reason:
+        intervals = decision_intervals(rows, columns, classes, clusters)
+        compared = against_constant(rows, columns, len(classes), clusters)
     found = recalls(confusion)
     return {
         "utterance": {
             "n": len(scores),
             "wa": weighted_accuracy(confusion),
             "ua": unweighted_accuracy(confusion, absent=absent),
-            **{name: None if bounds is None else list(bounds) for name, bounds in intervals.items()},
-            "intervals_over": unit,
+            **{f"{name}_ci95": intervals[name].bounds for name in ("wa", "ua")},
+            "no_interval": {name: reason for name in ("wa", "ua") if reason},
+            "intervals_over": "speakers",
+            "against_majority": compared,
             "speakers": int(speakers),
             "confusion": confusion.tolist(),
             "classes": list(classes),
@@ -93,7 +106,7 @@ def score_metrics(
 
 
 def score_attack(
-    folder: Path, scores: pd.DataFrame, classes: Sequence[str], epsilon: float, *, absent: str, seed: int
+    folder: Path, scores: pd.DataFrame, classes: Sequence[str], epsilon: float, *, absent: str
 ) -> dict[str, Any]:
     """Return the ``adversarial`` block of ``metrics.json``, and write the scores it comes from.
 
@@ -103,10 +116,9 @@ def score_attack(
         classes: Order of the confusion matrix.
         epsilon: Step of the attack.
         absent: ``error`` or ``skip``, as in :func:`score_metrics`.
-        seed: Of the bootstrap.
     """
     write_scores(folder, scores, "utterances_adversarial.csv")
-    metrics = score_metrics(scores, classes, absent=absent, seed=seed)
+    metrics = score_metrics(scores, classes, absent=absent)
     return {"adversarial": {"epsilon": epsilon, "utterance": metrics["utterance"]}}
 
 

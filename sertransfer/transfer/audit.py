@@ -9,6 +9,7 @@ import pandas as pd
 
 from sertransfer import metrics
 from sertransfer.corpora.statistics import age_band
+from sertransfer.evaluation.intervals import Clusters, decision_intervals
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.settings import TransferConfig
 
@@ -25,7 +26,7 @@ def audit_groups(
         manifest: Gender and age of the subjects; the first row of a subject counts.
         subjects: Columns ``subject, label, prediction, cluster``.
         sentences: Their usable sentences, columns ``subject, duration``.
-        config: Classes, bootstrap and seed.
+        config: Classes, and what a cluster is.
 
     Returns:
         Of each group ``by, group, n, positive`` (subjects of the positive class), ``wa, wa_ci95, ua,
@@ -75,26 +76,26 @@ def _thirds(values: pd.Series[float], form: str, unit: str) -> pd.Series[str]:
 
 def _scores(members: pd.DataFrame, config: TransferConfig) -> dict[str, Any]:
     truth, guess = members["label"].tolist(), members["prediction"].tolist()
-    clusters = members["cluster"].astype(str).tolist()
     confusion = metrics.confusion_matrix(truth, guess, config.classes)
     whole = bool(confusion.sum(axis=1).all())
-    bounds = metrics.accuracy_intervals(
-        truth, guess, config.classes, clusters, resamples=config.resamples, seed=config.seed
-    )
-    exact = metrics.clopper_pearson(int(np.trace(confusion)), len(members))
-    wa = exact if len(set(clusters)) == len(members) else bounds["wa_ci95"]
-    ua = bounds["ua_ci95"] if whole else None
+    named = "subjects" if config.cluster == "speaker" else f"{config.cluster}s"
+    clusters = Clusters(members["cluster"].astype(str).tolist(), named)
+    number = {name: index for index, name in enumerate(config.classes)}
+    rows, columns = (np.array([number[name] for name in names]) for names in (truth, guess))
+    found = decision_intervals(rows, columns, config.classes, clusters)
     warnings = []
     if len(members) < FEW:
         warnings.append(f"under {FEW} subjects: says nothing about the group")
     if not whole:
         warnings.append("one class only: UA is undefined")
+    if clusters.reason:
+        warnings.append(clusters.reason)
     return {
         "n": len(members),
         "positive": truth.count(config.positive),
         "wa": metrics.weighted_accuracy(confusion),
-        "wa_ci95": None if wa is None else list(wa),
+        "wa_ci95": found["wa"].bounds,
         "ua": metrics.unweighted_accuracy(confusion) if whole else None,
-        "ua_ci95": None if ua is None else list(ua),
+        "ua_ci95": found["ua"].bounds if whole else None,
         "warning": "; ".join(warnings),
     }

@@ -1,12 +1,7 @@
-"""The figures of a run: sentences and subjects, each with intervals and the row it must beat.
-
-WA, sensitivity and specificity of subjects have exact binomial (Clopper-Pearson) intervals, where each
-subject is a cluster of its own; everything else, and all figures of sentences, resample whole clusters.
-"""
+"""The figures of a run: sentences and subjects, each with intervals and the row they must beat."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sertransfer import metrics
+from sertransfer.evaluation.chance import against_constant
 from sertransfer.evaluation.folds import auroc_within, auroc_within_interval
+from sertransfer.evaluation.intervals import Clusters, Interval, auroc_interval, decision_intervals
 from sertransfer.transfer.settings import TransferConfig
 
 SENTENCE_THRESHOLD = 0.5
@@ -23,76 +20,82 @@ SENTENCE_THRESHOLD = 0.5
 PAIRS_WITHIN = "within folds: scores of different fits are not compared"
 """What an AUROC over several fits counts."""
 
-Indices = NDArray[np.int64]
-Statistic = Callable[[metrics.Matrix], float | None]
+
+class _Scored:
+    """Items with truth, decision, score and cluster, and their figures."""
+
+    def __init__(
+        self, table: pd.DataFrame, predicted: NDArray[np.bool_], config: TransferConfig, unit: str
+    ) -> None:
+        self.truth = (table["label"] == config.positive).to_numpy(bool)
+        self.predicted = predicted
+        self.scores = table["score"].to_numpy(float)
+        named = unit if config.cluster == "speaker" else f"{config.cluster}s"
+        self.clusters = Clusters(table["cluster"].astype(str).tolist(), named)
+        self.config = config
+
+    def confusion(self) -> metrics.Matrix:
+        """Count (truth, prediction), negative class first."""
+        cells = 2 * self.truth + self.predicted
+        return np.bincount(cells.astype(np.int64), minlength=4).reshape(2, 2)
+
+    def intervals(self) -> dict[str, Interval]:
+        """Return the intervals of decisions and of the AUROC, by the names of ``metrics.json``."""
+        truth, predicted = self.truth.astype(np.int64), self.predicted.astype(np.int64)
+        found = decision_intervals(truth, predicted, ("negative", "positive"), self.clusters)
+        whole = 0 < self.truth.sum() < len(self.truth)
+        absent = Interval(reason="no interval: a class has no item")
+        return {
+            "wa": found["wa"],
+            "ua": found["ua"] if whole else absent,
+            "macro_f1": found["macro_f1"],
+            "sensitivity": found["recall positive"],
+            "specificity": found["recall negative"],
+            "f1 negative": found["f1 negative"],
+            "f1 positive": found["f1 positive"],
+            "auroc": auroc_interval(self.truth, self.scores, self.clusters) if whole else absent,
+        }
+
+    def against_majority(self) -> dict[str, Any]:
+        """Return the comparison with the most frequent class, for the headline."""
+        truth, predicted = self.truth.astype(np.int64), self.predicted.astype(np.int64)
+        return against_constant(truth, predicted, 2, self.clusters)
 
 
-def _recall(row: int) -> Statistic:
-    def recall(confusion: metrics.Matrix) -> float | None:
-        value = float(metrics.recalls(confusion)[row])
-        return None if np.isnan(value) else value
+def _reasons(found: dict[str, Interval]) -> dict[str, str]:
+    return {name: interval.reason for name, interval in found.items() if interval.reason}
 
-    return recall
+
+def _recall(confusion: metrics.Matrix, row: int) -> float | None:
+    value = float(metrics.recalls(confusion)[row])
+    return None if np.isnan(value) else value
 
 
 def _unweighted(confusion: metrics.Matrix) -> float | None:
     return metrics.unweighted_accuracy(confusion) if confusion.sum(axis=1).all() else None
 
 
-def _f1(row: int) -> Statistic:
-    def f1(confusion: metrics.Matrix) -> float | None:
-        return float(metrics.f1_scores(confusion)[row]) if confusion[row].any() else None
-
-    return f1
+def _f1(confusion: metrics.Matrix, row: int) -> float | None:
+    return float(metrics.f1_scores(confusion)[row]) if confusion[row].any() else None
 
 
 def _macro_f1(confusion: metrics.Matrix) -> float | None:
     return float(metrics.f1_scores(confusion).mean()) if confusion.sum(axis=1).all() else None
 
 
-class _Scored:
-    """Items with truth, decision, score and cluster; figures of all of them and of resamples."""
-
-    def __init__(self, table: pd.DataFrame, predicted: NDArray[np.bool_], config: TransferConfig) -> None:
-        self.truth = (table["label"] == config.positive).to_numpy(bool)
-        self.predicted = predicted
-        self.scores = table["score"].to_numpy(float)
-        self.clusters = table["cluster"].astype(str).tolist()
-        self.config = config
-
-    def confusion(self, rows: Indices | slice = slice(None)) -> metrics.Matrix:
-        """Count (truth, prediction), negative class first."""
-        cells = 2 * self.truth[rows] + self.predicted[rows]
-        return np.bincount(cells.astype(np.int64), minlength=4).reshape(2, 2)
-
-    def interval(self, statistic: Statistic) -> list[float] | None:
-        """Return the cluster-bootstrap interval of a statistic of the confusion matrix."""
-        return self._bootstrap(lambda rows: statistic(self.confusion(rows)))
-
-    def auroc_interval(self) -> list[float] | None:
-        """Return the cluster-bootstrap interval of the AUROC."""
-        return self._bootstrap(lambda rows: metrics.auroc(self.truth[rows], self.scores[rows]))
-
-    def _bootstrap(self, statistic: Callable[[Indices], float | None]) -> list[float] | None:
-        bounds = metrics.cluster_bootstrap(
-            statistic, self.clusters, resamples=self.config.resamples, seed=self.config.seed
-        )
-        return None if bounds is None else list(bounds)
-
-
 def sentence_figures(sentences: pd.DataFrame, config: TransferConfig) -> dict[str, Any]:
     """Return the ``sentence`` block; *sentences* has ``label``, ``score`` and ``cluster``."""
     predicted = (sentences["score"] >= SENTENCE_THRESHOLD).to_numpy(bool)
-    items = _Scored(sentences, predicted, config)
-    confusion = items.confusion()
+    items = _Scored(sentences, predicted, config, "subjects")
+    confusion, found = items.confusion(), items.intervals()
+    shown = {name: found[name] for name in ("wa", "ua", "auroc")}
     return {
         "n": len(sentences),
         "wa": metrics.weighted_accuracy(confusion),
         "ua": _unweighted(confusion),
         "auroc": metrics.auroc(items.truth, items.scores),
-        "wa_ci95": items.interval(metrics.weighted_accuracy),
-        "ua_ci95": items.interval(_unweighted),
-        "auroc_ci95": items.auroc_interval(),
+        **{f"{name}_ci95": interval.bounds for name, interval in shown.items()},
+        "no_interval": _reasons(shown),
         "confusion": confusion.tolist(),
         "threshold": SENTENCE_THRESHOLD,
         "majority": metrics.majority_row(confusion),
@@ -102,41 +105,37 @@ def sentence_figures(sentences: pd.DataFrame, config: TransferConfig) -> dict[st
 def subject_figures(subjects: pd.DataFrame, config: TransferConfig) -> dict[str, Any]:
     """Return the ``subject`` block; *subjects* has ``label``, ``score``, ``prediction`` and ``cluster``."""
     predicted = (subjects["prediction"] == config.positive).to_numpy(bool)
-    items = _Scored(subjects, predicted, config)
-    confusion = items.confusion()
-    negatives, positives = (int(total) for total in confusion.sum(axis=1))
-    independent = len(set(items.clusters)) == len(subjects)
-
-    def binomial(hits: int, trials: int, statistic: Statistic) -> list[float] | None:
-        if not independent:
-            return items.interval(statistic)
-        bounds = metrics.clopper_pearson(hits, trials)
-        return None if bounds is None else list(bounds)
-
-    names = config.classes
+    items = _Scored(subjects, predicted, config, "subjects")
+    confusion, found = items.confusion(), items.intervals()
+    names, rows = config.classes, ("f1 negative", "f1 positive")
+    independent = items.clusters.independent
     return {
         "n": len(subjects),
         "wa": metrics.weighted_accuracy(confusion),
         "ua": _unweighted(confusion),
-        "wa_ci95": binomial(int(np.trace(confusion)), len(subjects), metrics.weighted_accuracy),
-        "ua_ci95": items.interval(_unweighted),
-        "f1": {name: _f1(row)(confusion) for row, name in enumerate(names)},
-        "f1_ci95": {name: items.interval(_f1(row)) for row, name in enumerate(names)},
+        "wa_ci95": found["wa"].bounds,
+        "ua_ci95": found["ua"].bounds,
+        "f1": {name: _f1(confusion, row) for row, name in enumerate(names)},
+        "f1_ci95": {name: found[key].bounds for name, key in zip(names, rows, strict=True)},
         "macro_f1": _macro_f1(confusion),
-        "macro_f1_ci95": items.interval(_macro_f1),
-        "sensitivity": _recall(1)(confusion),
-        "sensitivity_ci95": binomial(int(confusion[1, 1]), positives, _recall(1)),
-        "specificity": _recall(0)(confusion),
-        "specificity_ci95": binomial(int(confusion[0, 0]), negatives, _recall(0)),
+        "macro_f1_ci95": found["macro_f1"].bounds,
+        "sensitivity": _recall(confusion, 1),
+        "sensitivity_ci95": found["sensitivity"].bounds,
+        "specificity": _recall(confusion, 0),
+        "specificity_ci95": found["specificity"].bounds,
         "auroc": metrics.auroc(items.truth, items.scores),
-        "auroc_ci95": items.auroc_interval(),
+        "auroc_ci95": found["auroc"].bounds,
+        "no_interval": _reasons(found),
+        "against_majority": items.against_majority(),
         "confusion": confusion.tolist(),
         "classes": list(names),
         "intervals": {
-            "wa, sensitivity, specificity": "Clopper-Pearson" if independent else "cluster bootstrap",
-            "others": "cluster bootstrap",
+            "wa, sensitivity, specificity, f1": "Clopper-Pearson",
+            "ua": "MOVER of Wilson intervals",
+            "macro_f1": "MOVER",
+            "auroc": "score interval with DeLong's variance",
+            "sizes": "number of subjects" if independent else f"effective, by {config.cluster}",
             "cluster": config.cluster,
-            "resamples": config.resamples,
         },
     }
 
@@ -146,7 +145,8 @@ def bare_figures(subjects: pd.DataFrame, config: TransferConfig) -> dict[str, An
 
     With a column ``fold`` the scores are of several fits: the AUROC counts pairs within folds.
     """
-    items = _Scored(subjects, (subjects["prediction"] == config.positive).to_numpy(bool), config)
+    predicted = (subjects["prediction"] == config.positive).to_numpy(bool)
+    items = _Scored(subjects, predicted, config, "subjects")
     confusion = items.confusion()
     within = "fold" in subjects
     return {

@@ -148,7 +148,7 @@ class TransferConfig:
         positive: Label of the subjects with it; scores are higher for these.
         split: Split that is reported; training is always on ``train``. The paper reports ``dev``.
         cluster: Manifest column whose values may not stand in two splits or two inner folds, and that
-            intervals resample. ``speaker`` is the subject; name another one where several subjects of
+            intervals take for one. ``speaker`` is the subject; name another one where several subjects of
             the manifest are one person.
         probe: The sentence probe.
         folds: Inner folds over training subjects, which choose C and the threshold.
@@ -158,7 +158,7 @@ class TransferConfig:
             units, and its classifier of sentences is a logistic regression.
         top_k: Sentences that ``top_k`` takes.
         threshold: From a subject's score to the decision.
-        resamples: Bootstrap resamples behind an interval.
+        resamples: Without effect; read because settings of before have it.
         seed: Of folds, solver and bootstrap.
         shortcuts: Whether probes on sentence count and duration, on loudness, on gender and on the
             interviewer's audio alone are scored beside the run's; loudness takes one more pass over the

@@ -2,46 +2,57 @@
 
 import pytest
 
-from sertransfer.metrics import exact_mcnemar
 from sertransfer.reporting.verdict import verdict
 
+BETTER = "UA: better than the majority class on these subjects. WA: "
 MAJORITY = {"wa": 0.6, "ua": 0.5}
 
 
-def block(ua, bounds, confusion=((30, 0), (5, 15))):
-    return {"n": 50, "ua": ua, "ua_ci95": bounds, "confusion": [list(row) for row in confusion]}
+def block(ua=0.8, **more):
+    return {"n": 35, "wa": 0.8, "ua": ua, "ua_ci95": [0.6, 0.9], "confusion": [[18, 5], [2, 10]], **more}
+
+
+def compared(ua, wa, reason=""):
+    return {
+        "against_majority": {
+            "ua": {"state": ua, "test": "Boschloo's exact test", "p": 0.01, "reason": reason},
+            "wa": {"state": wa, "gained": 10, "lost": 5, "test": "exact McNemar test", "p": 0.3},
+        }
+    }
 
 
 @pytest.mark.parametrize(
     ("scores", "state", "headline"),
     [
-        (block(0.875, [0.7, 0.95]), "beyond", "Better than the majority class on these subjects"),
-        (block(0.6, [0.4, 0.8]), "open", "Not shown to be better"),
-        (block(0.3, [0.1, 0.49]), "below", "Worse than the majority class"),
-        (block(0.6, [0.5, 0.8]), "open", "Not shown to be better"),
-        (block(1.0, [1.0, 1.0]), "open", "No statement on chance: the interval of UA has no width"),
-        (block(0.6, None), "open", "No interval"),
-        (block(None, None), "open", "No comparison"),
-        (block(0.7, [0.55, 0.9], ((6, 1), (3, 5))), "open", "UA is above that of the majority class, but"),
+        (block(**compared("above", "open")), "beyond", BETTER + "no"),
+        (block(**compared("above", "above")), "beyond", BETTER + "b"),
+        (block(**compared("below", "below")), "below", "UA: worse than the majority class on these"),
+        (block(**compared("open", "below")), "open", "UA: not shown to differ from the majority class"),
+        (block(**compared("open", "open", "no interval: 2 speakers")), "open", "No statement on chance"),
+        (block(None), "open", "No comparison"),
+        (block(), "open", "No statement on chance"),
     ],
-)
-def test_the_sentence_follows_from_the_interval_and_the_paired_test(scores, state, headline):
-    found = verdict(scores, MAJORITY, "subject", paired=True)
+)  # fmt: skip
+def test_there_is_a_statement_about_ua_and_one_about_wa(scores, state, headline):
+    found = verdict(scores, MAJORITY, "subject")
     assert found.state == state
     assert found.headline.startswith(headline)
 
 
-def test_the_paired_test_is_that_of_the_decisions():
-    truth = ["a"] * 7 + ["b"] * 8
-    ours = ["a"] * 6 + ["b"] + ["a"] * 3 + ["b"] * 5
-    right = [one == other for one, other in zip(truth, ours, strict=True)]
-    common = [one == "b" for one in truth]
-    p = exact_mcnemar(right, common)["p"]
-    text = verdict(block(0.7, [0.55, 0.9], ((6, 1), (3, 5))), MAJORITY, "subject", paired=True).text
-    assert f"11 subjects right against 8 for the majority class (exact McNemar p = {p:.2g})" in text
+def test_the_figures_stand_in_the_text():
+    text = verdict(block(**compared("above", "open")), MAJORITY, "subject").text
+    assert "(10 subjects that the run alone has right, 5 the other alone)" in text
+    assert "By UA: Boschloo's exact test p = 0.01; by WA: exact McNemar test p = 0.3." in text
 
 
-def test_utterances_of_a_speaker_are_not_independent_and_are_not_paired():
-    found = verdict(block(0.875, [0.7, 0.95]), MAJORITY, "utterance", paired=False)
+def test_the_reason_is_said():
+    text = verdict(block(**compared("open", "open", "no interval: 2 speakers")), MAJORITY, "utterance").text
+    assert text.endswith("No interval: 2 speakers.")
+
+
+def test_a_run_folder_of_before_is_compared_by_its_confusion():
+    """As ``metrics.json`` was written with independent subjects."""
+    old = block(intervals={"wa, sensitivity, specificity": "Clopper-Pearson", "others": "cluster bootstrap"})
+    found = verdict(old, MAJORITY, "subject")
     assert found.state == "beyond"
-    assert "McNemar" not in found.text
+    assert "10 subjects that the run alone has right, 5 the other alone" in found.text

@@ -65,21 +65,34 @@ def test_metrics_agree_with_scikit_learn_and_intervals_hold_them():
     assert list(scores.columns[-4:]) == [f"score_{name}" for name in CLASSES]
 
 
-def test_unknown_speakers_are_utterances_and_that_is_said(caplog):
+def test_unknown_speakers_have_no_interval_and_that_is_said(caplog):
     labels = list(CLASSES) * 5
     unknown = table(labels, ["unknown"] * 10 + [""] * 10)
     scores = score_table(unknown, hits(labels, [True] * 15 + [False] * 5), CLASSES)
     block = score_metrics(scores, CLASSES)["utterance"]
-    assert (block["intervals_over"], block["speakers"]) == ("utterances", 0)
-    assert "resample utterances" in caplog.text
-    assert block["wa_ci95"][0] < 0.75 < block["wa_ci95"][1]
+    assert (block["wa_ci95"], block["ua_ci95"], block["speakers"]) == (None, None, 0)
+    assert block["no_interval"] == dict.fromkeys(("wa", "ua"), "no interval: 0 speakers")
+    assert block["against_majority"]["ua"]["state"] == "open"
+    assert "no interval: 0 speakers" in caplog.text
 
 
-def test_an_utterance_without_a_speaker_is_a_cluster_of_its_own():
+def test_two_speakers_have_no_interval_beside_unknown_ones():
     labels = list(CLASSES) * 5
     mixed = table(labels, ["a"] * 8 + ["b"] * 8 + ["unknown"] * 4)
     block = score_metrics(score_table(mixed, hits(labels, [True] * 20), CLASSES), CLASSES)["utterance"]
-    assert (block["intervals_over"], block["speakers"], block["wa_ci95"]) == ("speakers", 2, [1.0, 1.0])
+    assert (block["wa_ci95"], block["no_interval"]["wa"]) == (None, "no interval: 2 speakers")
+
+
+def test_utterances_of_unknown_speakers_are_one_cluster():
+    labels = list(CLASSES) * 10
+    mixed = table(labels, [*"abcdef" * 2, *["unknown"] * 28])
+    right = [True] * 20 + [False] * 20
+    many = table(labels, [*"abcdef" * 2, *(f"s{number}" for number in range(28))])
+    widths = []
+    for each in (mixed, many):
+        block = score_metrics(score_table(each, hits(labels, right), CLASSES), CLASSES)["utterance"]
+        widths.append(block["wa_ci95"][1] - block["wa_ci95"][0])
+    assert widths[0] > widths[1] * 1.2
 
 
 def test_a_class_that_is_absent_is_an_error_unless_it_is_left_out_by_choice():

@@ -40,7 +40,7 @@ def test_the_papers_own_row():
     assert figures["sensitivity_ci95"] == pytest.approx([0.021, 0.484], abs=6e-4)
     assert figures["specificity"] == 1.0
     assert figures["specificity_ci95"][1] == 1.0
-    assert figures["intervals"]["wa, sensitivity, specificity"] == "Clopper-Pearson"
+    assert figures["intervals"]["sizes"] == "number of subjects"
 
 
 def test_figures_agree_with_scikit_learn():
@@ -65,7 +65,7 @@ def test_several_subjects_of_one_person_are_no_independent_trials():
     subjects = make_subjects(15, 20, 7, 10)
     subjects["cluster"] = [f"p{index % 15}" for index in range(30)]
     figures = subject_figures(subjects, replace(CONFIG, cluster="person"))
-    assert figures["intervals"]["wa, sensitivity, specificity"] == "cluster bootstrap"
+    assert figures["intervals"]["sizes"] == "effective, by person"
     assert figures["intervals"]["cluster"] == "person"
     low, high = figures["wa_ci95"]
     assert low < figures["wa"] < high
