@@ -218,7 +218,7 @@ def f1_mean_bounds(hits: ArrayLike, sizes: ArrayLike, *, confidence: float = 0.9
     return mover(2 * j / (1 + j), low, high, _correlation(influence, shared))
 
 
-def _hanley_mcneil(theta: Floats, positives: Floats, negatives: Floats) -> Floats:
+def _hanley_mcneil(theta: Floats, positives: float, negatives: float) -> Floats:
     """Return the variance of an AUROC of *theta*, symmetric in the two classes."""
     more = (positives + negatives) / 2 - 1
     spread = 1 + more * ((1 - theta) / (2 - theta) + theta / (1 + theta))
@@ -254,7 +254,7 @@ def auroc_bounds(
     variance = 2 * (by_class[0] * by_class[1]).sum(axis=-1) * groups / max(groups - 1, 1)
     for sums, count in zip(by_class, counts, strict=True):
         variance = variance + (sums**2).sum(axis=-1) * count / max(count - 1, 1)
-    agreeing = [part.sum() ** 2 / (part**2).sum() for part in held]
+    agreeing = [float(part.sum() ** 2 / (part**2).sum()) for part in held]
     lost = np.minimum((wins < 1) @ member, 1).sum(axis=-1)
     won = np.minimum((wins > 0) @ member, 1).sum(axis=-1)
     unknown = np.clip(1 - np.minimum(lost, won) / KNOWN, 0.0, 1.0)
@@ -262,14 +262,14 @@ def auroc_bounds(
     # of few items a class, the variance is known badly too
     freedom = max(1, min(groups - 1, 2 * min(counts) - 2))
     t = float(stats.t.ppf((1 + confidence) / 2, freedom))
-    model = _hanley_mcneil(np.clip(area, 1e-9, 1 - 1e-9), np.float64(m), np.float64(n))
+    model = _hanley_mcneil(np.clip(area, 1e-9, 1 - 1e-9), m, n)
     scale = np.maximum(variance / model, 1.0)
     scale = np.where((area > 0) & (area < 1), scale, 1.0)
 
     def width(theta: Floats) -> Floats:
-        items = scale * _hanley_mcneil(theta, np.float64(m), np.float64(n)) * t**2
+        items = scale * _hanley_mcneil(theta, m, n) * t**2
         whole = _hanley_mcneil(theta, agreeing[0], agreeing[1]) * z**2
-        return np.sqrt((1 - unknown) * items + unknown * whole)
+        return np.asarray(np.sqrt((1 - unknown) * items + unknown * whole))
 
     return _solve(area, width, -1), _solve(area, width, 1)
 
@@ -281,7 +281,7 @@ def _solve(value: Floats, width: Callable[[Floats], Floats], side: int) -> Float
         middle = (near + far) / 2
         inside = np.abs(middle - value) <= width(middle)
         near, far = np.where(inside, middle, near), np.where(inside, far, middle)
-    return (near + far) / 2
+    return np.asarray((near + far) / 2)
 
 
 class Clusters:
