@@ -130,7 +130,7 @@ def subject_figures(subjects: pd.DataFrame, config: TransferConfig) -> dict[str,
         "confusion": confusion.tolist(),
         "classes": list(names),
         "intervals": {
-            "wa, sensitivity, specificity, f1": "Clopper-Pearson",
+            "wa, sensitivity, specificity, f1": "Clopper-Pearson" if independent else "Korn-Graubard",
             "ua": "MOVER of Wilson intervals",
             "macro_f1": "MOVER",
             "auroc": "score interval with DeLong's variance",
