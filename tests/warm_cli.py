@@ -67,6 +67,9 @@ def _run(line: socket.socket, main: Callable[[list[str]], int]) -> None:
         request = json.loads(text)
         for number, file in enumerate(files):
             os.dup2(file, number)
+        # new streams, as a fresh interpreter has: those of the server know what its own files were
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
         os.chdir(request["folder"])
         os.umask(request["umask"])
         words = request["words"]
