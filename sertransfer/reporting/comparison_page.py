@@ -12,7 +12,6 @@ from sertransfer.metrics import CHANCE_AUROC
 from sertransfer.reporting.curve_page import curve_plots
 from sertransfer.reporting.curves import curve
 from sertransfer.reporting.page import Numbers, Row, Section, Table, majority_row
-from sertransfer.reporting.plots import COLOURS
 from sertransfer.reporting.rendering import render
 from sertransfer.reporting.run_files import read_yaml
 from sertransfer.reporting.score_page import scores_plot
@@ -59,17 +58,12 @@ def run_names(folders: list[str]) -> list[str]:
     return folders
 
 
-def run_colour(index: int) -> str:
-    """Return the colour that a run has in every figure of the page."""
-    return COLOURS[index % len(COLOURS)]
-
-
 def _scores(folder: Path, result: dict[str, Any], names: list[str]) -> Section:
     rows, marks = [], []
     for index, (name, run) in enumerate(zip(names, result["runs"], strict=True)):
         about = ", ".join(f"{run[key]}" for key in ("encoder", "mode", "split") if run[key])
         rows.append(Row(name, [scored(run, key) for key in ("wa", "ua", "auroc")], about))
-        marks.append(Scored(name, run["wa"], run["ua"], run["wa_ci95"], run["ua_ci95"], run_colour(index)))
+        marks.append(Scored(name, run["wa"], run["ua"], run["wa_ci95"], run["ua_ci95"], index))
     rows.append(majority_row(result, [CHANCE_AUROC], "always the most frequent class of these subjects"))
     marks.append(Scored("majority class", result["majority"]["wa"], result["majority"]["ua"]))
     note = (
@@ -139,9 +133,7 @@ def _verdict(result: dict[str, Any], names: list[str]) -> Verdict:
 def _curves(folder: Path, result: dict[str, Any], names: list[str]) -> list[Section]:
     positive = [entry["label"] == result["classes"][-1] for entry in result["subjects"]]
     curves = [
-        curve(
-            name, positive, [entry["scores"][index] for entry in result["subjects"]], colour=run_colour(index)
-        )
+        curve(name, positive, [entry["scores"][index] for entry in result["subjects"]], index)
         for index, name in enumerate(names)
         if all(entry["scores"][index] is not None for entry in result["subjects"])
     ]
@@ -185,7 +177,7 @@ def _settings(result: dict[str, Any], names: list[str]) -> list[Section]:
         for key in keys
         if len({values.get(key) for values in found}) > 1
     ]
-    table = Numbers(["setting", *names], rows, "Settings that differ")
+    table = Numbers(["setting", *names], rows, "Settings that differ", first=10)
     note = "" if rows else "All settings of the runs are the same."
     return [Section("settings", "What differs in the runs' settings", None, note, [table] if rows else [])]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sertransfer.errors import bad_input
 from sertransfer.metrics import auroc
 from sertransfer.reporting.page import Numbers
-from sertransfer.reporting.plots import COLOURS, INK, draw_legend, new_figure, save_figure
+from sertransfer.reporting.plots import INK, colour_of, draw_legend, new_figure, save_figure
 from sertransfer.reporting.values import number
 
 MOST_POINTS = 100
@@ -27,18 +28,19 @@ class Curve:
         name: For the legend; may be empty where there is one curve.
         positive: Truth, shape ``(items,)``, boolean.
         scores: Higher = more likely positive, shape ``(items,)``.
-        colour: Of its line; by default one by its place among the curves.
+        place: Of its run in the palette, so that it looks the same in all figures of a page; by default
+            that among the curves.
     """
 
     name: str
     positive: NDArray[np.bool_]
     scores: NDArray[np.float64]
-    colour: str | None = None
+    place: int | None = None
 
 
-def curve(name: str, positive: ArrayLike, scores: ArrayLike, *, colour: str | None = None) -> Curve:
+def curve(name: str, positive: ArrayLike, scores: ArrayLike, place: int | None = None) -> Curve:
     """Return a :class:`Curve` of what can be made arrays."""
-    return Curve(name, np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64), colour)
+    return Curve(name, np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64), place)
 
 
 def plot_roc(curves: Sequence[Curve], path: str | Path, *, title: str = "ROC") -> None:
@@ -60,7 +62,7 @@ def plot_roc(curves: Sequence[Curve], path: str | Path, *, title: str = "ROC") -
             raise _one_class("ROC")
         label = f"{one.name}, {area:.3f}" if one.name else f"AUROC {area:.3f}"
         alarms, hits, _ = roc_points(one.positive, one.scores)
-        axes.plot(alarms, hits, color=one.colour or _colour(index), linestyle=_line(index), label=label)
+        axes.plot(alarms, hits, **_look(one, index), label=label)
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("sensitivity")
     draw_legend(axes)
@@ -86,14 +88,7 @@ def plot_precision_recall(curves: Sequence[Curve], path: str | Path, *, title: s
         label = f"{one.name}, {area:.3f}" if one.name else f"average precision {area:.3f}"
         recall, precision, _ = precision_recall_points(one.positive, one.scores)
         recall, precision = np.append(0.0, recall), np.append(precision[0], precision)
-        axes.step(
-            recall,
-            precision,
-            where="pre",
-            color=one.colour or _colour(index),
-            linestyle=_line(index),
-            label=label,
-        )
+        axes.step(recall, precision, where="pre", **_look(one, index), label=label)
     if len(curves) == 1:
         share = float(curves[0].positive.mean())
         axes.axhline(share, color=INK, linewidth=0.8, linestyle=":", label=f"share of positives {share:.3f}")
@@ -178,13 +173,10 @@ def _threshold(value: float) -> str:
     return "above all" if np.isinf(value) else number(value)
 
 
-def _colour(index: int) -> str:
-    return COLOURS[(index + 1) % len(COLOURS)]
-
-
-def _line(index: int) -> str:
-    """Return a line style: colours alone do not tell curves apart for everybody."""
-    return ("-", "--", "-.", ":")[index % 4]
+def _look(one: Curve, index: int) -> dict[str, Any]:
+    """Return colour and line style: colours alone do not tell curves apart for everybody."""
+    place = index if one.place is None else one.place
+    return {"color": colour_of(place), "linestyle": ("-", "--", "-.", ":")[place % 4]}
 
 
 def _one_class(what: str) -> Exception:

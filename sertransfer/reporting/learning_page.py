@@ -23,7 +23,7 @@ def learning_section(folder: Path) -> list[Section]:
         "Training over the epochs.",
         lambda path: plot_learning_curves(epochs, path),
         numbers=Numbers(columns, rows, "Epochs"),
-        wide=True,
+        narrow=lambda path: plot_learning_curves(epochs, path, narrow=True),
     )
     return [Section("learning", "Learning curves", plots=[plot])]
 

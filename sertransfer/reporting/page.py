@@ -13,6 +13,7 @@ from sertransfer.reporting import plots
 from sertransfer.reporting.inline_svg import inline_svg
 from sertransfer.reporting.values import number
 from sertransfer.reporting.verdict import Verdict
+from sertransfer.scratch import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,28 @@ class Table:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The table behind a figure, cells as text; the first of a row names it. Open at once if *shown*."""
+    """A table, cells as text; the first of a row names it.
+
+    Behind a figure it is open at once if *shown*; elsewhere the rows after the *first* ones are folded.
+    """
 
     columns: list[str]
     rows: list[list[str]]
     caption: str
     note: str = ""
     shown: bool = False
+    first: int = 0
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure, inline, with the text for who can not see it, and its numbers."""
+    """A figure, inline, with its text alternative and its numbers; *narrow* is its drawing for a phone."""
 
     svg: Markup
     caption: str
     numbers: Numbers | None = None
     wide: bool = False
+    narrow: Markup | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class Page:
         tiles: The headline figures.
         verdict: What the comparison with the majority class means.
         sections: Scores first, then whatever the run has.
-        facts: What was run, on what.
+        facts: What was run, on what; the first ten stand open.
     """
 
     title: str
@@ -116,11 +122,21 @@ def draw(
     plot: Callable[[Path], None],
     *,
     numbers: Numbers | None = None,
-    wide: bool = False,
+    narrow: Callable[[Path], None] | None = None,
 ) -> Plot:
-    """Plot to *path*, an SVG, and return it for the page, in the page's own text colour."""
+    """Plot to *path*, an SVG, and return it for the page, in the page's own text colour.
+
+    A figure with *narrow*, which draws it for a phone, takes the whole width of the page elsewhere.
+    """
     plot(path)
-    return Plot(inline_svg(path, ink=plots.INK, prefix=path.stem), caption, numbers, wide)
+    drawn = inline_svg(path, ink=plots.INK, prefix=path.stem)
+    if narrow is None:
+        return Plot(drawn, caption, numbers)
+    with scratch_folder("figure") as folder:  # the run folder keeps one file of each figure
+        small = folder / f"{path.stem}_narrow.svg"
+        narrow(small)
+        phone = inline_svg(small, ink=plots.INK, prefix=small.stem)
+    return Plot(drawn, caption, numbers, True, phone)
 
 
 def majority_row(block: Mapping[str, Any], others: Sequence[float | None] = (), remark: str = "") -> Row:

@@ -31,6 +31,9 @@ INK = "#22262b"
 # Okabe and Ito's palette, which colour-blind readers can tell apart
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#8c6d31")
 
+NARROW = 3.7
+"""Width in inches of a figure for a phone."""
+
 DARKEST = 0.7
 """Opacity of a full cell: on it the page's text can be read on light and on dark ground."""
 
@@ -129,13 +132,16 @@ def plot_label_shares(
     save_figure(figure, axes, path, title)
 
 
-def plot_learning_curves(epochs: pd.DataFrame | str | Path, path: str | Path) -> None:
+def plot_learning_curves(
+    epochs: pd.DataFrame | str | Path, path: str | Path, *, narrow: bool = False
+) -> None:
     """Draw the columns of a training log over its epochs: losses on the left, accuracies on the right.
 
     Args:
         epochs: Table, or CSV, with ``epoch`` and numeric columns; those named ``*loss*`` are losses, those
             named ``*wa``, ``*ua`` or ``*acc*`` accuracies. Gaps are left out.
         path: PNG or SVG to write.
+        narrow: Draw accuracies below the losses, for a phone, instead of beside them.
 
     Raises:
         BadInput: If *path* has another suffix, or there is no such column.
@@ -152,9 +158,11 @@ def plot_learning_curves(epochs: pd.DataFrame | str | Path, path: str | Path) ->
             remedy="give the epochs.csv of a run",
         )
     panels = [(names, what) for names, what in ((losses, "loss"), (accuracies, "accuracy")) if names]
-    figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
+    many = len(panels)
+    size = (NARROW, 2.6 * many) if narrow else (4.2 * many, 3.2)
+    figure = Figure(figsize=size, layout="constrained")
     for index, (names, what) in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), index + 1)
+        axes = figure.add_subplot(*((many, 1) if narrow else (1, many)), index + 1)
         for number, name in enumerate(names):
             points = table[["epoch", name]].dropna()
             marker = "o" if len(points) < 3 else None
@@ -169,7 +177,12 @@ def plot_learning_curves(epochs: pd.DataFrame | str | Path, path: str | Path) ->
 
 
 def plot_subject_scores(
-    subjects: pd.DataFrame, threshold: float, path: str | Path, *, classes: Sequence[str] = ()
+    subjects: pd.DataFrame,
+    threshold: float,
+    path: str | Path,
+    *,
+    classes: Sequence[str] = (),
+    narrow: bool = False,
 ) -> None:
     """Draw each subject's score, sorted, coloured by its label, with the threshold of the decision.
 
@@ -178,12 +191,13 @@ def plot_subject_scores(
         threshold: From this score on the decision is positive.
         path: PNG or SVG to write.
         classes: Order of the labels in colour and legend; otherwise that of their appearance.
+        narrow: Draw for a phone.
 
     Raises:
         BadInput: If *path* has another suffix.
     """
     table = subjects.sort_values("score", kind="stable").reset_index(drop=True)
-    figure, axes = new_figure(max(7.5, min(2.5 + 0.2 * len(table), 12)), 3.4)
+    figure, axes = new_figure(NARROW if narrow else max(7.5, min(2.5 + 0.2 * len(table), 12)), 3.4)
     axes.axhline(threshold, color=INK, linewidth=1, linestyle="--", label=f"threshold {threshold:.3g}")
     labels = list(dict.fromkeys([*classes, *subjects["label"].astype(str)]))
     undecided = _flags(table)
@@ -205,7 +219,7 @@ def plot_subject_scores(
     axes.set_ylim(-0.04, 1.04)
     axes.set_ylabel("score")
     axes.set_xlabel("subject")
-    few = len(table) <= 60
+    few = len(table) <= (30 if narrow else 60)
     axes.set_xticks(
         range(len(table)) if few else [],
         [printable(shortened(str(name), 16)) for name in table["subject"]] if few else [],
@@ -220,6 +234,11 @@ def _flags(table: pd.DataFrame) -> NDArray[np.bool_]:
     if "undecided" not in table:
         return np.zeros(len(table), dtype=bool)
     return (table["undecided"].astype(str).str.lower() == "true").to_numpy(bool)
+
+
+def colour_of(place: int) -> str:
+    """Return the colour of what stands at *place*, from 0; after eight they begin again."""
+    return COLOURS[place % len(COLOURS)]
 
 
 def shortened(text: str, longest: int) -> str:

@@ -68,14 +68,15 @@ def _recording(one: Mapping[str, Any], prediction: Mapping[str, Any], path: Path
         ]
         for row in sentences
     ]
-    drawn = None
-    if sentences:
-        plot_timeline(one, prediction["classes"], path)
-        drawn = inline_svg(path, ink=plots.INK, prefix=path.stem)
+    drawn = {"timeline": None, "timeline_narrow": None}
+    for name in drawn if sentences else ():
+        place = path.with_name(f"{path.stem}_{name}.svg")
+        plot_timeline(one, prediction["classes"], place, narrow=name == "timeline_narrow")
+        drawn[name] = inline_svg(place, ink=plots.INK, prefix=place.stem)
     score = one["score"]
     return {
         **one,
-        "timeline": drawn,
+        **drawn,
         "headline": "undecided: no sentence could be scored"
         if score is None
         else f"{one['decision']}: score {score:.3f}, threshold {prediction['threshold']:.3f}",
@@ -98,15 +99,20 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def plot_timeline(recording: Mapping[str, Any], classes: list[str], path: Path) -> None:
+def plot_timeline(
+    recording: Mapping[str, Any], classes: list[str], path: Path, *, narrow: bool = False
+) -> None:
     """Draw the scores of a recording's sentences over its time.
+
+    A thick line with round ends stands at each score, and a bar joins it to 0.5.
 
     Args:
         recording: ``recording``, ``seconds`` and ``sentences`` with ``start``, ``end``, ``score``.
         classes: The negative and the positive label.
         path: PNG or SVG to write.
+        narrow: Draw for a phone.
     """
-    figure, axes = plots.new_figure(11, 3.2)
+    figure, axes = plots.new_figure(plots.NARROW if narrow else 11, 3.2)
     rows = recording["sentences"]
     start, end, score = (np.array([row[name] for row in rows]) for name in ("start", "end", "score"))
     positive = score >= SENTENCE_THRESHOLD
@@ -121,14 +127,20 @@ def plot_timeline(recording: Mapping[str, Any], classes: list[str], path: Path) 
             bottom=SENTENCE_THRESHOLD,
             align="edge",
             color=colour,
-            label=f"{label}: {int(side.sum())} sentences",
-            edgecolor=colour,
-            linewidth=0.6,
+            alpha=0.35,
         )
-        # a score near the middle would make a bar without height
-        axes.hlines(score[side], start[side], end[side], color=colour, linewidth=2.5)
+        # a bar has no height near the middle, and no width in a long recording
+        axes.hlines(
+            score[side],
+            start[side],
+            end[side],
+            color=colour,
+            linewidth=3.5,
+            capstyle="round",
+            label=f"{label}: {int(side.sum())} sentences",
+        )
     axes.axhline(SENTENCE_THRESHOLD, color=plots.INK, linewidth=0.8)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(-0.02, 1.02)
     axes.set_xlim(0, recording["seconds"])
     axes.set_xlabel("time (s)")
     axes.set_ylabel("score of a sentence")

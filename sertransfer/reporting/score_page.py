@@ -26,5 +26,5 @@ def scores_plot(folder: Path, rows: Sequence[Scored]) -> Plot:
         "WA and UA: a dot with the line of its 95 % interval; a diamond where there is no interval.",
         partial(plot_scores, rows),
         numbers=score_numbers(rows),
-        wide=True,
+        narrow=partial(plot_scores, rows, narrow=True),
     )

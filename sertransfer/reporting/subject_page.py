@@ -163,18 +163,18 @@ def _subjects(folder: Path, metrics: dict[str, Any], classes: list[str], subject
         undecided = str(entry.get("undecided", "")).lower() == "true"
         remark = ("right" if entry["label"] == entry["prediction"] else "wrong") + ", undecided" * undecided
         named = [str(entry.get(name, "")) for name in ("label", "prediction", "sentences")]
-        rows.append([str(entry["subject"]), named[0], number(entry["score"]), named[1], named[2], remark])
+        rows.append([str(entry["subject"]), number(entry["score"]), remark, *named])
     rule = str(metrics.get("undecided_rule", ""))
     note = f"Positive from a score of {threshold:.4g} on."
     if rule:
         note += f" An undecided subject has no sentence that could be used; {rule}."
-    columns = ["subject", "label", "score", "prediction", "sentences", "decision"]
+    columns = ["subject", "score", "decision", "label", "prediction", "sentences"]
     plot = draw(
         folder / "plots" / "subjects.svg",
         "Score of each subject, sorted, with the threshold of the decision.",
         partial(plot_subject_scores, subjects, threshold, classes=classes),
         numbers=Numbers(columns, rows, "Every subject, from the highest score", note, shown=True),
-        wide=True,
+        narrow=partial(plot_subject_scores, subjects, threshold, classes=classes, narrow=True),
     )
     return Section("subjects", "Every subject", plots=[plot])
 

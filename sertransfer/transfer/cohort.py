@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
+from sertransfer.corpora.statistics import age_band
 from sertransfer.manifest import Manifest
 
 SEVERITIES = (
@@ -37,7 +38,8 @@ def describe_cohort(manifest: Manifest, parts: Mapping[str, pd.DataFrame]) -> di
         parts: Name of a split to its subjects, columns ``subject, label``.
 
     Returns:
-        Of each split ``n, by_label, by_gender`` (counts) and, where known, ``age`` and the questionnaire's
+        Of each split ``n, by_label, by_gender`` (counts) and, where known, ``age`` (of ages that are words or
+        ranges ``by_age``, counts by band) and the questionnaire's
         score under ``severity`` as ``n, mean, sd, low, high``; ``sd`` is ``None`` for one subject.
     """
     people = manifest.table.drop_duplicates("speaker").set_index("speaker")
@@ -53,6 +55,10 @@ def describe_cohort(manifest: Manifest, parts: Mapping[str, pd.DataFrame]) -> di
         }
         if ages := _spread(names.map(people["age"])):
             described["age"] = ages
+        else:
+            bands = names.map(people["age"]).fillna("").map(age_band)
+            if set(bands) != {"unknown"}:
+                described["by_age"] = _counts(bands)
         if column is not None and (scores := _spread(names.map(people[column]))):
             described["severity"] = {"column": column, **scores}
         found[split] = described

@@ -6,7 +6,12 @@ from report_runs import STAGE_2, make_run
 
 from sertransfer.manifest import Manifest, make_table
 from sertransfer.metrics import predictive_values
-from sertransfer.reporting.clinical_page import methods_text, predictive_section, severity_section
+from sertransfer.reporting.clinical_page import (
+    cohort_section,
+    methods_text,
+    predictive_section,
+    severity_section,
+)
 from sertransfer.reporting.html import write_report
 from sertransfer.transfer.cohort import describe_cohort, severity_scores
 
@@ -20,10 +25,25 @@ METRICS = {
         "train": {"subjects": {"not depressed": 6, "depressed": 4}},
         "dev": {"subjects": {"not depressed": 2, "depressed": 1}},
     },
-    "probe": {"kind": "logistic", "c": 0.01, "chosen_by": "sentence AUROC", "folds": 5},
+    "top_k": 3,
+    "probe": {
+        "kind": "logistic",
+        "c": 0.01,
+        "c_grid": [{"c": 0.01}, {"c": 1.0}],
+        "chosen_by": "sentence AUROC",
+        "folds": 5,
+    },
+    "subject": {
+        **STAGE_2["subject"],
+        "against_majority": {
+            "ua": {"state": "open", "test": "a test"},
+            "wa": {"state": "open", "test": "another", "gained": 1, "lost": 1},
+        },
+    },
     "threshold": {"rule": "out_of_fold", "value": 0.37},
     "encoder_details": {
         "model": "pyresnet152",
+        "layer": 7,
         "front_end": {"framing": {"window": 400, "hop": 160, "sample_rate": 16000}},
         "provenance": {"corpus": ["lssed"]},
     },
@@ -87,12 +107,19 @@ def test_predictive_values_by_bayes():
     assert predictive_values(0.0, 1.0, 0.2) == (None, pytest.approx(0.8))
     block = {
         "sensitivity": 0.8, "specificity": 0.9, "confusion": [[9, 1], [1, 4]],
+        "classes": ["well", "depressed"],
         "sensitivity_ci95": [0.5, 1.0], "specificity_ci95": [0.6, 1.0],
     }  # fmt: skip
     (section,) = predictive_section({"subject": block})
     rows = {row[0]: row[1:] for row in section.numbers[0].rows}
     assert rows["10.0%"] == ["0.471 [0.122, 1.000]", "0.976 [0.915, 1.000]"]
-    assert "33.3% (these subjects)" in rows
+    # at their own prevalence they are the shares of right answers: 4 of 5 and 9 of 10
+    assert [cell.split()[0] for cell in rows["33.3% (these subjects)"]] == ["0.800", "0.900"]
+    assert rows["8.6% (US adults, PHQ-8 of 10 or more)"][0].startswith("0.429 ")
+    assert "PPV = Se p / (Se p + (1 - Sp) (1 - p))" in section.note
+    assert "Kroenke" in section.note
+    other = predictive_section({"subject": {**block, "classes": ["calm", "angry"]}})[0]
+    assert not any("PHQ" in text for text in (other.note, *(row[0] for row in other.numbers[0].rows)))
 
 
 def test_methods_are_true_to_the_run():
@@ -104,17 +131,58 @@ def test_methods_are_true_to_the_run():
         "a speech emotion recogniser (pyresnet152)",
         "frames of 25 ms every 10 ms",
         "trained on lssed",
-        "logistic regression was fitted to its embeddings with C = 0.01, chosen by sentence AUROC (5 folds)",
-        "'top k'",
-        "from a score of 0.37 on; this threshold was chosen on out-of-fold scores of the training subjects",
+        "from layer 7",
+        "logistic regression was fitted to its embeddings with C = 0.01, chosen among 0.01, 1 by sentence"
+        " AUROC (5 folds of the training subjects)",
+        "'top k' (k = 3)",
+        "from a score of 0.37 on; this threshold was chosen for the greatest UA on out-of-fold scores of the"
+        " training subjects",
+        "compared with always answering the most frequent class: UA by a test, WA by another",
     ):
         assert said in text
     plain = methods_text({**METRICS, "generated": False, "threshold": {"rule": "fixed", "value": 0.5}}, {})
     assert "generated" not in plain
     assert "from a score of 0.5 on; this threshold was fixed in advance" in plain
-    tuned = methods_text({**METRICS, "mode": "finetune"}, {"finetune": {"depth": "last"}})
-    assert "fine-tuned (depth 'last')" in tuned
+    found = {"depth": "last", "epoch": 4, "chosen_by": "cross-entropy", "inner_subjects": ["a", "b"]}
+    tuned = methods_text({**METRICS, "mode": "finetune", "finetune": found}, {"pooling": "mean"})
+    assert "fine-tuned (depth 'last'); 2 of the training subjects were held out" in tuned
+    assert "the weights of epoch 4 were kept, chosen by cross-entropy." in tuned
+    assert "chosen for the greatest UA on held-out training subjects." in tuned
     assert "frozen" not in tuned
+    assert "pooled" not in tuned  # that setting is the probe's
+
+
+def test_methods_say_nothing_that_the_run_did_not_do():
+    settings = {"pooling": "mean_std", "probe": {"standardise": True, "pca": 0, "balance_classes": False}}
+    text = methods_text(METRICS, settings)
+    assert "pooled over time by mean and standard deviation." in text
+    assert "; columns were standardised." in text
+    for absent in ("principal", "weighed", "layer None", "undecided", "Corrections", "audio"):
+        assert absent not in methods_text({**METRICS, "errata": []}, settings), absent
+    one = {**METRICS, "probe": {**METRICS["probe"], "c_grid": [{"c": 0.01}]}}
+    assert "with C = 0.01, the only value offered" in methods_text(one, settings)
+    searched = methods_text({**METRICS, "tuning": {"objective": "UA", "outer": {}}}, settings)
+    assert "Settings were chosen on the training subjects by UA." in searched
+    assert "Nested cross-validation" in searched
+    assert "pooled" not in searched  # the file holds what was searched, not what was chosen
+    model = methods_text({**METRICS, "generated_data": False, "generated_model": True}, settings)
+    assert model.startswith("Of daic-woz")
+    assert "The encoder was trained on data that a program generated." in model
+    heard = {**METRICS, "audio_shared": {"status": "shared", "utterances": 3, "speakers": 1}}
+    assert "The audio of 3 scored sentences also lies in the training part." in methods_text(heard, settings)
+
+
+def test_ages_in_words_are_counted_by_band():
+    rows = [
+        {"id": who, "audio": "x.wav", "speaker": who, "gender": "", "age": age}
+        for who, age in zip("abc", ("60-69", "Young", ""), strict=True)
+    ]
+    subjects = pd.DataFrame({"subject": list("abc"), "label": ["no"] * 3})
+    found = describe_cohort(Manifest(make_table(rows), None), {"train": subjects})
+    assert found["train"]["by_age"] == {"old": 1, "young": 1, "unknown": 1}
+    rows = cohort_section({"cohort": found})[0].numbers[0].rows
+    assert ["age old", "1 (33%)"] in rows
+    assert ["gender unknown", "3 (100%)"] in rows
 
 
 def test_a_report_has_them(tmp_path):

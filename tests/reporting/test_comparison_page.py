@@ -1,12 +1,14 @@
 """The page over several runs."""
 
 import json
+import re
 
 import pytest
 from report_runs import STAGE_2, SUBJECTS, make_run
 
 from sertransfer import cli
 from sertransfer.reporting.comparison_page import run_names
+from sertransfer.reporting.plots import COLOURS
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_scores_pairs_curves_agreement_and_settings_stand_on_one_page(folders, t
         "svm",
     ):
         assert part in text, part
-    assert text.count("<svg") == 3
+    assert text.count("<figure") == 3
     assert ">seed<" not in text  # the same in all
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".svg"] == []
 
@@ -80,3 +82,22 @@ def test_runs_have_the_shortest_names_that_tell_them_apart():
     assert run_names(["/a/b", "/a/c"]) == ["b", "c"]
     assert run_names(["/a/x/r", "/a/y/r"]) == ["x/r", "y/r"]
     assert run_names(["/a/b", "/a/b"]) == ["b", "b"]
+
+
+def colours(figure):
+    """Return the palette's colours in the order in which *figure* shows them."""
+    return list(dict.fromkeys(re.findall("|".join(COLOURS), figure)))
+
+
+def test_a_run_has_one_colour_in_all_figures(folders, tmp_path):
+    """Also where the first run has no curve, since its table has no scores."""
+    rows = (line.split(",") for line in SUBJECTS.splitlines())
+    (folders[0] / "subjects.csv").write_text("\n".join(",".join(row[:3] + row[4:]) for row in rows) + "\n")
+    page = tmp_path / "c.html"
+    assert cli.main(["compare", *map(str, folders), "--html", str(page)]) == 0
+    scores, roc, precision = (part.partition("</svg>")[0] for part in page.read_text().split("<figure")[1:])
+    assert colours(scores) == list(COLOURS[:3])
+    assert colours(roc) == colours(precision) == list(COLOURS[1:3])
+    assert "three, " in roc
+    assert "x/one, " in roc
+    assert 'aria-label="WA and UA' in scores

@@ -18,6 +18,7 @@ from sertransfer.reporting.curves import (
     roc_numbers,
     roc_points,
 )
+from sertransfer.reporting.plots import COLOURS
 
 THREE = curve("", [False, True, True], [0.1, 0.1, 0.9])
 
@@ -43,6 +44,15 @@ def test_several_curves_are_named(tmp_path):
     plot_precision_recall(curves, tmp_path / "p.svg", title="t")
     assert {"a, 1.000", "b, 0.000"} <= set(texts(tmp_path / "r.svg"))
     assert {"a, 1.000", "b, 0.500"} <= set(texts(tmp_path / "p.svg"))
+
+
+def test_a_curve_looks_as_its_run_does_whatever_stands_before_it(tmp_path):
+    for place, name in ((1, "second"), (None, "first")):
+        one = [curve("a", [False, True], [0, 1], place)]
+        plot_roc(one, tmp_path / f"{name}.svg")
+    assert COLOURS[1] in (tmp_path / "second.svg").read_text()
+    assert COLOURS[0] in (tmp_path / "first.svg").read_text()
+    assert COLOURS[1] not in (tmp_path / "first.svg").read_text()
 
 
 def test_curves_of_one_class_are_refused(tmp_path):

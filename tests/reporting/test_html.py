@@ -80,7 +80,7 @@ def test_stage_2(tmp_path):
         f"{kind}_{what}.svg" for kind in ("roc", "precision_recall") for what in ("subjects", "sentences")
     }
     assert names == {"scores.svg", "confusion.svg", "subjects.svg", *curves}
-    assert page.tags.count("svg") == len(names)
+    assert page.tags.count("figure") == len(names)
     assert page.text.count("Numbers of this figure") == len(names)
 
 
@@ -156,14 +156,14 @@ def test_what_the_scores_are_worth(tmp_path):
     names = {path.name for path in (folder / "plots").iterdir()}
     drawn = ("reliability_subjects", "reliability_sentences", "trials", "inner_outer", "importance")
     assert names >= {f"{name}.svg" for name in drawn}
-    assert page.tags.count("svg") == page.text.count("Numbers of this figure") == 12
+    assert page.tags.count("figure") == page.text.count("Numbers of this figure") == 12
 
 
 def test_subjects_are_listed_from_the_highest_score(tmp_path):
     text = report(make_run(tmp_path / "run", STAGE_2)).text
     table = text[text.index("Every subject, from the highest score") :]
     assert table.index("300") < table.index("301") < table.index("302")
-    assert re.search(r"300\s+not depressed\s+0.900\s+depressed\s+2\s+wrong", table)
+    assert re.search(r"300\s+0.900\s+wrong\s+not depressed\s+depressed\s+2", table)
 
 
 def test_stage_1(tmp_path):
@@ -179,7 +179,7 @@ def test_stage_1(tmp_path):
         "No correction was applied",
     ):
         assert text in page.text, text
-    assert page.tags.count("svg") == 3  # no curves by class without the scores of classes
+    assert page.tags.count("figure") == 3  # no curves by class without the scores of classes
 
 
 def test_classes_have_curves_and_a_calibration_where_their_scores_are_there(tmp_path):
@@ -252,7 +252,7 @@ def test_one_class_has_no_roc(tmp_path):
     del metrics["sentence"]["majority"]
     (folder / "metrics.json").write_text(json.dumps(metrics))
     page = report(folder)
-    assert page.tags.count("svg") == 3
+    assert page.tags.count("figure") == 3
     assert "Table 6" not in page.text
 
 

@@ -12,9 +12,29 @@ from report_runs import STAGE_1, STAGE_2, SUBJECTS, make_run
 
 from sertransfer import cli
 from sertransfer.reporting.html import write_report
+from sertransfer.reporting.prediction_page import write_prediction_page
 
 EVIL = "<img src=x onerror=\"document.title='run'\"></td><script>document.title='run'</script>"
 LONG = "a_name_that_is_long_and_has_no_place_to_break_" * 4
+
+PREDICTION = {
+    "generated": True, "sertransfer": "0.1.0", "note": "no diagnosis", "unlike_note": "", "not_scored": [],
+    "run": LONG, "encoder": "ser", "mode": "probe", "aggregation": "mean", "threshold": 0.5,
+    "classes": ["not depressed", "depressed"], "population": "trained on 12 subjects",
+    "recordings": [
+        {
+            "recording": EVIL, "score": 0.5, "decision": "depressed", "flags": [], "warnings": [],
+            "precedents": [], "left_out": [], "audio": LONG, "seconds": 1800.0, "sample_rate": 16000,
+            "cut_by": "transcript", "sentences_scored": 60, "audio_shared": "none",
+            "encoder_audio_shared": "none",
+            "sentences": [
+                {"sentence": place, "start": 30.0 * place, "end": 30.0 * place + 1.5, "score": 0.5}
+                for place in range(60)
+            ],
+        }
+    ],
+}  # fmt: skip
+"""Of half an hour, each short sentence with a score at the middle."""
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -57,7 +77,24 @@ def pages(tmp_path_factory):
     assert cli.main(["compare", str(one), str(other), "--resamples", "50", "--html", str(compared)]) == 0
     folders = [str(folder) for folder in (one, other, first)]
     assert cli.main(["tables", *folders, "--format", "html", "-o", str(tables)]) == 0
+    settings = {f"probe_{index}": index for index in range(25)}
+    few = make_run(place / "few", metrics, **{**files, "config.yaml": json.dumps(settings)})
+    more = {name: value + 1 for name, value in settings.items()}
+    changed = make_run(place / "changed", metrics, **{**files, "config.yaml": json.dumps(more)})
+    differing = place / "settings.html"
+    assert cli.main(["compare", str(few), str(changed), "--html", str(differing)]) == 0
+    about = {f"setting {number}": number for number in range(30)}
+    rows = (f"{index},dev,depressed,{index / 40},depressed,3,False" for index in range(40))
+    many = make_run(
+        place / "many",
+        {**metrics, "encoder_details": about},
+        **{"subjects.csv": "\n".join([SUBJECTS.splitlines()[0], *rows]) + "\n"},
+    )
+    write_prediction_page(PREDICTION, place / "prediction.html")
     return {
+        "many": write_report(many),
+        "settings": differing,
+        "prediction": place / "prediction.html",
         "subjects": write_report(one),
         "utterances": write_report(first),
         "comparison": compared,
@@ -65,7 +102,7 @@ def pages(tmp_path_factory):
     }
 
 
-KINDS = ("subjects", "utterances", "comparison", "tables")
+KINDS = ("subjects", "utterances", "comparison", "tables", "prediction")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -164,6 +201,100 @@ def test_no_table_scrolls_inside_the_page_and_no_figure_is_cut(browser, pages, w
         assert tab.value(
             f"[...{scores}.tHead.rows[0].cells].pop().getBoundingClientRect().right < innerWidth"
         )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_score_is_in_the_window(browser, pages, kind, width):
+    """No column of a table of scores hides behind sideways scrolling, and no box scrolls inside the page."""
+    tab = browser.open(pages[kind], width=width)
+    outside = "[...document.querySelectorAll('table.scores td')].filter(e => {"
+    outside += "const box = e.closest('.scroll').getBoundingClientRect(), own = e.getBoundingClientRect();"
+    outside += "return own.width === 0 || own.right > Math.min(box.right, innerWidth) + 1"
+    outside += "}).map(e => e.textContent)"
+    assert tab.value(outside) == []
+    inner = (
+        "[...document.querySelectorAll('.scroll')].filter(e => e.scrollHeight > e.clientHeight + 1).length"
+    )
+    assert tab.value("document.querySelectorAll('details').forEach(e => e.open = true)") is None
+    assert tab.value(inner) == 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_sentence_with_a_score_of_a_half_is_seen(browser, pages, width, dark):
+    tab = browser.open(pages["prediction"], width=width, height=1600, dark=dark)
+    shown = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("RGB")).astype(int)
+    box = "[...document.querySelectorAll('figure svg')].find(e => e.getBoundingClientRect().width > 0)"
+    edges = [
+        int(tab.value(f"{box}.getBoundingClientRect().{edge}")) for edge in ("left", "right", "top", "bottom")
+    ]
+    figure = shown[edges[2] : edges[3], edges[0] : edges[1]]
+    orange = (abs(figure - (0xD5, 0x5E, 0x00)) < 40).all(axis=2)
+    middle = orange.sum(axis=0) > 1
+    # the legend has the colour as well: each sentence has a mark of its own, some pixels high
+    assert np.diff(middle.astype(int)).clip(0).sum() >= 40
+    assert orange.sum() > 60 * 2 * 2
+
+
+def test_a_phone_names_each_score_by_its_column(browser, pages):
+    tab = browser.open(pages["subjects"], width=390)
+    cells = "[...document.querySelector('table.scores').tBodies[0].rows[0].cells].slice(1)"
+    shown = tab.value(f"{cells}.map(e => getComputedStyle(e, '::before').content)")
+    assert shown == [f'"{name}"' for name in ("WA", "UA", "macro-F1", "sensitivity", "specificity", "AUROC")]
+    assert tab.value("getComputedStyle(document.querySelector('table.scores thead')).display") == "none"
+    wide = browser.open(pages["subjects"], width=1280)
+    assert wide.value(f"{cells}.map(e => getComputedStyle(e, '::before').content)")[0] == "none"
+
+
+@pytest.mark.parametrize("kind", ["subjects", "utterances", "comparison", "prediction"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_one_drawing_of_each_figure_is_shown_and_its_text_can_be_read(browser, pages, kind, width):
+    tab = browser.open(pages[kind], width=width)
+    seen = "[...document.querySelectorAll('figure')].map(f => [...f.querySelectorAll('svg')]"
+    seen += ".filter(e => e.getBoundingClientRect().width > 0).length)"
+    counts = tab.value(seen)
+    assert counts
+    assert set(counts) == {1}
+    size = "[...document.querySelectorAll('figure svg')].filter(e => e.getBoundingClientRect().width > 0)"
+    size += ".flatMap(s => [...s.querySelectorAll('text')].filter(t => t.textContent.trim()).map(t => "
+    size += "parseFloat(getComputedStyle(t).fontSize) * s.getScreenCTM().a))"
+    sizes = tab.value(size)
+    assert sizes
+    assert min(sizes) > 7.5  # pixels; 34rem squeezed into a phone gave 5
+
+
+def test_every_subject_is_seen_without_scrolling_in_a_box(browser, pages):
+    tab = browser.open(pages["many"])
+    table = (
+        "[...document.querySelectorAll('table')].find(t => t.caption.textContent.includes('Every subject'))"
+    )
+    assert tab.value(f"{table}.tBodies[0].rows.length") == 40
+    box = f"{table}.closest('.scroll')"
+    assert tab.value(f"{box}.scrollHeight - {box}.clientHeight") <= 0
+    assert tab.value(f"getComputedStyle({box}).maxHeight") == "none"
+
+
+def test_ten_of_many_facts_stand_open(browser, pages):
+    tab = browser.open(pages["many"])
+    facts = "document.querySelector('section[aria-labelledby=what]')"
+    assert tab.value(f"{facts}.querySelector('dl').querySelectorAll('dt').length") == 10
+    folded = f"{facts}.querySelector('details.folded')"
+    assert not tab.value(f"{folded}.open")
+    assert tab.value(f"{folded}.querySelectorAll('dt').length") > 0
+    settings = browser.open(pages["settings"])
+    rows = "document.querySelector('section[aria-labelledby=settings]').querySelectorAll('table')"
+    assert settings.value(f"[...{rows}].map(t => t.tBodies[0].rows.length)") == [10, 15]
+    assert (
+        settings.value("document.querySelectorAll('section[aria-labelledby=settings] details[open]').length")
+        == 0
+    )
+
+
+def test_a_click_selects_the_methods_whole(browser, pages):
+    tab = browser.open(pages["subjects"])
+    assert tab.value("getComputedStyle(document.querySelector('blockquote')).userSelect") == "all"
+    assert "Software: sertransfer" in tab.value("document.querySelector('blockquote').textContent")
 
 
 def test_the_browser_sees_what_is_wrong(browser, tmp_path):
