@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from sertransfer.files import write_text
 from sertransfer.reporting import plots
@@ -68,7 +69,7 @@ def _recording(one: Mapping[str, Any], prediction: Mapping[str, Any], path: Path
         ]
         for row in sentences
     ]
-    drawn = {"timeline": None, "timeline_narrow": None}
+    drawn: dict[str, Markup | None] = {"timeline": None, "timeline_narrow": None}
     for name in drawn if sentences else ():
         place = path.with_name(f"{path.stem}_{name}.svg")
         plot_timeline(one, prediction["classes"], place, narrow=name == "timeline_narrow")

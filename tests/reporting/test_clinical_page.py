@@ -1,5 +1,7 @@
 """Cohort, predictive values, severity and methods say what the run's files say."""
 
+import json
+
 import pandas as pd
 import pytest
 from report_runs import STAGE_2, make_run
@@ -13,6 +15,7 @@ from sertransfer.reporting.clinical_page import (
     severity_section,
 )
 from sertransfer.reporting.html import write_report
+from sertransfer.reporting.share import share
 from sertransfer.transfer.cohort import describe_cohort, severity_scores
 
 METRICS = {
@@ -201,3 +204,15 @@ def test_a_report_has_them(tmp_path):
     assert "PHQ-8 score and model score" in page
     assert "Predictive values" in page
     assert "Methods, to copy" in page
+
+
+def test_a_shared_copy_has_no_questionnaire_beside_a_score(tmp_path):
+    subjects = pd.DataFrame({"subject": ["a", "b"], "label": ["no", "yes"], "score": [0.2, 0.7]})
+    found = severity_scores(make_manifest(), subjects)
+    run = make_run(
+        tmp_path / "run", {**METRICS, "errata": [], "severity": found}, **{"config.yaml": "seed: 1\n"}
+    )
+    assert "PHQ-8 score and model score" in write_report(run).read_text()
+    share(run, tmp_path / "copy")
+    assert "severity" not in json.loads((tmp_path / "copy/metrics.json").read_text())
+    assert "PHQ-8 score and model score" not in (tmp_path / "copy/report.html").read_text()
