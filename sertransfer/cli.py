@@ -15,10 +15,8 @@ import io
 import logging
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 from sertransfer.arguments import build_parser, parse_overrides
 from sertransfer.errors import SertransferError, bad_input, nearest
@@ -44,7 +42,7 @@ def _fit_surroundings() -> None:
     """Make do with a terminal that lacks characters, and with a user who has no name or no home.
 
     In a container started with ``--user 23456``, no name belongs to the user's number: torch would fail where
-    it asks for one. matplotlib would warn that it cannot keep its cache where the home is not writable.
+    it asks for one. matplotlib makes a private cache where the home is not writable; it need not say so.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -53,13 +51,7 @@ def _fit_surroundings() -> None:
         getpass.getuser()
     except (KeyError, OSError):
         os.environ["LOGNAME"] = f"uid{os.getuid()}"
-    try:
-        at_home = os.access(Path.home(), os.W_OK)
-    except RuntimeError:  # neither HOME nor an entry of the user
-        at_home = False
-    if not at_home:
-        cache = Path(tempfile.gettempdir(), f"matplotlib-uid{os.getuid()}")
-        os.environ.setdefault("MPLCONFIGDIR", str(cache))
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def _main(argv: Sequence[str] | None) -> int:

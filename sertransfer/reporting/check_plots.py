@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from sertransfer.reporting.plots import COLOURS, INK, draw_legend, new_figure, save_figure
+from sertransfer.reporting.plots import COLOURS, INK, draw_legend, new_figure, save_figure, styled
 
 
+@styled
 def plot_reliability(bins: Sequence[Mapping[str, Any]], path: str | Path, *, title: str) -> None:
     """Draw what came true of the scores: share of positives against mean score, a dot's area its items.
 
@@ -38,6 +39,7 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]], path: str | Path, *, tit
     save_figure(figure, axes, path, title)
 
 
+@styled
 def plot_trials(trials: pd.DataFrame, path: str | Path) -> None:
     """Draw the value of each complete trial, by study, with the best so far.
 
@@ -69,6 +71,7 @@ def plot_trials(trials: pd.DataFrame, path: str | Path) -> None:
     save_figure(figure, axes, path, "Trials")
 
 
+@styled
 def plot_importance(importance: Mapping[str, float], path: str | Path) -> None:
     """Draw which settings the values of the trials depended on.
 
@@ -87,6 +90,7 @@ def plot_importance(importance: Mapping[str, float], path: str | Path) -> None:
     save_figure(figure, axes, path, "What mattered")
 
 
+@styled
 def plot_inner_outer(folds: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Draw the inner against the outer figures of each fold; below the line the choice looked too good.
 

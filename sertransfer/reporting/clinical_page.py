@@ -12,7 +12,7 @@ import numpy as np
 from sertransfer.aggregation import ATTENTION
 from sertransfer.metrics import predictive_values
 from sertransfer.reporting.page import Numbers, Section, draw
-from sertransfer.reporting.plots import COLOURS, INK, NARROW, draw_legend, new_figure, save_figure
+from sertransfer.reporting.plots import COLOURS, INK, NARROW, draw_legend, new_figure, save_figure, styled
 from sertransfer.reporting.values import NO_VALUE, number, with_interval
 from sertransfer.timebase import SAMPLE_RATE
 
@@ -153,6 +153,7 @@ def severity_section(folder: Path, metrics: Mapping[str, Any], classes: Sequence
     return [Section("severity", f"{name} and model score", None, note, plots=[plot])]
 
 
+@styled
 def plot_severity(
     points: Sequence[Sequence[Any]],
     name: str,

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sertransfer.errors import bad_input
 from sertransfer.metrics import auroc
 from sertransfer.reporting.page import Numbers
-from sertransfer.reporting.plots import INK, colour_of, draw_legend, new_figure, save_figure
+from sertransfer.reporting.plots import INK, colour_of, draw_legend, new_figure, save_figure, styled
 from sertransfer.reporting.values import number
 
 MOST_POINTS = 100
@@ -43,6 +43,7 @@ def curve(name: str, positive: ArrayLike, scores: ArrayLike, place: int | None =
     return Curve(name, np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64), place)
 
 
+@styled
 def plot_roc(curves: Sequence[Curve], path: str | Path, *, title: str = "ROC") -> None:
     """Draw the receiver operating characteristic of each; tied scores make one sloped step.
 
@@ -69,6 +70,7 @@ def plot_roc(curves: Sequence[Curve], path: str | Path, *, title: str = "ROC") -
     save_figure(figure, axes, path, title)
 
 
+@styled
 def plot_precision_recall(curves: Sequence[Curve], path: str | Path, *, title: str) -> None:
     """Draw precision against recall, with the precision of saying yes to all, which is the positives' share.
 

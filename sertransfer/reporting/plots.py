@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import font_manager, rc_context
+from matplotlib import font_manager, rc_context, rcParamsDefault
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
@@ -56,8 +54,27 @@ EAST_ASIAN_FONTS = (
 """Fonts that hold what matplotlib's own lacks, the first installed first."""
 
 _SUFFIXES = (".png", ".svg")
+_NOT_OF_A_STYLE = {"backend", "backend_fallback", "toolbar", "interactive", "savefig.directory"}
 
 
+def _style() -> Any:  # matplotlib types the names of its settings one by one
+    installed = set(font_manager.get_font_names())
+    defaults: dict[str, Any] = dict(rcParamsDefault.items())
+    return {
+        **{name: value for name, value in defaults.items() if name not in _NOT_OF_A_STYLE},
+        "text.parse_math": False,
+        # text of an SVG stays text: the reader's browser has the fonts that this machine may lack
+        "svg.fonttype": "none",
+        "font.family": ["DejaVu Sans", *(name for name in EAST_ASIAN_FONTS if name in installed)],
+    }
+
+
+styled = rc_context(rc=_style())
+"""Decorator of every function that draws: by matplotlib's own defaults, whatever the caller's settings or a
+``matplotlibrc`` in the current folder say. (With ``text.usetex`` each figure would start ``latex``.)"""
+
+
+@styled
 def plot_confusion(confusion: ArrayLike, classes: Sequence[str], path: str | Path, *, title: str) -> None:
     """Draw a confusion matrix, rows (truth) normalised as in the paper's Figure 2, with counts.
 
@@ -100,6 +117,7 @@ def plot_confusion(confusion: ArrayLike, classes: Sequence[str], path: str | Pat
     save_figure(figure, axes, path, title)
 
 
+@styled
 def plot_label_shares(
     shares: Mapping[str, float], path: str | Path, *, title: str = "Share of labels"
 ) -> None:
@@ -132,6 +150,7 @@ def plot_label_shares(
     save_figure(figure, axes, path, title)
 
 
+@styled
 def plot_learning_curves(
     epochs: pd.DataFrame | str | Path, path: str | Path, *, narrow: bool = False
 ) -> None:
@@ -176,6 +195,7 @@ def plot_learning_curves(
     write_figure(figure, path)
 
 
+@styled
 def plot_subject_scores(
     subjects: pd.DataFrame,
     threshold: float,
@@ -291,18 +311,6 @@ def write_figure(figure: Figure, path: str | Path) -> None:
     if suffix == ".svg":
         # transparent, so that a page can show it on its own ground; no date: same run, same file
         drawn |= {"transparent": True, "metadata": {"Date": None}}
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
-        text.set_fontfamily(_fonts())
-    # Text of an SVG stays text: the reader's browser has the fonts that this machine may lack.
-    style: Any = {"svg.fonttype": "none", "text.parse_math": False, "font.family": _fonts()}
-    with atomic_path(target) as temporary, rc_context(style), warnings.catch_warnings():
+    with atomic_path(target) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         figure.savefig(temporary, **drawn)
-
-
-@cache
-def _fonts() -> list[str]:
-    """Return matplotlib's own font, and those installed that draw Chinese, Japanese and Korean."""
-    installed = set(font_manager.get_font_names())
-    return ["DejaVu Sans", *(name for name in EAST_ASIAN_FONTS if name in installed)]

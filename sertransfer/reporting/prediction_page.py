@@ -100,6 +100,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+@plots.styled
 def plot_timeline(
     recording: Mapping[str, Any], classes: list[str], path: Path, *, narrow: bool = False
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from sertransfer.reporting.page import Numbers
-from sertransfer.reporting.plots import INK, NARROW, colour_of, shortened, style_axes, write_figure
+from sertransfer.reporting.plots import INK, NARROW, colour_of, shortened, style_axes, styled, write_figure
 from sertransfer.reporting.values import with_interval
 from sertransfer.spelling import printable
 
@@ -32,6 +32,7 @@ class Scored:
     place: int | None = None
 
 
+@styled
 def plot_scores(rows: Sequence[Scored], path: str | Path, *, narrow: bool = False) -> None:
     """Draw WA and UA of each row as a dot, and its 95 % interval as a line.
 
