@@ -41,11 +41,14 @@ from sertransfer.spelling import LogLine
 from sertransfer.storage import StorageError, storage_error, writing
 from sertransfer.verifying import check_record, with_hash
 
-EVIDENCE = ("*.csv", "population.json", "training_audio.json", "checkpoints/*.safetensors")
-"""Files whose hashes ``metrics.json`` holds."""
-
-NOT_OF_THE_RUN = ("manifest.csv", "pseudonyms.csv", "tables.csv")
-"""Tables in the folder that other commands write."""
+EVIDENCE = (
+    *("subjects.csv", "sentences.csv", "out_of_fold.csv", "outer_subjects.csv"),
+    *("utterances.csv", "utterances_adversarial.csv", "population.json"),
+    "training_audio.json",
+    *("checkpoints/model.safetensors", "checkpoints/probe.safetensors"),
+)
+"""Files whose hashes ``metrics.json`` holds: what its figures and decisions come from. A run that is repeated,
+or resumed after a kill, has the same; the learning curve holds seconds and is not one of them."""
 
 GENERATED_DATA, GENERATED_MODEL, GENERATED_BOTH = (
     "generated data",
@@ -153,9 +156,7 @@ class RunFolder:
 
     def _evidence(self) -> list[str]:
         """Return names of the run's tables, its population and its weights."""
-        found = [path for pattern in EVIDENCE for path in self.path.glob(pattern)]
-        names = sorted(str(path.relative_to(self.path)) for path in found)
-        return [name for name in names if name not in NOT_OF_THE_RUN]
+        return sorted(name for name in EVIDENCE if (self.path / name).is_file())
 
     @contextmanager
     def claim(self, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[RunFolder]:

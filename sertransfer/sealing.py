@@ -8,6 +8,7 @@ without it is taken as it comes.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -20,6 +21,7 @@ SEAL = "seal_sha256"
 UNSEALED = "0" * 64
 """Value to write under that key before :func:`seal`."""
 
+_METADATA = "__metadata__"
 _LARGEST_HEADER = 100_000_000
 """Bytes, as safetensors has it."""
 _PATTERN = re.compile(rb'seal_sha256\W{2,8}([^"\\]{64})\\?"')  # as a key of its own, or of JSON within
@@ -29,9 +31,13 @@ _BLOCK = 1 << 20
 def seal(path: Path) -> None:
     """Put the hash of the file at *path* into it, where ``{SEAL: UNSEALED}`` stands in its metadata.
 
+    safetensors writes the metadata in an order of chance; here they are sorted, so that the same content is
+    the same file.
+
     Raises:
         ValueError: If nothing stands there.
     """
+    _sort_metadata(path)
     place, _ = _find(path)
     if place is None:
         raise ValueError(f"{path} has no place for its hash")
@@ -39,6 +45,18 @@ def seal(path: Path) -> None:
     with path.open("r+b") as stream:
         stream.seek(place)
         stream.write(digest.encode())
+
+
+def _sort_metadata(path: Path) -> None:
+    with path.open("r+b") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+        if _METADATA in header:
+            header[_METADATA] = dict(sorted(header[_METADATA].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # else it was escaped in another way; its order stays
+            stream.seek(8)
+            stream.write(text.ljust(size))  # blanks at its end are how safetensors itself fills it up
 
 
 def check_seal(path: Path) -> None:

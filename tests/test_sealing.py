@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from sertransfer.errors import BadInput
@@ -70,3 +70,19 @@ def test_a_file_without_a_hash_is_taken_as_it_comes(tmp_path):
         seal(tmp_path / "a")
     (tmp_path / "b").write_bytes(b"\xff" * 100)
     check_seal(tmp_path / "b")
+
+
+def test_the_same_content_is_the_same_file(tmp_path):
+    """safetensors orders the metadata by chance, each time anew."""
+    metadata = {f"key {number}": f'v\u00e4lue \U0001f600 "{number}"\n' for number in range(8)}
+    contents = set()
+    for number in range(6):
+        path = tmp_path / f"{number}.safetensors"
+        save_file(TENSORS, path, {**metadata, SEAL: UNSEALED})
+        seal(path)
+        check_seal(path)
+        contents.add(path.read_bytes())
+        with safe_open(path, framework="np") as opened:
+            assert {**opened.metadata(), SEAL: UNSEALED} == {**metadata, SEAL: UNSEALED}
+            assert np.array_equal(opened.get_tensor("a"), TENSORS["a"])
+    assert len(contents) == 1
