@@ -47,7 +47,7 @@ EVIDENCE = (
     "training_audio.json",
     *("checkpoints/model.safetensors", "checkpoints/probe.safetensors"),
 )
-"""Files whose hashes ``metrics.json`` holds: what its figures and decisions come from. A run that is repeated,
+"""Files whose hashes ``metrics.json`` holds: what figures and decisions come from. A run that is repeated,
 or resumed after a kill, has the same; the learning curve holds seconds and is not one of them."""
 
 GENERATED_DATA, GENERATED_MODEL, GENERATED_BOTH = (

@@ -272,7 +272,7 @@ def test_every_folder_without_a_finished_run_is_named(make, tmp_path):
     with pytest.raises(BadInput) as caught:
         result_tables([tmp_path / "nothing", odd, make("fine", **stage_1())])
     assert [fault.where for fault in caught.value.faults] == [
-        str(tmp_path / "nothing/metrics.json"),
+        str(tmp_path / "nothing"),  # there is no such folder
         str(odd / "metrics.json"),
     ]
 

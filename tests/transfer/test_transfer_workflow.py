@@ -19,7 +19,7 @@ CONFIG = TransferConfig(resamples=20, folds=3, probe=ProbeConfig(c_grid=(0.01, 1
 NOTES = {
     "generated": True,
     "errata": ["409: Binary = (Score >= 10)"],
-    "assumptions": {"gender": "1 = male"},
+    "assumptions": ["gender: 1 = male"],
     "left_out": [{"item": "x", "reason": "y"}],
 }
 
