@@ -237,6 +237,7 @@ def is_lightning(file: str | Path | BinaryIO) -> bool:
         RuntimeError,
         NotImplementedError,
         EOFError,
+        ValueError,  # of a name in the archive that is no text, among others
         zlib.error,
     ):
         return False
