@@ -83,11 +83,13 @@ def pages(tmp_path_factory):
     changed = make_run(place / "changed", metrics, **{**files, "config.yaml": json.dumps(more)})
     differing = place / "settings.html"
     assert cli.main(["compare", str(few), str(changed), "--html", str(differing)]) == 0
+    names = ("wa", "ua", "macro_f1", "sensitivity", "specificity", "auroc")
+    bounds = dict.fromkeys(names, 0.714) | {f"{name}_ci95": [0.537, 0.854] for name in names}
     about = {f"setting {number}": number for number in range(30)}
     rows = (f"{index},dev,depressed,{index / 40},depressed,3,False" for index in range(40))
     many = make_run(
         place / "many",
-        {**metrics, "encoder_details": about},
+        {**metrics, "encoder_details": about, "subject": {**metrics["subject"], **bounds}},
         **{"subjects.csv": "\n".join([SUBJECTS.splitlines()[0], *rows]) + "\n"},
     )
     write_prediction_page(PREDICTION, place / "prediction.html")
@@ -203,7 +205,7 @@ def test_no_table_scrolls_inside_the_page_and_no_figure_is_cut(browser, pages, w
         )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "many"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_score_is_in_the_window(browser, pages, kind, width):
     """No column of a table of scores hides behind sideways scrolling, and no box scrolls inside the page."""
