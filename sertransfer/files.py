@@ -36,15 +36,18 @@ def make_folder(path: Path, *, mode: int = PRIVATE_FOLDER) -> None:
         BadInput: If a file is in the way, or the place may not be written to.
         StorageError: If the disk is full or read-only.
     """
-    try:
-        with writing(path):
+    with writing(path):
+        try:
             for folder in reversed([one for one in (path, *path.parents) if not one.exists()]):
                 folder.mkdir(exist_ok=True, mode=mode)
             path.mkdir(exist_ok=True)  # what is there already has to be a folder
-    except (FileExistsError, NotADirectoryError):
-        raise bad_input(
-            path, found="a file in the way", expected="a folder to write into", remedy="name another place"
-        ) from None
+        except (FileExistsError, NotADirectoryError):
+            raise bad_input(
+                path,
+                found="a file in the way",
+                expected="a folder to write into",
+                remedy="name another place",
+            ) from None
 
 
 @contextmanager

@@ -168,9 +168,8 @@ class RunFolder:
 
         Raises:
             BadInput: If another process holds the folder, it belongs to another config or inputs, or it holds
-                links. A run
-                that stopped at bad input before it had anything to keep owns no folder: its correction may
-                have this one.
+                links. A run that stopped at bad input before it had anything to keep owns no folder: its
+                correction may have this one.
             StorageError: If the disk or folder does not take what is written.
         """
         self._refuse_other(command_of(config))
@@ -410,7 +409,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 def _read_yaml(path: Path) -> Any:
     try:
         return parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
     except ValueError:
         return {"(unreadable)": True}
@@ -419,7 +418,7 @@ def _read_yaml(path: Path) -> Any:
 def _read_json(path: Path) -> Any:
     try:
         return parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
     except ValueError:
         return {"(unreadable)": True}

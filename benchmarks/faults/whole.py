@@ -45,8 +45,15 @@ def _resume_point(path: Path) -> None:
 
 
 def _chunk(path: Path) -> None:
+    import numpy as np
+
     from sertransfer.transfer.embedding_set import EmbeddedChunk
 
+    if path.parent.name == "prints":  # fingerprints of audio, not embeddings
+        with np.load(path, allow_pickle=False) as prints:
+            if len(prints["values"]) != 16 * prints["counts"].sum():
+                raise ValueError("no fingerprints of audio")
+        return
     if EmbeddedChunk.read(path) is None:
         raise ValueError("no chunk")
 
@@ -153,7 +160,7 @@ def finished(place: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         "stores": sorted(path.parent.name for path in place.rglob("meta.json") if _visible(path, place)),
         "embeddings": sorted(path.parent.name for path in place.rglob("embedding.json")),
-        "chunks": sorted(path.name for path in place.rglob("*.npz") if _visible(path, place)),
+        "chunks": sorted(path.name for path in place.rglob("chunks/*.npz") if _visible(path, place)),
         "runs": sorted(path.parent.name for path in place.rglob("metrics.json")),
         "trials": 0,
         "steps": 0,

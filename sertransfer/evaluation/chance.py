@@ -1,6 +1,6 @@
 """Decisions against chance: whether UA differs from that of a constant answer, and WA from its best one.
 
-Two statements, each wrong by chance in at most 2.5 % of runs a side (``benchmarks/coverage.py``):
+Two statements, each wrong by chance in at most 2.5 % of runs a side (``benchmarks/interval_coverage.py``):
 
 - UA, against one over the classes. The interval must lie on one side of it, and, where every item is its own
   cluster, an exact test must agree: Boschloo's of two classes, a permutation of the labels of several.

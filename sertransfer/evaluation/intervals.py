@@ -12,7 +12,7 @@ Every interval has the nominal coverage at every recall, 0 and 1 included, so no
   Mann-Whitney statistic, part 2", Statistics in Medicine 25, 2006, method 5), its variance scaled to that of
   DeLong, or of Obuchowski where there are clusters.
 
-``benchmarks/coverage.py`` measures the coverage; ``docs/method.md`` has the table.
+``benchmarks/interval_coverage.py`` measures the coverage; ``docs/method.md`` has the table.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import pytest
 from sertransfer.scratch import PREFIX, scratch_folder, sweep
 
 WORK = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # off in what a shell starts in the background
 from sertransfer.scratch import scratch_folder
 with scratch_folder("test") as folder:
     (folder / "features").mkdir()
