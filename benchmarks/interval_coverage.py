@@ -1,4 +1,4 @@
-"""Coverage of the intervals and false alarms of the headline, simulated: ``python -m benchmarks.interval_coverage``.
+"""Coverage of the intervals and false alarms of the headline: ``python -m benchmarks.interval_coverage``.
 
 Two classes of independent items are enumerated exactly (all pairs of hits); everything else is drawn with a
 fixed seed. Items of a cluster agree by a beta-binomial (decisions) or a common normal shift (scores). Writes
