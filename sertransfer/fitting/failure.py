@@ -49,6 +49,7 @@ class FailureBoard:
     def __init__(self, store: Store, rank: int, count: int) -> None:
         self._store, self._rank, self._count = store, rank, count
         self._ended = threading.Event()
+        self._heard: int | None = None  # the status of another, as soon as the thread knows it
         self._thread = threading.Thread(target=self._watch, name="failures", daemon=True)
 
     def watch(self) -> None:
@@ -69,6 +70,9 @@ class FailureBoard:
             the first, after the time it has to say why.
         """
         self.stop()
+        if self._heard is not None:  # process 0 may be gone since, and the store with it
+            time.sleep(GRACE)
+            return self._heard
         try:
             return self._fail(status_of(error))
         except RuntimeError:  # process 0 is gone, and the store with it
@@ -99,7 +103,7 @@ class FailureBoard:
             try:
                 if not store.check([FAILED]):
                     continue
-                status = int(store.get(FAILED).decode().split()[1])
+                status = self._heard = int(store.get(FAILED).decode().split()[1])
                 store.set(f"left {self._rank}", "")
             except RuntimeError:
                 status = 1  # process 0 is gone without a word

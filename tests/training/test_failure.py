@@ -55,6 +55,23 @@ def test_another_process_speaks_for_itself_if_it_fails_alone(boards):
     assert boards[0].fail(RuntimeError("connection closed by peer")) == 2
 
 
+def test_a_status_that_was_heard_outlives_the_process_that_said_it(boards, monkeypatch):
+    """Process 0 ends, and takes the store along, as soon as the others know that it failed."""
+    monkeypatch.setattr(failure, "POLL", 0.01)
+    monkeypatch.setattr(failure, "GRACE", 30.0)
+    boards[0]._store.set(failure.FAILED, "0 2")
+    boards[1].watch()
+    boards[0]._store.wait(["left 1"])
+    monkeypatch.setattr(failure, "GRACE", 0.0)
+
+    class Gone:
+        def check(self, _):
+            raise RuntimeError("connection reset by peer")
+
+    boards[1]._store = Gone()
+    assert boards[1].fail(RuntimeError("connection closed by peer")) == 2
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [(FAULT, 2), (FailedElsewhere(2), 2), (KeyboardInterrupt(), 130), (BrokenPipeError(), 0), (OSError(), 1)],
