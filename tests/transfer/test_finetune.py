@@ -135,9 +135,7 @@ def test_another_pooling_over_frames_is_learned_and_written(pooling, manifest, c
     path = tmp_path / "checkpoints" / "model.safetensors"
     written = pd.read_csv(tmp_path / "sentences.csv")["score"].to_numpy()
     assert sentence_scores(path, manifest, "dev") == pytest.approx(written, abs=1e-5)
-    with pytest.raises(
-        BadInput, match="found the network of a fine-tuned run of stage 2 with"
-    ):
+    with pytest.raises(BadInput, match="found the network of a fine-tuned run of stage 2 with"):
         read_checkpoint(path)
     with pytest.raises(BadInput, match="was not fine-tuned"):
         load_sentence_model(checkpoint)
