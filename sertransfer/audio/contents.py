@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import stat
 import zipfile
 import zlib
 from pathlib import Path
@@ -65,6 +66,10 @@ def find_contents(source: AudioSource) -> Found:
     """
     try:
         status = source.path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise bad_input(  # to open a pipe that nobody writes to is to wait for ever
+                source, found="a device or pipe", expected="a recording", remedy="name a file"
+            )
         # another number, size or time of change: the file was replaced or rewritten
         key = (source.path, source.member, status.st_ino, status.st_size, status.st_mtime_ns)
         found = _last.get(key)

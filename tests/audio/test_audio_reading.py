@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import zipfile
 from pathlib import Path
 
@@ -376,3 +377,13 @@ def test_a_header_that_promises_terabytes_is_refused(tmp_path: Path, form: str) 
 def test_packed_silence_is_read(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", np.zeros(160_000), 16000)
     assert len(read_segment(AudioSource(tmp_path / "a.flac"))) == 160_000
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"]
+)
+def test_a_pipe_or_device_is_not_waited_for(tmp_path, make):
+    make(tmp_path / "a.wav")
+    for read in (inspect, read_segment):
+        with pytest.raises(BadInput, match="found a device or pipe"):
+            read(AudioSource(tmp_path / "a.wav"))
