@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from sertransfer.evaluation import intervals
+
 Matrix = NDArray[np.int64]
 
 CHANCE_AUROC = 0.5
@@ -106,10 +108,8 @@ def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) ->
     """
     if trials == 0:
         return None
-    tail = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(stats.beta.ppf(1 - tail, successes + 1, trials - successes))
-    return low, high
+    low, high = intervals.clopper_pearson(successes / trials, trials, confidence=confidence)
+    return float(low), float(high)
 
 
 def cluster_bootstrap(
