@@ -33,7 +33,7 @@ from sertransfer.models.safe_pickle import (
 CLASSES = ("angry", "neutral", "happy", "sad")
 """The classes of the authors' files, in the order of their outputs."""
 
-CONTAINERS = ("state_dict", "model")
+WEIGHT_KEYS = ("state_dict", "model")
 """Where training programs keep the weights beside other things."""
 
 MOST_MODULES = 10_000
@@ -84,7 +84,7 @@ def _weights(content: object, path: Path) -> tuple[dict[str, Tensor], str, list[
     kind = "state dict"
     if type(content) in (dict, OrderedDict):
         entries = _entries(content)
-        wrapper = next((key for key in CONTAINERS if key in entries), None)
+        wrapper = next((key for key in WEIGHT_KEYS if key in entries), None)
         if wrapper is not None:
             content = entries.pop(wrapper)
             ignored = sorted(str(key) for key in entries)

@@ -51,10 +51,10 @@ def plot_trials(trials: pd.DataFrame, path: str | Path) -> None:
         BadInput: If *path* has another suffix.
     """
     figure, axes = new_figure(6.4, 3.6)
-    for number, (name, rows) in enumerate(trials.groupby("study", sort=False)):
+    for index, (name, rows) in enumerate(trials.groupby("study", sort=False)):
         complete = rows[rows["state"] == "complete"]
         final = name == "final"
-        colour = INK if final else COLOURS[number % len(COLOURS)]
+        colour = INK if final else COLOURS[index % len(COLOURS)]
         axes.scatter(complete["trial"], complete["value"], s=12, color=colour, alpha=0.5)
         axes.step(
             complete["trial"],

@@ -37,7 +37,7 @@ def grid_table(runs: Sequence[Run]) -> ResultTable:
     Raises:
         BadInput: If none of *runs* is of stage 2.
     """
-    cells = [_row(run) for run in runs if run.kind == "transfer"]
+    cells = [_grid_row(run) for run in runs if run.kind == "transfer"]
     if not cells:
         raise bad_input(
             "tables --grid",
@@ -51,10 +51,10 @@ def grid_table(runs: Sequence[Run]) -> ResultTable:
         key=lambda row: (encoders.index(row["encoder"]), _window(row["framing"]), _order(row["mode"])),
     )
     title = "Subjects by encoder, framing and mode (stage 2)"
-    return ResultTable("grid", title, _COLUMNS, rows + _majorities(runs), list(_NOTES))
+    return ResultTable("grid", title, _COLUMNS, rows + _majority_rows(runs), list(_NOTES))
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _grid_row(run: Run) -> dict[str, Any]:
     details = run.metrics.get("encoder_details") or {}
     tuned = " + tuning" if "tuning" in run.metrics else ""
     return {
@@ -62,7 +62,7 @@ def _row(run: Run) -> dict[str, Any]:
         "framing": details.get("framing"),
         "mode": f"{run.metrics.get('mode', 'probe')}{tuned}",
         "run": run.name,
-        "corpus": _place(run),
+        "corpus": _corpus_of(run),
         "n": run.scores.get("n"),
         **score_cells(run.scores),
         **{name: run.scores.get(name) for name in _FIGURES},
@@ -82,17 +82,17 @@ def _window(framing: str | None) -> float:
         return float("inf")
 
 
-def _place(run: Run) -> str:
+def _corpus_of(run: Run) -> str:
     return f"{run.corpus}, {run.metrics.get('split')}"
 
 
-def _majorities(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _majority_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return the row of always answering the most frequent class, for each set of subjects."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for run in runs:
         majority = run.metrics.get("majority") or {}
         if run.kind == "transfer" and majority.get("wa") is not None:
-            place, count = _place(run), run.scores.get("n")
+            place, count = _corpus_of(run), run.scores.get("n")
             row: dict[str, Any] = {"encoder": "majority class", "corpus": place, "n": count, **majority}
             row["remark"] = "generated data" if run.generated_data else ""
             rows.setdefault((place, count, majority["wa"]), row)

@@ -182,10 +182,10 @@ def plot_learning_curves(
     figure = Figure(figsize=size, layout="constrained")
     for index, (names, what) in enumerate(panels):
         axes = figure.add_subplot(*((many, 1) if narrow else (1, many)), index + 1)
-        for number, name in enumerate(names):
+        for line, name in enumerate(names):
             points = table[["epoch", name]].dropna()
             marker = "o" if len(points) < 3 else None
-            colour = COLOURS[number % len(COLOURS)]
+            colour = COLOURS[line % len(COLOURS)]
             axes.plot(points["epoch"], points[name], label=printable(name), color=colour, marker=marker)
         axes.set_xlabel("epoch")
         axes.set_ylabel(what)
@@ -221,10 +221,10 @@ def plot_subject_scores(
     axes.axhline(threshold, color=INK, linewidth=1, linestyle="--", label=f"threshold {threshold:.3g}")
     labels = list(dict.fromkeys([*classes, *subjects["label"].astype(str)]))
     undecided = _flags(table)
-    for number, label in enumerate(labels):
+    for index, label in enumerate(labels):
         chosen = (table["label"].astype(str) == label).to_numpy()
-        colour = COLOURS[number % len(COLOURS)]
-        marker = "os^D"[number % 4]
+        colour = COLOURS[index % len(COLOURS)]
+        marker = "os^D"[index % 4]
         for rows, fill in ((chosen & ~undecided, True), (chosen & undecided, False)):
             if rows.any():
                 axes.scatter(
