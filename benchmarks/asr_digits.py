@@ -22,7 +22,7 @@ import soundfile
 import torch
 import torchaudio.functional as F
 
-from sertransfer.files import write_json
+from sertransfer.io.files import write_json
 from sertransfer.training.demo_recogniser import train_demo_recogniser
 from sertransfer.training.recogniser import EXPERIMENT, RATE, Size, Utterance, train, write_data
 

@@ -16,8 +16,8 @@ from stores import HOP, RATE, sentence_frames
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from sertransfer.encoders.asr import AsrEncoder
-from sertransfer.encoders.espnet_folder import read_experiment
+from sertransfer.encoders.espnet.encoder import AsrEncoder
+from sertransfer.encoders.espnet.folder import read_experiment
 
 CLASS = "import torch; from espnet2.asr.encoder.conformer_encoder import ConformerEncoder"
 OURS = (

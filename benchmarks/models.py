@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.inference import prepare_for_inference
 from sertransfer.models.pyresnet import DEPTHS
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 
 BATCH = 32
 OUR_BATCH = 16

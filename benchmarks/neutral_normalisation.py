@@ -24,9 +24,7 @@ from numpy.typing import NDArray
 from sertransfer.config import load_config
 from sertransfer.corpora import emodb
 from sertransfer.errors import BadInput, Faults
-from sertransfer.files import write_json
-from sertransfer.manifest import Manifest
-from sertransfer.metrics import (
+from sertransfer.evaluation.metrics import (
     Matrix,
     cluster_bootstrap,
     confusion_matrix,
@@ -35,6 +33,8 @@ from sertransfer.metrics import (
     unweighted_accuracy,
     weighted_accuracy,
 )
+from sertransfer.io.files import write_json
+from sertransfer.manifest import Manifest
 from sertransfer.training.pretrain import pretrain
 from sertransfer.training.settings import PretrainConfig
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.errors import bad_input, choose
-from sertransfer.files import atomic_path, hash_value
+from sertransfer.io.files import atomic_path, hash_value
 from sertransfer.manifest import AudioSource
 from sertransfer.timebase import SAMPLE_RATE
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from measure import Options, skipped_row
 
-from sertransfer.files import write_json, write_text
+from sertransfer.io.files import write_json, write_text
 
 TOPICS = ("front_end", "batching", "models", "encoders", "start", "tuning")
 """Modules beside this one, each with a list ``ROWS``."""

@@ -13,7 +13,7 @@ from measure import Options, by_turns, timed_row
 
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 
 MODEL = "pyresnet152"
 EMBED = (
@@ -22,7 +22,7 @@ EMBED = (
     "encoder = open_encoder('ser', Path(sys.argv[1]));"
     "encoder.embed([torch.from_numpy(read_segment(AudioSource(Path(sys.argv[2]))))])"
 )
-LIBRARIES = f"import torch; from sertransfer.models.zoo import build_model; build_model('{MODEL}', 4)"
+LIBRARIES = f"import torch; from sertransfer.models.registry import build_model; build_model('{MODEL}', 4)"
 
 
 def _process(*words: str) -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sertransfer.audio.store import FORMAT_VERSION, FeatureStore
-from sertransfer.files import write_json, write_text
 from sertransfer.front_end import FrontEnd
+from sertransfer.io.files import write_json, write_text
 
 MELS = 128
 RATE, HOP = 16_000, 512

@@ -18,7 +18,7 @@ from sertransfer.encoders.ser import SerEncoder
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.transfer.candidates import Candidate
 from sertransfer.transfer.embedding import embed
 from sertransfer.transfer.embedding_set import EmbeddingSet

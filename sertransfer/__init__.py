@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sertransfer.encoders.registry import open_encoder
     from sertransfer.manifest import Manifest, read_manifest
     from sertransfer.models.checkpoint import load_model
-    from sertransfer.reporting.open_run import OpenedRun, open_run
+    from sertransfer.reporting.runs import OpenedRun, open_run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,8 +31,8 @@ _HOMES = {
     "embed_file": "sertransfer.encoders.recordings",
     "encode_file": "sertransfer.encoders.recordings",
     "open_encoder": "sertransfer.encoders.registry",
-    "OpenedRun": "sertransfer.reporting.open_run",
-    "open_run": "sertransfer.reporting.open_run",
+    "OpenedRun": "sertransfer.reporting.runs",
+    "open_run": "sertransfer.reporting.runs",
     "load_model": "sertransfer.models.checkpoint",
     "Manifest": "sertransfer.manifest",
     "read_manifest": "sertransfer.manifest",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
 from sertransfer.errors import Faults, bad_input, nearest
-from sertransfer.plain_values import parse_yaml
+from sertransfer.io.plain_values import parse_yaml
 from sertransfer.timebase import parse_framing
 
 T = TypeVar("T")

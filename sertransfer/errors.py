@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sertransfer.spelling import printable
+from sertransfer.io.spelling import printable
 
 SHOWN = 50
 """Faults that a message lists where a file holds all of them; without such a file it lists every one."""

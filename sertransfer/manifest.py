@@ -18,10 +18,7 @@ from typing import Any
 import pandas as pd
 
 from sertransfer.errors import BadInput, Faults, bad_input
-from sertransfer.files import hash_file, write_json, write_text
-from sertransfer.plain_values import parse_json
-from sertransfer.spelling import as_cell, clean, is_formula, name_control, printable, spelling_key
-from sertransfer.tables import (
+from sertransfer.io.csv_tables import (
     AGES,
     bad_ages,
     check_text,
@@ -30,6 +27,9 @@ from sertransfer.tables import (
     read_text_table,
     shown_spellings,
 )
+from sertransfer.io.files import hash_file, write_json, write_text
+from sertransfer.io.plain_values import parse_json
+from sertransfer.io.spelling import as_cell, clean, is_formula, name_control, printable, spelling_key
 
 COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender", "age", "corpus")
 """Required columns. ``start`` and ``end`` are seconds, both empty for a whole file; ``audio`` is relative

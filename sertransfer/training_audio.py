@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sertransfer.errors import bad_input
-from sertransfer.files import write_json
-from sertransfer.plain_values import parse_json
+from sertransfer.io.files import write_json
+from sertransfer.io.plain_values import parse_json
 
 FILE = "training_audio.json"
 """File of a run folder of stage 2. A checkpoint of stage 1 holds its fingerprint itself."""

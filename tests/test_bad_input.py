@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from corpus_trees import lssed_rows, write_emodb, write_lssed, write_table
-from daic_tree import ANSWER, DEV, ELLIE, LABELLED, PLAIN, TEST, TRAIN, Tree
+from support.corpus_trees import lssed_rows, write_emodb, write_lssed, write_table
+from support.daic_tree import ANSWER, DEV, ELLIE, LABELLED, PLAIN, TEST, TRAIN, Tree
 
-from sertransfer import cli
+from sertransfer.cli.main import main
 from sertransfer.errors import SHOWN
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 
 CLASSES = ("angry", "neutral", "happy", "sad")
 SMALL = {"width": 0.0625}
@@ -33,7 +33,7 @@ SMALL = {"width": 0.0625}
 def run(capsys):
     def run(*words: object) -> tuple[int, str]:
         try:
-            status = cli.main([str(word) for word in words])
+            status = main([str(word) for word in words])
         except SystemExit as stopped:  # argparse
             status = int(stopped.code or 0)
         error = capsys.readouterr().err
@@ -313,9 +313,7 @@ def emodb_manifest(tmp_path_factory):
     root = write_emodb(
         folder / "emodb", [f"{speaker}a01{code}a" for speaker in ("03", "08", "09") for code in "WNFT"]
     )
-    assert (
-        cli.main(["prepare", "emodb", str(root), "-o", str(folder / "m.csv"), "--test_speakers", "09"]) == 0
-    )
+    assert main(["prepare", "emodb", str(root), "-o", str(folder / "m.csv"), "--test_speakers", "09"]) == 0
     return root, folder / "m.csv"
 
 
@@ -393,7 +391,7 @@ def interviews(tmp_path_factory):
     for number in range(300, 308):
         tree.session(number, [ELLIE, (1.25, 1.75, "Participant", "a")], seconds=2, rms=0.1)
     tree.splits(range(300, 304), range(304, 308), scores=dict.fromkeys(range(300, 308, 2), 12))
-    assert cli.main(["prepare", "daic-woz", str(tree.root), "-o", str(folder / "m.csv")]) == 0
+    assert main(["prepare", "daic-woz", str(tree.root), "-o", str(folder / "m.csv")]) == 0
     return tree.root, folder / "m.csv"
 
 

@@ -11,10 +11,10 @@ import pytest
 import soundfile
 import torch
 import torchvision
-from corpus_trees import write_emodb, write_wav
+from support.corpus_trees import write_emodb, write_wav
 
-from sertransfer import cli
-from sertransfer.models.zoo import MODELS
+from sertransfer.cli.main import main
+from sertransfer.models.registry import MODELS
 
 # fmt: off
 TRAINING = [
@@ -39,13 +39,13 @@ def corpus(tmp_path_factory) -> tuple[Path, Path]:
     names = [f"{speaker}a01{code}a" for speaker in ("03", "08", "09") for code in "WNFT"]
     root = write_emodb(folder / "emodb", names)
     words = ["prepare", "emodb", str(root), "-o", str(folder / "m.csv"), "--test_speakers", "09"]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     return root, folder / "m.csv"
 
 
 def run(capsys, *words: object) -> tuple[int, str]:
     capsys.readouterr()
-    status = cli.main([str(word) for word in words])
+    status = main([str(word) for word in words])
     error = capsys.readouterr().err
     assert "Traceback" not in error
     return status, error
@@ -161,7 +161,7 @@ def test_mixed_sample_rates_are_resampled_and_said(tmp_path, capsys):
     for name, rate in zip(names[:3], (16_000, 44_100, 44_100), strict=True):
         soundfile.write(root / f"wav/{name}.wav", generator.normal(0, 0.1, rate // 20), rate)
     words = ["prepare", "emodb", root, "-o", tmp_path / "m.csv", "--test_speakers", "09"]
-    assert cli.main([str(word) for word in words]) == 0
+    assert main([str(word) for word in words]) == 0
     said = "11 of 12 recordings (9 at 8000 Hz, 2 at 44100 Hz) are resampled to 16000 Hz"
     assert said in capsys.readouterr().out
     assert json.loads((tmp_path / "m.json").read_text())["sample_rates"] == {
@@ -169,7 +169,7 @@ def test_mixed_sample_rates_are_resampled_and_said(tmp_path, capsys):
         "16000": 1,
         "44100": 2,
     }
-    assert cli.main(["describe", str(tmp_path / "m.csv")]) == 0
+    assert main(["describe", str(tmp_path / "m.csv")]) == 0
     assert said in capsys.readouterr().out
     words = ["pretrain", "--manifest", tmp_path / "m.csv", "--run-dir", tmp_path / "run", *TINY, *TRAINING]
     assert run(capsys, *words)[0] == 0
@@ -184,7 +184,7 @@ def test_one_rate_needs_no_remark(tmp_path, capsys):
         for code in "WNFT":
             path = write_wav(root / f"wav/{speaker}a01{code}a.wav")
             soundfile.write(path, np.full(800, 0.1), 16_000)
-    assert cli.main(["prepare", "emodb", str(root), "-o", str(tmp_path / "m.csv")]) == 0
+    assert main(["prepare", "emodb", str(root), "-o", str(tmp_path / "m.csv")]) == 0
     assert "resampled" not in capsys.readouterr().out
 
 

@@ -17,13 +17,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from daic_tree import ELLIE, Tree
-from espnet_fakes import make_config, make_experiment
+from support.daic_tree import ELLIE, Tree
+from support.espnet_fakes import make_config, make_experiment
 
-from sertransfer import cli
+from sertransfer.cli.main import main
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.transfer.study import open_storage
 
 ANSWER = (1.25, 1.75, "Participant", "a")
@@ -35,7 +35,7 @@ MODEL = "valid.acc.ave_10best.pth"
 @pytest.fixture
 def run(capsys):
     def run(*words: object) -> tuple[int, str]:
-        status = cli.main([str(word) for word in words])
+        status = main([str(word) for word in words])
         error = capsys.readouterr().err
         assert "Traceback" not in error
         return status, error
@@ -72,7 +72,7 @@ def make_tree(root: Path) -> Tree:
 
 
 def prepare(tree: Tree, output: Path, *words: str) -> Path:
-    assert cli.main(["prepare", "daic-woz", str(tree.root), "-o", str(output), *words]) == 0
+    assert main(["prepare", "daic-woz", str(tree.root), "-o", str(output), *words]) == 0
     return output
 
 
@@ -206,7 +206,7 @@ def test_the_storage_of_another_study(run, weights, interviews, embeddings, tmp_
 
 KILLED = """
 import os, signal, sys
-from sertransfer import cli
+from sertransfer.cli import main as cli
 from sertransfer.transfer import tuning
 tuning.inner_score = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
 cli.main(sys.argv[1:])

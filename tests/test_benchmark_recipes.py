@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from warm_cli import warm_recipes
+from support.warm_cli import warm_recipes
 
 from sertransfer.corpora.demo import make_iemocap, make_lssed
 

@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sertransfer import cli
+from sertransfer.cli.main import main
 from sertransfer.corpora.demo import make_lssed
-from sertransfer.models.zoo import MODELS
-from sertransfer.reporting.benchmark import result_tables
-from sertransfer.reporting.paper import paper_table
+from sertransfer.models.registry import MODELS
+from sertransfer.reporting.paper_tables import paper_table, result_tables
 
 pytestmark = pytest.mark.nightly
 
@@ -33,7 +32,7 @@ QUICK = [
 def place(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("every_model")
     make_lssed(place / "lssed", speakers=4, utterances_per_speaker=8)
-    assert cli.main(["prepare", "lssed", str(place / "lssed"), "-o", str(place / "m.csv")]) == 0
+    assert main(["prepare", "lssed", str(place / "lssed"), "-o", str(place / "m.csv")]) == 0
     return place
 
 
@@ -43,7 +42,7 @@ def train(place: Path, name: str) -> Path:
     if not (folder / "metrics.json").exists():
         narrow = ["--model.width", "0.125"] if name.startswith("pyresnet") else []
         words = ["pretrain", "--manifest", str(place / "m.csv"), "--model", name, "--run-dir", str(folder)]
-        assert cli.main([*words, *QUICK, *narrow]) == 0
+        assert main([*words, *QUICK, *narrow]) == 0
         weights = folder / "checkpoints" / "model.safetensors"
         assert weights.stat().st_size > 0
         weights.unlink()

@@ -11,15 +11,15 @@ import safetensors.torch
 import torch
 import torchaudio
 import yaml
-from espnet_fakes import make_config, make_experiment, pack
-from speech_trees import write_e_daic
-from warm_cli import warm_recipes
+from support.espnet_fakes import make_config, make_experiment, pack
+from support.speech_trees import write_e_daic
+from support.warm_cli import warm_recipes
 
 from sertransfer.config import load_config
 from sertransfer.corpora.demo import make_daic_woz, make_lssed
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.transfer.search_space import TuneConfig
 
 PROJECT = Path(__file__).parents[1]

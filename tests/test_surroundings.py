@@ -22,7 +22,7 @@ import pwd, sys
 def gone(uid):
     raise KeyError(f"getpwuid(): uid not found: {uid}")
 pwd.getpwuid = gone
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 """A process whose user has no entry in the list of users, as under ``docker run --user 23456``."""

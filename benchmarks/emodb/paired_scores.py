@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sertransfer import metrics
+from sertransfer.evaluation import metrics
 
 RESAMPLES = 5000
 

@@ -31,7 +31,7 @@ from tuned_svm import Fold, tuned_svm
 from sertransfer.audio.store import build_store
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
-from sertransfer.files import atomic_path, hash_file, hash_value, write_json
+from sertransfer.io.files import atomic_path, hash_file, hash_value, write_json
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.training.pretrain import CHECKPOINT, pretrain

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sertransfer.audio.store import FeatureStore
-from sertransfer.encoders.pooling import pool
+from sertransfer.encoders.base import pool
 from sertransfer.models.checkpoint import build_from, read_checkpoint
 from sertransfer.models.pyresnet import PyResNet
 from sertransfer.training.warping import band_centres, stretch

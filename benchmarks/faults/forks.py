@@ -111,7 +111,7 @@ def run_command(
         kill_after: Seconds until the process group is killed.
         prepare: Called in the process first.
     """
-    from sertransfer.cli import main
+    from sertransfer.cli.main import main
 
     shim = ctypes.CDLL(os.environ[SHIM])
     shim.fault_count.restype = ctypes.c_long

@@ -157,7 +157,7 @@ def _network(path: Path) -> None:
 
     from sertransfer.front_end import Cropping, FrontEnd
     from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
-    from sertransfer.models.zoo import build_model
+    from sertransfer.models.registry import build_model
 
     torch.manual_seed(0)
     options = {"width": 0.0625}

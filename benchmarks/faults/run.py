@@ -57,7 +57,7 @@ def main() -> int:
 
 def keep(path: Path, sections: dict[str, dict[str, Any]]) -> None:
     """Put the counts of *sections* among those that *path* holds already."""
-    from sertransfer.files import write_json
+    from sertransfer.io.files import write_json
 
     held = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for section, found in sections.items():

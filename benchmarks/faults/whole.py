@@ -32,7 +32,7 @@ def _yaml(path: Path) -> None:
 def _tensors(path: Path) -> None:
     from safetensors.numpy import load_file
 
-    from sertransfer.sealing import check_seal
+    from sertransfer.io.checksums import check_seal
 
     check_seal(path)
     load_file(path)

@@ -33,12 +33,12 @@ from stores import MELS, write_store
 from torch.utils.flop_counter import FlopCounterMode
 
 from sertransfer.encoders.ser import SerEncoder
-from sertransfer.files import write_json, write_text
 from sertransfer.fitting.batches import Utterances
 from sertransfer.front_end import Cropping, FrontEnd
+from sertransfer.io.files import write_json, write_text
 from sertransfer.models.checkpoint import Checkpoint
 from sertransfer.models.inference import prepare_for_inference
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.training.settings import CLASSES, ModelSettings, PretrainConfig
 from sertransfer.transfer.settings import FinetuneConfig, TransferConfig
 

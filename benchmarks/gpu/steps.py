@@ -18,7 +18,7 @@ from sertransfer.fitting.batches import TrainingBatches, Utterances
 from sertransfer.fitting.module import SeededModule
 from sertransfer.fitting.resident import keep_on_device
 from sertransfer.fitting.trainer import fit
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.training.classifier import Classifier
 from sertransfer.training.fitting import build_network
 from sertransfer.training.settings import PretrainConfig

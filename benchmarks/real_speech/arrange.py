@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from sertransfer.audio.reading import read_segment
 from sertransfer.corpora.emodb import EMOTIONS, SPEAKERS
 from sertransfer.errors import BadInput, Faults, bad_input
-from sertransfer.files import write_text
+from sertransfer.io.files import write_text
 from sertransfer.manifest import AudioSource
 from sertransfer.timebase import SAMPLE_RATE, seconds_to_samples
 

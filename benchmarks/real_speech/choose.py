@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import arrange
 from rows import Place, class_scores
 
-from sertransfer import metrics
 from sertransfer.audio.reading import read_segment
 from sertransfer.config import load_config
 from sertransfer.encoders.ser import SerEncoder
-from sertransfer.files import write_json
+from sertransfer.evaluation import metrics
+from sertransfer.io.files import write_json
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.training.pretrain import pretrain

@@ -19,7 +19,7 @@ import torch
 import torchaudio.functional as F
 
 from sertransfer.errors import BadInput, bad_input
-from sertransfer.files import write_text
+from sertransfer.io.files import write_text
 from sertransfer.timebase import SAMPLE_RATE
 
 METADATA = "metadata_english_all.csv"

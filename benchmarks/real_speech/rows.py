@@ -28,7 +28,7 @@ from sertransfer.config import load_config
 from sertransfer.corpora import daic_woz, lssed
 from sertransfer.corpora.prepare import prepare
 from sertransfer.encoders.registry import open_encoder
-from sertransfer.files import write_json, write_text
+from sertransfer.io.files import write_json, write_text
 from sertransfer.manifest import Manifest, read_manifest, write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.training.pretrain import pretrain

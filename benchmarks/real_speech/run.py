@@ -30,7 +30,7 @@ import scores
 import table
 
 from sertransfer.errors import BadInput, bad_input
-from sertransfer.files import write_json, write_text
+from sertransfer.io.files import write_json, write_text
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]

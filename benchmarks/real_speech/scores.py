@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sertransfer import metrics
+from sertransfer.evaluation import metrics
 
 CLASSES = ("not depressed", "depressed")
 """Happy and angry, as the layout of DAIC-WOZ names them."""

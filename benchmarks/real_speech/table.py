@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from scores import CLASSES, RESAMPLES, Scored, actor_aurocs
 
-from sertransfer.aggregation import aggregate
+from sertransfer.evaluation.aggregation import aggregate
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]

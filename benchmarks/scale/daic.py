@@ -30,11 +30,11 @@ from sertransfer.corpora.daic_woz import Options as DaicOptions
 from sertransfer.corpora.prepare import prepare
 from sertransfer.encoders.base import Encoder
 from sertransfer.encoders.registry import open_encoder
-from sertransfer.files import write_json
 from sertransfer.front_end import Cropping, FrontEnd
+from sertransfer.io.files import write_json
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.transfer.interviewer import interviewer_manifest
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.workflow import transfer

@@ -162,7 +162,7 @@ def probing(count: int, work: Path) -> Callable[[], None]:
 
 def report(count: int, work: Path) -> Callable[[], None]:
     """The report of a finished run of stage 2."""
-    from sertransfer.reporting.html import write_report
+    from sertransfer.reporting.report import write_report
 
     stage_2(count, work)()
     return lambda: write_report(work / "run") and None
@@ -229,7 +229,7 @@ def main() -> None:
                 flush=True,
             )
             rows.append(row)
-    from sertransfer.files import write_json, write_text
+    from sertransfer.io.files import write_json, write_text
 
     write_json(arguments.output, rows)
     write_text(arguments.output.with_suffix(".md"), table(rows))

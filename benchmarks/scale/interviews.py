@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sertransfer.corpora import synthesis
 from sertransfer.corpora.demo_daic_woz import ANSWERS, QUESTIONS, Session, draw_sessions, split_files
-from sertransfer.files import write_text
+from sertransfer.io.files import write_text
 
 RATE = 16_000
 COUNTS = {"train": 107, "dev": 35, "test": 47}

@@ -34,7 +34,7 @@ def generate(work: Path, rows: int) -> None:
     """Write the corpus into ``work/lssed``."""
     import pandas as pd
 
-    from sertransfer.reporting.paper import paper_table
+    from sertransfer.reporting.paper_tables import paper_table
 
     generator = np.random.default_rng(0)
     totals = {row["label"]: row["total"] for row in paper_table(3)["rows"] if row["label"] != "total"}
@@ -247,7 +247,7 @@ def main() -> None:
             found = {"work": name, **measure(Path(__file__), "--one", name, "--work", work)}
             rows.append(found)
             print(f"{name}: {found['seconds']:.2f} s, peak {found['peak_mb']:.0f} MB", flush=True)
-    from sertransfer.files import write_json, write_text
+    from sertransfer.io.files import write_json, write_text
 
     write_json(arguments.output, {"rows": arguments.rows, "corpus": "generated, sparse files", "work": rows})
     write_text(arguments.output.with_suffix(".md"), table(rows))

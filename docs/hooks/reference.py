@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import sertransfer
-from sertransfer.arguments import build_parser
+from sertransfer.cli.main import build_parser
 from sertransfer.config import config_dict
 from sertransfer.corpora.registry import CORPORA
 from sertransfer.front_end import FrontEnd
@@ -39,15 +39,15 @@ WORKFLOWS: dict[str, type] = {
 MODULES = (
     "sertransfer.manifest",
     "sertransfer.timebase",
-    "sertransfer.metrics",
-    "sertransfer.aggregation",
+    "sertransfer.evaluation.metrics",
+    "sertransfer.evaluation.aggregation",
     "sertransfer.front_end",
     "sertransfer.config",
     "sertransfer.errors",
     "sertransfer.models.checkpoint",
-    "sertransfer.models.zoo",
+    "sertransfer.models.registry",
     "sertransfer.encoders.base",
-    "sertransfer.encoders.layers",
+    "sertransfer.encoders.base",
     "sertransfer.encoders.registry",
     "sertransfer.corpora.prepare",
     "sertransfer.corpora.collection",

@@ -25,8 +25,8 @@ from sertransfer.audio.containers import Part
 from sertransfer.audio.contents import Found, Key, Patched, damaged
 from sertransfer.audio.wav import Contents
 from sertransfer.errors import bad_input
+from sertransfer.io.files import storage_error
 from sertransfer.manifest import AudioSource
-from sertransfer.storage import storage_error
 
 SAMPLE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 SAMPLE_BYTES |= {"ULAW": 1, "ALAW": 1}

@@ -23,7 +23,7 @@ from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.planning import Failure, Job, Plan, failure_of
 from sertransfer.audio.reading import read_segment
 from sertransfer.errors import BadInput, Fault, SertransferError, bad_input
-from sertransfer.progress import bar
+from sertransfer.io.progress import bar
 
 _JOBS_AT_ONCE = 32
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sertransfer.errors import Faults
-from sertransfer.spelling import printable
+from sertransfer.io.spelling import printable
 
 ENDINGS = (
     ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd",

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from sertransfer.audio.resting import resting_manifest, speakers_of, uses_rest
-from sertransfer.files import hash_value
 from sertransfer.front_end import FrontEnd
+from sertransfer.io.files import hash_value
 from sertransfer.manifest import Manifest
 
 FORMAT_VERSION = 2

@@ -20,9 +20,9 @@ from sertransfer.audio.extraction import Result
 from sertransfer.audio.planning import Entry, Plan
 from sertransfer.audio.store_files import hash_onto_disk, write_index
 from sertransfer.errors import BadInput, Fault, SertransferError, bad_input
-from sertransfer.files import hash_file, write_json
-from sertransfer.plain_values import parse_json
-from sertransfer.verifying import check_record, with_hash
+from sertransfer.io.checksums import check_record, with_hash
+from sertransfer.io.files import hash_file, write_json
+from sertransfer.io.plain_values import parse_json
 
 _BLOCK = 8 * 2**20
 """Bytes copied at once."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sertransfer.audio.keys import rows_key
 from sertransfer.audio.reading import inspect, read_segment
 from sertransfer.errors import BadInput
-from sertransfer.files import atomic_path, make_folder
+from sertransfer.io.files import atomic_path, make_folder
 from sertransfer.manifest import AudioSource, Manifest
 
 REACH = 512

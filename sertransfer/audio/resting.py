@@ -24,8 +24,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sertransfer.errors import Fault, Faults
-from sertransfer.files import hash_value
 from sertransfer.front_end import FrontEnd
+from sertransfer.io.files import hash_value
 from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest
 
 REST = "rest"

@@ -40,13 +40,12 @@ from sertransfer.audio.store_files import (
     write_meta,
 )
 from sertransfer.errors import BadInput, Fault, bad_input
-from sertransfer.files import hash_file, make_folder, refuse_links
 from sertransfer.front_end import FrontEnd
-from sertransfer.locks import hold
+from sertransfer.io.checksums import check_record, is_as_written, remember, stamp_of
+from sertransfer.io.files import hash_file, make_folder, refuse_links, storage_error
+from sertransfer.io.locks import hold
+from sertransfer.io.plain_values import parse_json
 from sertransfer.manifest import Manifest, check_recordings
-from sertransfer.plain_values import parse_json
-from sertransfer.storage import storage_error
-from sertransfer.verifying import check_record, is_as_written, remember, stamp_of
 
 _log = logging.getLogger(__name__)
 

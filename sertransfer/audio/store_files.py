@@ -19,10 +19,9 @@ from sertransfer.audio.keys import FORMAT_VERSION
 from sertransfer.audio.planning import Entry
 from sertransfer.audio.resting import Resting, uses_rest
 from sertransfer.errors import BadInput
-from sertransfer.files import PRIVATE_FOLDER, hash_file, make_folder, write_json, write_text
 from sertransfer.front_end import FrontEnd
-from sertransfer.storage import writing
-from sertransfer.verifying import with_hash
+from sertransfer.io.checksums import with_hash
+from sertransfer.io.files import PRIVATE_FOLDER, hash_file, make_folder, write_json, write_text, writing
 
 
 def parts_folder(target: Path) -> Path:

@@ -18,8 +18,8 @@ from sertransfer.corpora.collection import Collection, Emotions
 from sertransfer.corpora.division import CollectionOptions
 from sertransfer.corpora.roots import check_root
 from sertransfer.errors import Faults, bad_input
+from sertransfer.io.csv_tables import Quantity, number_remedy, read_lines
 from sertransfer.manifest import Manifest
-from sertransfer.tables import Quantity, number_remedy, read_lines
 
 FIVE = Emotions(
     {"A": "angry", "E": "emphatic", "N": "neutral", "P": "positive", "R": "rest"},

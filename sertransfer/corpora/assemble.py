@@ -19,9 +19,9 @@ from sertransfer.corpora.headers import check_headers
 from sertransfer.corpora.splits import paper_split, shared_speakers, speaker_split
 from sertransfer.corpora.tabular import REMARKS, Sieve, TableOptions, records
 from sertransfer.errors import BadInput, Faults, choose
+from sertransfer.io.csv_tables import AGES, bad_ages, merge_spellings, quantity_of, shown_spellings
+from sertransfer.io.spelling import clean, name_control, printable, spelling_key
 from sertransfer.manifest import UNKNOWN_SPEAKER, AudioSource, Manifest, make_table, none_found
-from sertransfer.spelling import clean, name_control, printable, spelling_key
-from sertransfer.tables import AGES, bad_ages, merge_spellings, quantity_of, shown_spellings
 
 
 def check_choices(options: object) -> None:

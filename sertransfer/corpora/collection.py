@@ -24,8 +24,8 @@ from sertransfer.corpora.looking import looking
 from sertransfer.corpora.tabular import records
 from sertransfer.corpora.video import extract_audio
 from sertransfer.errors import Faults, nearest
+from sertransfer.io.spelling import clean, name_control
 from sertransfer.manifest import AudioSource, Manifest, make_table, none_found
-from sertransfer.spelling import clean, name_control
 
 _COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender", "age", "corpus")
 

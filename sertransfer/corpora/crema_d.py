@@ -17,8 +17,8 @@ from sertransfer.corpora.labels import GENDER_OF
 from sertransfer.corpora.roots import check_root
 from sertransfer.corpora.tabular import pick_columns
 from sertransfer.errors import BadInput, Faults
+from sertransfer.io.csv_tables import bad_ages, number_remedy, read_text_table
 from sertransfer.manifest import Manifest
-from sertransfer.tables import bad_ages, number_remedy, read_text_table
 
 EMOTIONS = Emotions(
     {

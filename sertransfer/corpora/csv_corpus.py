@@ -13,8 +13,8 @@ from typing import Literal
 from sertransfer.corpora.assemble import assemble, check_choices, forward_slashes
 from sertransfer.corpora.tabular import TableOptions, pick_columns, roles, timed_ids
 from sertransfer.errors import Faults, bad_input
+from sertransfer.io.csv_tables import read_text_table
 from sertransfer.manifest import COLUMNS, Manifest, is_notes, notes_path
-from sertransfer.tables import read_text_table
 
 
 @dataclass(frozen=True)

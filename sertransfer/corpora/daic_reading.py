@@ -14,7 +14,7 @@ from sertransfer.corpora.daic_segments import Utterance
 from sertransfer.corpora.daic_sessions import Session, member_path
 from sertransfer.corpora.daic_splits import Subject
 from sertransfer.corpora.looking import looking
-from sertransfer.progress import tracked
+from sertransfer.io.progress import tracked
 from sertransfer.timebase import SAMPLE_RATE
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from sertransfer.corpora.daic_errata import LABEL, ErrataLog
 from sertransfer.errors import BadInput, Faults, nearest
-from sertransfer.spelling import clean
-from sertransfer.tables import check_columns, read_lines, split_rows
+from sertransfer.io.csv_tables import check_columns, read_lines, split_rows
+from sertransfer.io.spelling import clean
 
 SPLIT_FILES = {
     "train": "train_split_Depression_AVEC2017.csv",

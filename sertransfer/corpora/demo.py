@@ -20,9 +20,9 @@ from typing import Any
 
 from sertransfer.corpora import demo_daic_woz, demo_iemocap, demo_lssed
 from sertransfer.errors import bad_input
-from sertransfer.files import write_text
+from sertransfer.io.files import write_text
+from sertransfer.io.progress import tracked
 from sertransfer.manifest import GENERATED_MARKER
-from sertransfer.progress import tracked
 
 GENERATOR = 1
 """Raised whenever the same settings give other bytes."""

@@ -26,7 +26,7 @@ import soundfile
 
 from sertransfer.corpora import synthesis
 from sertransfer.corpora.synthesis import Floats
-from sertransfer.files import atomic_path, write_text
+from sertransfer.io.files import atomic_path, write_text
 from sertransfer.timebase import SAMPLE_RATE, seconds_to_samples
 
 SHIFTED, SHIFT = 321, 3.8379167

@@ -17,7 +17,7 @@ import soundfile
 
 from sertransfer.corpora import synthesis
 from sertransfer.corpora.demo_lssed import speak
-from sertransfer.files import write_text
+from sertransfer.io.files import write_text
 from sertransfer.timebase import SAMPLE_RATE
 
 SESSIONS = 5

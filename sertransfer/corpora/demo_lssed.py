@@ -18,7 +18,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from sertransfer.corpora import synthesis
-from sertransfer.files import write_text
+from sertransfer.io.files import write_text
 from sertransfer.timebase import SAMPLE_RATE, seconds_to_samples
 
 METADATA = "metadata_english_all.csv"

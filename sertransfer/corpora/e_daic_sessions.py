@@ -30,7 +30,7 @@ from sertransfer.corpora.daic_sessions import (
 )
 from sertransfer.corpora.e_daic_transcript import LEAVE_OUT, as_daic_woz
 from sertransfer.errors import BadInput, Faults
-from sertransfer.files import atomic_path
+from sertransfer.io.files import atomic_path
 from sertransfer.manifest import AudioSource
 
 FOLDER = "data"

@@ -23,7 +23,7 @@ import pandas as pd
 from sertransfer.corpora.daic_splits import MAXIMUM, LabelRule, Subject
 from sertransfer.corpora.labels import GENDER_OF
 from sertransfer.errors import BadInput, Faults
-from sertransfer.tables import read_text_table
+from sertransfer.io.csv_tables import read_text_table
 
 SPLITS = ("train", "dev", "test")
 FOLDER = "labels"

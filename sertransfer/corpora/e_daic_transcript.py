@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sertransfer.corpora.daic_transcript import COLUMNS, CONFIDENCE
 from sertransfer.errors import BadInput, Faults
-from sertransfer.tables import decode_lines, split_rows
+from sertransfer.io.csv_tables import decode_lines, split_rows
 
 HEADER = ("start_time", "end_time", "text")
 """Columns that are needed, in any case; the fourth is Confidence."""

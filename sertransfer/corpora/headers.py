@@ -14,8 +14,8 @@ from sertransfer.audio.contents import LFS_FOUND
 from sertransfer.audio.reading import AudioInfo
 from sertransfer.corpora.looking import UNSEEN, looking
 from sertransfer.errors import BadInput, Fault, Faults
+from sertransfer.io.progress import bar
 from sertransfer.manifest import AudioSource
-from sertransfer.progress import bar
 from sertransfer.timebase import SAMPLE_RATE
 
 WORKERS = 16

@@ -11,8 +11,8 @@ import numpy as np
 
 from sertransfer.audio.reading import CANCELLED_DB, SILENT_DB, Heard, listen
 from sertransfer.errors import BadInput, Faults
+from sertransfer.io.progress import bar
 from sertransfer.manifest import Manifest
-from sertransfer.progress import bar
 
 SILENT, CHANNELS, FILES = "silent", "louder_channel", "odd_files"
 """Notes of a manifest: ids of silent utterances; id to the channel taken; recording to what is odd."""

@@ -25,8 +25,8 @@ from sertransfer.corpora.tabular import (
     timed_ids,
 )
 from sertransfer.errors import Faults
+from sertransfer.io.csv_tables import read_text_table
 from sertransfer.manifest import Manifest
-from sertransfer.tables import read_text_table
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from sertransfer.corpora.roots import check_root
 from sertransfer.corpora.tabular import pick_columns
 from sertransfer.corpora.video import VideoOptions
 from sertransfer.errors import BadInput, Faults
+from sertransfer.io.csv_tables import read_text_table
 from sertransfer.manifest import Manifest
-from sertransfer.tables import read_text_table
 
 EMOTIONS = Emotions(
     {

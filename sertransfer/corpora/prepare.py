@@ -13,9 +13,9 @@ from sertransfer.corpora.listening import describe_heard, hear_all
 from sertransfer.corpora.registry import find_corpus
 from sertransfer.corpora.statistics import label_counts
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
-from sertransfer.files import write_json
+from sertransfer.io.files import write_json
+from sertransfer.io.spelling import printable
 from sertransfer.manifest import Manifest, is_notes, notes_path, write_manifest
-from sertransfer.spelling import printable
 
 
 def faults_path(output: str | Path) -> Path:

@@ -23,9 +23,9 @@ from sertransfer.corpora.looking import Found, Seen, Share, look_with
 from sertransfer.corpora.prepare import check_output, prepare, reporting
 from sertransfer.corpora.registry import find_corpus
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
-from sertransfer.files import hash_file, write_json, write_text
+from sertransfer.io.files import hash_file, write_json, write_text
+from sertransfer.io.plain_values import parse_json
 from sertransfer.manifest import Manifest, notes_path
-from sertransfer.plain_values import parse_json
 from sertransfer.sharding import Shard
 
 COLUMNS = ["recording", "sample_rate", "samples", "channels", "gain"]

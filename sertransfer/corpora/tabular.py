@@ -1,6 +1,6 @@
 """Metadata tables: columns picked by the names in the options, bad rows sieved.
 
-How a table is read is said in :mod:`sertransfer.tables`.
+How a table is read is said in :mod:`sertransfer.io.csv_tables`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 import pandas as pd
 
 from sertransfer.errors import Faults, nearest
-from sertransfer.spelling import clean
-from sertransfer.tables import RESPELT, STRAY_QUOTES, check_text, number_remedy
+from sertransfer.io.csv_tables import RESPELT, STRAY_QUOTES, check_text, number_remedy
+from sertransfer.io.spelling import clean
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def pick_columns(
     A cell with a control character, or with a quotation mark that nothing closes, is a fault of its row.
 
     Args:
-        table: What :func:`sertransfer.tables.read_text_table` gave.
+        table: What :func:`sertransfer.io.csv_tables.read_text_table` gave.
         where: Name of the file, for the messages.
         required: Role -> name of the column in the file.
         optional: Likewise for columns that may be absent; a role without a name is empty.

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from sertransfer.audio.reading import inspect
 from sertransfer.errors import BadInput, Fault, Faults
-from sertransfer.files import PRIVATE_FOLDER, atomic_path, write_json
+from sertransfer.io.files import PRIVATE_FOLDER, atomic_path, write_json
+from sertransfer.io.plain_values import parse_json
 from sertransfer.manifest import AudioSource
-from sertransfer.plain_values import parse_json
 from sertransfer.timebase import SAMPLE_RATE
 
 RECORD = "extraction.json"

@@ -1,21 +1,85 @@
-"""What every encoder offers: waveforms in, a sequence of features out."""
+"""What every encoder offers: waveforms in, frames of a layer or a mix out; pooling; a classifier on top."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from sertransfer.encoders.pooling import pool
-from sertransfer.errors import Faults
-from sertransfer.files import hash_value
+from sertransfer.errors import Faults, bad_input
+from sertransfer.io.files import hash_value
 from sertransfer.timebase import Framing
 from sertransfer.training_audio import TrainingAudio
+
+POOLINGS = ("mean", "mean_std")
+"""``mean`` over frames, or ``mean_std``: the mean, then the standard deviation (statistics pooling)."""
+LEARNED_POOLINGS = (*POOLINGS, "attention")
+"""Ways from frames to one vector where something is trained on it."""
+
+
+def frame_mask(features: Tensor, frames: Tensor) -> Tensor:
+    """Return which frames of *features* ``(batch, frames, dim)`` count, shape ``(batch, frames, 1)``."""
+    positions = torch.arange(features.shape[1], device=features.device)
+    return (positions < frames.to(features.device)[:, None])[..., None]
+
+
+def pool(features: Tensor, frames: Tensor, pooling: str) -> Tensor:
+    """Return one vector per utterance; frames beyond its own are not looked at.
+
+    Args:
+        features: Shape ``(batch, frames, dim)``.
+        frames: How many of them count, 1 or more, shape ``(batch,)``.
+        pooling: One of :data:`POOLINGS`.
+
+    Returns:
+        Shape ``(batch, dim)``, or ``(batch, 2 * dim)`` for ``mean_std``, where the deviation is that of the
+        frames at hand (divided by their number), 0 for a single one.
+
+    Raises:
+        ValueError: If *pooling* is none of :data:`POOLINGS`.
+    """
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling '{pooling}'; there are {', '.join(POOLINGS)}")
+    mask = frame_mask(features, frames)
+    count = frames.to(features)[:, None]
+    mean = features.masked_fill(~mask, 0).sum(dim=1) / count
+    if pooling == "mean":
+        return mean
+    centred = (features - mean[:, None]).masked_fill(~mask, 0)
+    variance = centred.square().sum(dim=1) / count
+    moves = variance > 0  # the root has no slope at 0, and a gradient must not become NaN there
+    return torch.cat([mean, torch.where(moves, variance, 1).sqrt() * moves], dim=1)
+
+
+class AttentivePooling(nn.Module):
+    """Learned mean over frames: attention from a small network (Okabe et al., 2018, without the deviation).
+
+    Starts as the plain mean.
+
+    Args:
+        dim: Length of a feature vector.
+        hidden: Width of the attention network.
+    """
+
+    def __init__(self, dim: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dim, hidden)
+        self.score = nn.Linear(hidden, 1, bias=False)
+        nn.init.zeros_(self.score.weight)
+
+    def forward(self, features: Tensor, frames: Tensor) -> Tensor:
+        """Return the vectors of *features* ``(batch, frames, dim)``, of which *frames* ``(batch,)`` count."""
+        scores = self.score(torch.tanh(self.hidden(features)))  # (batch, frames, 1)
+        mask = frame_mask(features, frames)
+        weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
+        pooled: Tensor = (weights * features.masked_fill(~mask, 0)).sum(dim=1)
+        return pooled
 
 
 class Encoder(ABC):
@@ -72,7 +136,7 @@ class Encoder(ABC):
 
         Args:
             waveforms: Each of shape ``(samples,)``.
-            pooling: ``mean`` or ``mean_std``, see :func:`sertransfer.encoders.pooling.pool`.
+            pooling: ``mean`` or ``mean_std``, see :func:`sertransfer.encoders.base.pool`.
 
         Returns:
             Shape ``(len(waveforms), dim)``, or twice as wide for ``mean_std``.
@@ -122,3 +186,182 @@ def hash_weights(values: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+class LayeredEncoder(Encoder):
+    """An encoder whose blocks' outputs can be had as well as its last.
+
+    Only utterances of the same number of samples share a batch: these networks' outputs depend on padding,
+    by a little (through convolutions and masks) or by a lot (normalisation), and without padding on nothing.
+
+    Attributes:
+        layers: Number of blocks whose output can be had; 0 where only the encoder's own output can.
+        layer: Block whose output :meth:`encode` returns, counted from 1, as it leaves the block: without
+            the norm that may follow the last one. ``None`` is the encoder's own output.
+        shortest: Fewest samples it can work on.
+        network: Its weights, in evaluation mode and frozen; fine-tuning opens what it trains.
+    """
+
+    layers: int
+    layer: int | None
+    shortest: int
+    network: nn.Module
+    _device: torch.device
+    _record: dict[str, Any]
+    _fingerprint: str
+
+    @abstractmethod
+    def _output(self, waveforms: Tensor) -> Tensor:
+        """Return the encoder's own output for ``(batch, samples)``, shape ``(batch, frames, dim)``."""
+
+    @abstractmethod
+    def _blocks(self, waveforms: Tensor, count: int) -> list[Tensor]:
+        """Return the outputs of the first *count* blocks, each of shape ``(batch, frames, dim)``."""
+
+    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode a batch; see :meth:`sertransfer.encoders.base.Encoder.encode`."""
+        return self._by_length(waveforms, lengths, lambda same: self.features(same, mix=False))
+
+    def encode_layers(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode a batch and return every block's output, for a learned mix (:class:`LayerMix`).
+
+        Args:
+            waveforms: As for :meth:`encode`.
+            lengths: As for :meth:`encode`.
+
+        Returns:
+            Features of shape ``(batch, frames, layers, dim)``, zero beyond an utterance's own frames, and
+            the number of those, shape ``(batch,)``.
+
+        Raises:
+            BadInput: If a waveform can not be encoded, or the encoder gives its last output only.
+        """
+        self.check_layer(self.layers or 1)
+        return self._by_length(waveforms, lengths, lambda same: self.features(same, mix=True))
+
+    def features(self, waveforms: Tensor, *, mix: bool) -> Tensor:
+        """Return the features of waveforms of equal length, with gradients where weights ask for them.
+
+        Args:
+            waveforms: Shape ``(batch, samples)``, on the network's device; may be overwritten.
+            mix: Whether every block's output is returned, for a learned mix.
+
+        Returns:
+            Shape ``(batch, frames, dim)``, or ``(batch, frames, layers, dim)`` for *mix*.
+        """
+        if mix:
+            return torch.stack(self._blocks(waveforms, self.layers), dim=2)
+        if self.layer is None:
+            return self._output(waveforms)
+        return self._blocks(waveforms, self.layer)[self.layer - 1]
+
+    @abstractmethod
+    def stages(self, *, mix: bool) -> list[tuple[str, list[nn.Module]]]:
+        """Return the parts that can be trained, from the input on: what comes before the blocks, each block.
+
+        Parts that :meth:`features` does not use, and a front end that is no network, are in none.
+        """
+
+    @abstractmethod
+    def blueprint(self) -> dict[str, Any]:
+        """Return plain values from which the opener's ``rebuild`` makes this encoder, given its weights."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return architecture, layer and what else decides the features, with the fingerprint."""
+        return {**self._record, "dim": self.dim, "fingerprint": self._fingerprint}
+
+    def fingerprint(self) -> str:
+        """Return a hash of the weights in use, the settings that decide the features, and the layer."""
+        return self._fingerprint
+
+    def check_layer(self, layer: int | None) -> None:
+        """Raise :class:`BadInput` if there is no such block."""
+        if layer is None or 1 <= layer <= self.layers:
+            return
+        raise bad_input(
+            f"encoder {self.name}",
+            found=f"layer {layer}",
+            expected=f"1 to {self.layers}"
+            if self.layers
+            else "no layer: this one gives its last output only",
+            remedy="choose another layer, or leave the setting out",
+        )
+
+    def _by_length(
+        self, waveforms: Tensor, lengths: Tensor, compute: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Apply *compute* to utterances of equal length and put the results together again."""
+        check_waveforms(waveforms, lengths, shortest=self.shortest)
+        rows: dict[int, list[int]] = defaultdict(list)
+        for row, length in enumerate(lengths.tolist()):
+            rows[length].append(row)
+        encoded: dict[int, Tensor] = {}
+        with torch.no_grad():
+            for length, same in rows.items():
+                # a copy: ESPnet normalises in place
+                features = compute(waveforms[same, :length].to(self._device, torch.float32, copy=True))
+                encoded.update(zip(same, features, strict=True))
+        frames = torch.tensor([len(encoded[row]) for row in range(len(lengths))], dtype=torch.long)
+        shape = (len(frames), int(frames.amax()), *encoded[0].shape[1:])
+        padded = torch.zeros(shape, device=self._device)
+        for row, features in encoded.items():
+            padded[row, : len(features)] = features
+        return padded, frames
+
+
+class LayerMix(nn.Module):
+    """Learned weighted sum over an encoder's blocks (Peters et al., 2018; SUPERB, Yang et al., 2021).
+
+    Starts as the plain mean over blocks.
+
+    Args:
+        layers: Number of blocks.
+    """
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(torch.zeros(layers))
+
+    @property
+    def weights(self) -> Tensor:
+        """Weight of each block, shape ``(layers,)``; they add up to 1."""
+        return self.scores.softmax(dim=0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Mix ``(batch, frames, layers, dim)`` into ``(batch, frames, dim)``."""
+        return torch.einsum("bfld,l->bfd", features, self.weights)
+
+
+class UtteranceHead(nn.Module):
+    """A learned mix of blocks if there are several, pooling over frames, and a linear classifier.
+
+    Only utterances of equal numbers of frames share a batch, so all frames count.
+
+    Args:
+        dim: Length of a feature vector.
+        classes: Number of classes.
+        pooling: One of :data:`sertransfer.encoders.base.LEARNED_POOLINGS`.
+        layers: Number of blocks to mix; ``None`` where features are of one block.
+    """
+
+    def __init__(self, dim: int, classes: int, *, pooling: str, layers: int | None) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.mix = None if layers is None else LayerMix(layers)
+        self.attention = AttentivePooling(dim) if pooling == "attention" else None
+        self.classifier = nn.Linear(2 * dim if pooling == "mean_std" else dim, classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scores before the softmax, ``(batch, classes)``.
+
+        Args:
+            features: Shape ``(batch, frames, dim)``, or ``(batch, frames, layers, dim)`` to mix.
+        """
+        mixed = features if self.mix is None else self.mix(features)
+        frames = torch.full((mixed.shape[0],), mixed.shape[1], device=mixed.device)
+        if self.attention is None:
+            pooled = pool(mixed, frames, self.pooling)
+        else:
+            pooled = self.attention(mixed, frames)
+        scores: Tensor = self.classifier(pooled)
+        return scores

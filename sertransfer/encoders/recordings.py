@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from sertransfer.audio.reading import read_segment
-from sertransfer.encoders.base import Encoder
-from sertransfer.encoders.pooling import pool
+from sertransfer.encoders.base import Encoder, pool
 from sertransfer.manifest import AudioSource
 
 

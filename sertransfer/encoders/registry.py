@@ -16,8 +16,8 @@ import torch
 
 from sertransfer.encoders.base import Encoder
 from sertransfer.errors import BadInput, bad_input, choose
-from sertransfer.files import hash_file, write_json
-from sertransfer.plain_values import parse_json
+from sertransfer.io.files import hash_file, write_json
+from sertransfer.io.plain_values import parse_json
 from sertransfer.timebase import Framing
 
 
@@ -48,8 +48,8 @@ def open_ser(checkpoint: Path, *, framing: Framing | None, layer: int | None, de
 
 def open_asr(checkpoint: Path, *, framing: Framing | None, layer: int | None, device: str) -> Encoder:
     """ESPnet2 speech recogniser, the features before its decoder (experiment folder or model ZIP)."""
-    from sertransfer.encoders.asr import AsrEncoder
-    from sertransfer.encoders.espnet_folder import read_experiment
+    from sertransfer.encoders.espnet.encoder import AsrEncoder
+    from sertransfer.encoders.espnet.folder import read_experiment
 
     encoder = AsrEncoder(read_experiment(checkpoint), layer=layer, device=device)
     _demand(framing, encoder.framing, checkpoint, "use a recogniser that was trained with framing")
@@ -104,9 +104,9 @@ def choose_encoder(name: str) -> str:
 
 def _families() -> Iterator[tuple[str, str]]:
     """Yield encoders and the models that they take, as names begin; of two that fit, the longer first."""
-    from sertransfer.encoders.espnet_network import ENCODER_CLASSES
+    from sertransfer.encoders.espnet.network import ENCODER_CLASSES
     from sertransfer.encoders.ssl import BUILDERS
-    from sertransfer.models.zoo import MODELS
+    from sertransfer.models.registry import MODELS
 
     named = [("ssl", known) for known in BUILDERS] + [("asr", known) for known in ENCODER_CLASSES]
     named += [("asr", "espnet"), ("ssl", "wav2vec")] + [("ser", known) for known in MODELS]

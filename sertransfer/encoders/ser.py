@@ -16,7 +16,7 @@ from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.resting import RestingState, Speaker, no_state, uses_rest
 from sertransfer.encoders.base import Encoder, check_waveforms, hash_weights
 from sertransfer.errors import BadInput, bad_input
-from sertransfer.files import hash_value
+from sertransfer.io.files import hash_value
 from sertransfer.models.checkpoint import Checkpoint, build_from
 from sertransfer.models.inference import prepare_for_inference
 

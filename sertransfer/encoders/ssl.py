@@ -20,13 +20,12 @@ import torchaudio.models
 import yaml
 from torch import Tensor
 
-from sertransfer.encoders.base import hash_weights
-from sertransfer.encoders.layers import LayeredEncoder
-from sertransfer.encoders.weights_file import load_weights, read_weights
+from sertransfer.encoders.base import LayeredEncoder, hash_weights
+from sertransfer.encoders.weights import load_weights, read_weights
 from sertransfer.errors import bad_input, choose, nearest
+from sertransfer.io.plain_values import parse_json, parse_yaml
+from sertransfer.io.run_folder import look_at
 from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightning, without_wrappers
-from sertransfer.plain_values import parse_json, parse_yaml
-from sertransfer.run_folder import look_at
 from sertransfer.timebase import SAMPLE_RATE, Framing
 
 CONFIGS = ("config.yaml", "config.yml", "config.json")
@@ -181,7 +180,7 @@ class SslEncoder(LayeredEncoder):
 
     Args:
         model: What :func:`read_ssl` read.
-        layer: See :class:`sertransfer.encoders.layers.LayeredEncoder`.
+        layer: See :class:`sertransfer.encoders.base.LayeredEncoder`.
         device: Where the network runs.
 
     Raises:

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sertransfer.errors import bad_input
-from sertransfer.files import hash_value
 from sertransfer.fitting.plans import Integers, Plan, divide_step, even_sizes, plan_epoch
+from sertransfer.io.files import hash_value
 
 
 class Features(Protocol):

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sertransfer.errors import bad_input
-from sertransfer.files import atomic_path
-from sertransfer.sealing import SEAL, UNSEALED, check_seal, seal
+from sertransfer.io.checksums import SEAL, UNSEALED, check_seal, seal
+from sertransfer.io.files import atomic_path
 
 
 def keep_best(network: nn.Module, path: Path) -> None:

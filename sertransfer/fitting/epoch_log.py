@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from sertransfer.files import write_text
 from sertransfer.fitting.module import SeededModule
-from sertransfer.progress import clock_time
+from sertransfer.io.files import write_text
+from sertransfer.io.progress import clock_time
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sertransfer.fitting.batches import Utterances, load_batches
 from sertransfer.fitting.plans import plan_evaluation
 from sertransfer.fitting.workers import watched_workers
-from sertransfer.progress import tracked
+from sertransfer.io.progress import tracked
 
 Probabilities = NDArray[np.float64]
 

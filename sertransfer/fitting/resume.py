@@ -17,12 +17,11 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sertransfer.errors import bad_input
-from sertransfer.files import atomic_path, check_archive
 from sertransfer.fitting.batches import TrainingBatches
 from sertransfer.fitting.breakdown import breakdown
 from sertransfer.fitting.module import SeededModule
 from sertransfer.fitting.processes import ALONE, Processes
-from sertransfer.storage import storage_error
+from sertransfer.io.files import atomic_path, check_archive, storage_error
 
 _log = logging.getLogger(__name__)
 

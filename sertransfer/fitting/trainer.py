@@ -26,7 +26,7 @@ from sertransfer.fitting.module import SeededModule
 from sertransfer.fitting.processes import ALONE, JoinedEnvironment, Processes
 from sertransfer.fitting.resume import AtomicCheckpointIO, ResumePoint
 from sertransfer.fitting.workers import watched_workers
-from sertransfer.storage import storage_error
+from sertransfer.io.files import storage_error
 
 _log = logging.getLogger(__name__)
 

@@ -18,14 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sertransfer.errors import BadInput, Faults, bad_input
-from sertransfer.files import atomic_path
 from sertransfer.front_end import Cropping, FrontEnd
+from sertransfer.io.checksums import SEAL, UNSEALED, check_seal, seal
+from sertransfer.io.files import atomic_path
+from sertransfer.io.plain_values import parse_json
+from sertransfer.io.run_folder import look_at
 from sertransfer.models.base import SpectrogramModel
+from sertransfer.models.registry import build_model
 from sertransfer.models.safe_pickle import LIGHTNING, is_lightning
-from sertransfer.models.zoo import build_model
-from sertransfer.plain_values import parse_json
-from sertransfer.run_folder import look_at
-from sertransfer.sealing import SEAL, UNSEALED, check_seal, seal
 from sertransfer.training_audio import TrainingAudio
 
 FORMAT = "sertransfer checkpoint"
@@ -51,7 +51,7 @@ class Checkpoint:
     """A trained model as values.
 
     Attributes:
-        model: Name in :data:`sertransfer.models.zoo.MODELS`.
+        model: Name in :data:`sertransfer.models.registry.MODELS`.
         options: The builder's options.
         classes: Class names, in the order of the model's outputs.
         front_end: What the weights expect as input; ``None`` if it is not known.

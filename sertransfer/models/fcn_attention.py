@@ -8,8 +8,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from sertransfer.models.alexnet import CHANNELS, LEAST
-from sertransfer.models.image_network import ImageNetwork, check_classifier
+from sertransfer.models.torchvision_nets import CHANNELS, LEAST, ImageNetwork, check_classifier
 
 SHARPNESS = 0.3
 """The factor called lambda in the paper, between 0 (all positions alike) and 1 (a plain softmax)."""

@@ -2,7 +2,7 @@
 
 The file is what torchvision publishes for the architecture: a state dict of ``torch.save``, or the same
 as safetensors. It is read as weights only. The first convolution is summed over the three colours
-(see :class:`~sertransfer.models.image_network.ImageNetwork`), and the layer that scores ImageNet's classes
+(see :class:`~sertransfer.models.torchvision_nets.ImageNetwork`), and the layer that scores ImageNet's classes
 is left out; all else is taken over or the file is refused.
 """
 
@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sertransfer.errors import BadInput, Faults, bad_input
-from sertransfer.files import check_archive
+from sertransfer.io.files import check_archive
 from sertransfer.models.checkpoint import check_state
-from sertransfer.models.image_network import ImageNetwork
 from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightning, without_wrappers
+from sertransfer.models.torchvision_nets import ImageNetwork
 
 COLOURS = 3
 COUNTER = ".num_batches_tracked"

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from sertransfer.errors import BadInput, Faults, bad_input
-from sertransfer.files import hash_file
 from sertransfer.front_end import FrontEnd
+from sertransfer.io.files import hash_file
 from sertransfer.models.checkpoint import Checkpoint, build_from, write_checkpoint
 from sertransfer.models.pyresnet import DEPTHS
 from sertransfer.models.safe_pickle import (

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from sertransfer.errors import BadInput, bad_input
-from sertransfer.files import check_archive
+from sertransfer.io.files import check_archive
 
 WRAPPERS = ("module.", "_orig_mod.")
 """Put before all names of weights by DataParallel, and by ``torch.compile``."""

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sertransfer.reporting import check_plots
+from sertransfer.reporting import plots
 from sertransfer.reporting.page import Numbers, Plot, Row, Section, Table, draw
-from sertransfer.reporting.run_files import read_table
-from sertransfer.reporting.values import NO_VALUE, as_text, number, scored
+from sertransfer.reporting.runs import read_table
+from sertransfer.reporting.tables import NO_VALUE, as_text, number, scored
 
 _INNER_OUTER = ("ua", "auroc")
 _SHORTCUT = ("wa", "ua", "auroc")
@@ -83,7 +83,7 @@ def reliability_plot(path: Path, bins: Sequence[dict[str, Any]], what: str) -> P
         for row in bins
     ]
     numbers = Numbers(["score", "items", "mean score", "share of positives"], rows, f"Reliability, {what}")
-    plot = partial(check_plots.plot_reliability, bins, title=f"Reliability, {what}")
+    plot = partial(plots.plot_reliability, bins, title=f"Reliability, {what}")
     caption = f"Share of positives against score, by {what}; larger dots hold more."
     return draw(path, caption, plot, numbers=numbers)
 
@@ -154,7 +154,7 @@ def _tuning_plots(folder: Path, tuning: dict[str, Any]) -> list[Plot]:
         draw(
             folder / "plots" / "trials.svg",
             "Value of each complete trial, and the best so far, by study.",
-            partial(check_plots.plot_trials, trials),
+            partial(plots.plot_trials, trials),
             numbers=Numbers(columns, cells, "Trials"),
         )
     ]
@@ -164,7 +164,7 @@ def _tuning_plots(folder: Path, tuning: dict[str, Any]) -> list[Plot]:
             draw(
                 folder / "plots" / "importance.svg",
                 "How much each setting mattered to the trials of the final study (functional ANOVA).",
-                partial(check_plots.plot_importance, mattered),
+                partial(plots.plot_importance, mattered),
                 numbers=Numbers(["setting", "share of the variance"], rows, "Importance"),
             )
         )
@@ -180,7 +180,7 @@ def _tuning_plots(folder: Path, tuning: dict[str, Any]) -> list[Plot]:
         draw(
             folder / "plots" / "inner_outer.svg",
             "Inner against outer scores of each fold: what tuning promised, and what it kept.",
-            partial(check_plots.plot_inner_outer, tuning["folds"]),
+            partial(plots.plot_inner_outer, tuning["folds"]),
             numbers=Numbers(heads, rows, "Inner and outer scores by fold"),
         )
     )

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from sertransfer.aggregation import ATTENTION
-from sertransfer.metrics import predictive_values
+from sertransfer.evaluation.aggregation import ATTENTION
+from sertransfer.evaluation.metrics import predictive_values
 from sertransfer.reporting.page import Numbers, Section, draw
 from sertransfer.reporting.plots import COLOURS, INK, NARROW, draw_legend, new_figure, save_figure, styled
-from sertransfer.reporting.values import NO_VALUE, number, with_interval
+from sertransfer.reporting.tables import NO_VALUE, number, with_interval
 from sertransfer.timebase import SAMPLE_RATE
 
 PREVALENCES = (0.05, 0.1, 0.2, 0.3)

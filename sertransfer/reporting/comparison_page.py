@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer import __version__
+from sertransfer.evaluation.metrics import CHANCE_AUROC
 from sertransfer.evaluation.significance import FEWEST_CLUSTERS
-from sertransfer.files import write_text
-from sertransfer.metrics import CHANCE_AUROC
-from sertransfer.reporting.curve_page import curve_plots
+from sertransfer.io.files import write_text
+from sertransfer.io.scratch import scratch_folder
 from sertransfer.reporting.curves import curve
 from sertransfer.reporting.page import Numbers, Row, Section, Table, majority_row
 from sertransfer.reporting.rendering import render
-from sertransfer.reporting.run_files import read_yaml
-from sertransfer.reporting.score_page import scores_plot
-from sertransfer.reporting.score_plot import Scored
-from sertransfer.reporting.values import NO_VALUE, flat, number, scored
+from sertransfer.reporting.runs import read_yaml
+from sertransfer.reporting.sections import Scored, curve_plots, scores_plot
+from sertransfer.reporting.tables import NO_VALUE, flat, number, scored
 from sertransfer.reporting.verdict import LEVEL, Verdict
-from sertransfer.scratch import scratch_folder
 
 TEMPLATE = "comparison.html.jinja"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sertransfer.corpora.statistics import BANDS, MIDDLE_AGED_FROM, OLD_FROM, SPLIT_NAMES, Description
-from sertransfer.reporting.paper import paper_table
-from sertransfer.reporting.result_table import Column, ResultTable
+from sertransfer.reporting.paper_tables import paper_table
+from sertransfer.reporting.tables import Column, ResultTable
 
 _COMPARED = ("speakers", "hours", "utterances", "classes")
 _HEADINGS = {"hours": "h:mm", "utterances": "sentences"}

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sertransfer.errors import bad_input
-from sertransfer.metrics import auroc
+from sertransfer.evaluation.metrics import auroc
 from sertransfer.reporting.page import Numbers
 from sertransfer.reporting.plots import INK, colour_of, draw_legend, new_figure, save_figure, styled
-from sertransfer.reporting.values import number
+from sertransfer.reporting.tables import number
 
 MOST_POINTS = 100
 """How many points of a curve its table shows; of more, every k-th."""

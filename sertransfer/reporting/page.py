@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from sertransfer.io.scratch import scratch_folder
 from sertransfer.reporting import plots
-from sertransfer.reporting.inline_svg import inline_svg
-from sertransfer.reporting.values import number
+from sertransfer.reporting.rendering import inline_svg
+from sertransfer.reporting.tables import number
 from sertransfer.reporting.verdict import Verdict
-from sertransfer.scratch import scratch_folder
 
 
 @dataclass(frozen=True)

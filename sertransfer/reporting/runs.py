@@ -1,17 +1,144 @@
-"""Finished run folders, read for the tables that set them beside the paper's."""
+"""Finished run folders, read for tables, pages and Python; what is damaged is named."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sertransfer.errors import BadInput, Faults
-from sertransfer.files import hash_file
-from sertransfer.reporting.run_files import read_json, read_yaml
-from sertransfer.reporting.run_shape import misshapen
-from sertransfer.run_folder import GENERATED_MODEL, generated_remark
+import pandas as pd
+
+from sertransfer.errors import BadInput, Faults, bad_input
+from sertransfer.io.checksums import check_record
+from sertransfer.io.files import hash_file
+from sertransfer.io.plain_values import parse_json, parse_yaml
+from sertransfer.io.run_folder import GENERATED_MODEL, check_evidence, generated_remark, look_at
+
+_NAMES = ("id", "subject", "label", "prediction")
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Return the JSON object at *path*, which should be *what*; ``BadInput`` if it is not, or was changed."""
+    try:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_run(path, what) from None
+    except ValueError as error:
+        raise bad_input(path, found=f"broken JSON ({error})", expected=what, remedy="run again") from None
+    if not isinstance(value, dict):
+        return {}
+    try:
+        check_record(value)
+    except ValueError:
+        raise bad_input(
+            path,
+            found="values that were changed since they were written (the checksum differs)",
+            expected=what,
+            remedy="copy it again from where it is whole, or run again",
+        ) from None
+    return value
+
+
+def _no_run(path: Path, what: str) -> BadInput:
+    """Return the exception for a file that a run folder lacks, or for a folder that is none."""
+    folder = path.parent
+    place = look_at(folder)
+    remedies = {
+        "missing": "check the path",
+        "unfinished": "finish the run first: the same command goes on with it",
+        "runs": "name one of them",
+        "run": "run the command that made this folder again",
+    }
+    if place.kind == "missing":
+        return bad_input(folder, found="no such run folder", expected=what, remedy=remedies["missing"])
+    remedy = remedies.get(place.kind, "give a --run-dir, and finish the run first")
+    if place.kind == "run":
+        return bad_input(path, found="no file", expected=what, remedy=remedy)
+    return bad_input(folder, found=place.text, expected=what, remedy=remedy)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the values of the YAML file at *path*, none where there is no file."""
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        return {path.name: "can not be read"}
+
+
+def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Return the CSV at *path*; ``BadInput`` if it can not be read or lacks one of *columns*."""
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(_NAMES, str))
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for names of rows
+            raise ValueError("rows of more cells than the header has columns")
+    except (OSError, ValueError) as error:
+        raise bad_input(
+            path, found=f"no table ({type(error).__name__})", expected="a run's table", remedy="run again"
+        ) from None
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise bad_input(
+            path, found=f"no column {', '.join(missing)}", expected="a run's table", remedy="run again"
+        )
+    return table
+
+
+BLOCKS = ("majority", "utterance", "sentence", "subject")
+TEXTS = ("model", "corpus", "encoder", "mode", "split")
+
+
+def misshapen(metrics: Mapping[str, Any]) -> str | None:
+    """Return what in *metrics* is not of its kind, with its name; ``None`` if nothing is."""
+    for name in TEXTS:
+        if not (metrics.get(name) is None or isinstance(metrics[name], str)):
+            return f"{name} = {metrics[name]!r}"
+    attacked = metrics.get("adversarial")
+    if not (attacked is None or isinstance(attacked, dict)):
+        return f"adversarial = {attacked!r}"
+    blocks = {name: metrics[name] for name in BLOCKS if name in metrics}
+    if attacked is not None:
+        blocks["adversarial.utterance"] = attacked.get("utterance")
+    for name, block in blocks.items():
+        if not isinstance(block, dict):
+            return f"{name} = {block!r}"
+        for key, right in _KINDS.items():
+            if block.get(key) is not None and not right(block[key]):
+                return f"{name}.{key} = {block[key]!r}"
+        sizes = {len(block[key]) for key in ("classes", "confusion") if block.get(key) is not None}
+        if len(sizes) > 1:
+            return f"{name}.confusion of another size than its classes"
+    return None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _interval(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(_number(end) for end in value)
+
+
+def _square(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == len(value) and all(_number(count) for count in row)
+        for row in value
+    )
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("n", "wa", "ua", "macro_f1", "sensitivity", "specificity", "auroc"), _number),
+    **dict.fromkeys(("wa_ci95", "ua_ci95"), _interval),
+    **dict.fromkeys(("classes", "absent"), _names),
+    "confusion": _square,
+}
+
 
 AT_CHANCE = 0.0005
 """UA nearer to chance than this is chance: three decimals are printed."""
@@ -149,3 +276,63 @@ def _read(folder: Path, faults: Faults) -> Run | None:
         written = folder / str(metrics.get("checkpoint", ""))
         weights = hash_file(written) if written.is_file() else ""
     return Run(folder, kind, metrics, str(inputs.get("manifest", "")), weights)
+
+
+TABLES = ("utterances", "sentences", "subjects", "out_of_fold", "epochs", "trials")
+"""CSV files of a run; which of them are there depends on the stage and mode."""
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A finished run.
+
+    Attributes:
+        path: Its folder.
+        metrics: The content of ``metrics.json``. Accuracies, intervals and areas are shares of 1; what is
+            undefined is ``None``.
+        config: The resolved settings, nested.
+        tables: The run's tables by name: ``utterances`` (stage 1), ``sentences``, ``subjects`` and
+            ``out_of_fold`` (stage 2), ``epochs`` and ``trials`` where something was trained or searched.
+            Ids, speakers and subjects are text; scores are from 0 to 1; durations are seconds.
+    """
+
+    path: Path
+    metrics: dict[str, Any]
+    config: dict[str, Any]
+    tables: dict[str, pd.DataFrame]
+
+
+def open_run(run_dir: str | Path) -> OpenedRun:
+    """Read a finished run of any command that leaves a run folder.
+
+    Args:
+        run_dir: The folder.
+
+    Returns:
+        The run; a table that its command does not write is not among the tables.
+
+    Raises:
+        BadInput: If the folder has no ``metrics.json``, or it or a table is damaged.
+    """
+    path = Path(run_dir)
+    metrics, config = (
+        read_json(path / "metrics.json", "the scores of a finished run"),
+        read_yaml(path / "config.yaml"),
+    )
+    check_evidence(path, metrics)
+    text = dict.fromkeys(("id", "speaker", "subject"), "string")
+    tables = {}
+    for name in TABLES:
+        file = path / f"{name}.csv"
+        if not file.exists():
+            continue
+        try:
+            tables[name] = pd.read_csv(file, dtype=text)
+        except (ValueError, OSError) as error:
+            raise bad_input(
+                file,
+                found=f"a table that can not be read ({type(error).__name__})",
+                expected="the CSV that the run wrote",
+                remedy="run the command again with another run folder",
+            ) from None
+    return OpenedRun(path, metrics, config, tables)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sertransfer.metrics import CHANCE_AUROC, clopper_pearson, f1_scores, recalls
+from sertransfer.evaluation.metrics import CHANCE_AUROC, clopper_pearson, f1_scores, recalls
 from sertransfer.reporting.check_page import (
     calibration_section,
     group_section,
@@ -22,18 +22,23 @@ from sertransfer.reporting.clinical_page import (
     predictive_section,
     severity_section,
 )
-from sertransfer.reporting.confusion import class_numbers, confusion_plot
-from sertransfer.reporting.curve_page import curve_plots
 from sertransfer.reporting.curves import Curve, curve
-from sertransfer.reporting.finetune_page import finetune_sections
-from sertransfer.reporting.learning_page import learning_section
 from sertransfer.reporting.page import Numbers, Page, Row, Section, Table, draw, majority_row, tile
-from sertransfer.reporting.paper import paper_table
+from sertransfer.reporting.paper_tables import paper_table
 from sertransfer.reporting.plots import plot_subject_scores
-from sertransfer.reporting.run_files import read_table, read_yaml
-from sertransfer.reporting.score_page import intervals_note, scores_plot
-from sertransfer.reporting.score_plot import Bounds, Scored
-from sertransfer.reporting.values import NO_VALUE, flat, number, scored, with_interval
+from sertransfer.reporting.runs import read_table, read_yaml
+from sertransfer.reporting.sections import (
+    Bounds,
+    Scored,
+    class_numbers,
+    confusion_plot,
+    curve_plots,
+    finetune_sections,
+    intervals_note,
+    learning_section,
+    scores_plot,
+)
+from sertransfer.reporting.tables import NO_VALUE, flat, number, scored, with_interval
 from sertransfer.reporting.verdict import verdict
 
 PAPER_SUBJECTS: dict[str, dict[str, Any]] = {row["encoder"]: row for row in paper_table(6)["rows"]}

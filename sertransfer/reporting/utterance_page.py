@@ -9,16 +9,20 @@ import pandas as pd
 
 from sertransfer.evaluation.calibration import expected_calibration_error, reliability
 from sertransfer.reporting.check_page import reliability_plot
-from sertransfer.reporting.confusion import class_numbers, confusion_plot
-from sertransfer.reporting.curve_page import curve_plots
 from sertransfer.reporting.curves import curve
-from sertransfer.reporting.learning_page import learning_section
 from sertransfer.reporting.page import Page, Row, Section, Table, majority_row, tile
-from sertransfer.reporting.paper import paper_table
-from sertransfer.reporting.run_files import read_table
-from sertransfer.reporting.score_page import intervals_note, scores_plot
-from sertransfer.reporting.score_plot import Scored
-from sertransfer.reporting.values import flat, number, scored
+from sertransfer.reporting.paper_tables import paper_table
+from sertransfer.reporting.runs import read_table
+from sertransfer.reporting.sections import (
+    Scored,
+    class_numbers,
+    confusion_plot,
+    curve_plots,
+    intervals_note,
+    learning_section,
+    scores_plot,
+)
+from sertransfer.reporting.tables import flat, number, scored
 from sertransfer.reporting.verdict import verdict
 
 PAPER_UTTERANCES = {

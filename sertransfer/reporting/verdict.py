@@ -15,7 +15,7 @@ import numpy as np
 
 from sertransfer.evaluation.chance import against_constant
 from sertransfer.evaluation.intervals import Clusters
-from sertransfer.reporting.values import number, scored
+from sertransfer.reporting.tables import number, scored
 
 State = Literal["beyond", "below", "open"]
 

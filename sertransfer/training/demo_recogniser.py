@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from sertransfer.corpora.synthesis import BANDWIDTHS, VOWELS
-from sertransfer.files import write_json
+from sertransfer.io.files import write_json
 from sertransfer.training.recogniser import RATE, Size, Utterance, train, write_data
 
 LETTERS = "aiuo"

@@ -13,13 +13,13 @@ from sertransfer.audio.resting import calibration_ids
 from sertransfer.audio.store import build_store
 from sertransfer.corpora.listening import silence_remarks
 from sertransfer.errors import Faults, bad_input
-from sertransfer.files import hash_file
 from sertransfer.fitting.prediction import predict_probabilities
 from sertransfer.fitting.trainer import choose_device
 from sertransfer.front_end import Cropping, FrontEnd
+from sertransfer.io.files import hash_file
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, build_from, checkpoint_file, read_checkpoint
-from sertransfer.run_folder import RunFolder
 from sertransfer.training.adversarial import adversarial_epsilon
 from sertransfer.training.parts import (
     Part,

@@ -13,16 +13,16 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from sertransfer.errors import bad_input
+from sertransfer.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from sertransfer.fitting.batches import TrainingBatches, Utterances
 from sertransfer.fitting.epoch_log import EpochLog
 from sertransfer.fitting.prediction import Probabilities, predict_probabilities
 from sertransfer.fitting.processes import Processes, current
 from sertransfer.fitting.resident import keep_on_device
 from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision, choose_device, fit
-from sertransfer.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.models.image_weights import load_image_weights
-from sertransfer.models.zoo import build_model
-from sertransfer.run_folder import RunFolder
+from sertransfer.models.registry import build_model
 from sertransfer.training.averaging import WeightMean
 from sertransfer.training.classifier import Classifier, balanced_weights
 from sertransfer.training.scoring import attack
@@ -44,7 +44,7 @@ def check_model(config: PretrainConfig) -> None:
     """Refuse a model, or options of it, that do not exist; nothing is initialised.
 
     Raises:
-        BadInput: As :func:`sertransfer.models.zoo.build_model`.
+        BadInput: As :func:`sertransfer.models.registry.build_model`.
     """
     with torch.device("meta"):
         build_model(config.model.name, len(config.classes), **config.model.options())

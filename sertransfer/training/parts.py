@@ -17,8 +17,8 @@ from sertransfer.audio.prints import utterance_prints
 from sertransfer.audio.resting import REST, rest_rule
 from sertransfer.errors import Faults
 from sertransfer.fitting.batches import Utterances
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest
-from sertransfer.run_folder import RunFolder
 from sertransfer.training_audio import TrainingAudio, compare_audio
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from sertransfer.fitting.batches import Utterances
 from sertransfer.fitting.prediction import predict_probabilities
 from sertransfer.fitting.trainer import choose_device
 from sertransfer.front_end import Cropping
+from sertransfer.io.scratch import scratch_folder
+from sertransfer.io.spelling import printable
 from sertransfer.manifest import AudioSource, Manifest, make_table
 from sertransfer.models.checkpoint import build_from, read_checkpoint
-from sertransfer.scratch import scratch_folder
-from sertransfer.spelling import printable
 from sertransfer.training_audio import TrainingAudio, compare_audio
 
 NOTE = (

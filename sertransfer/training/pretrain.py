@@ -13,11 +13,11 @@ import torch
 from sertransfer import __version__
 from sertransfer.audio.prints import TRAINING_PRINTS, utterance_prints
 from sertransfer.audio.store import FeatureStore, build_store
-from sertransfer.files import hash_file
 from sertransfer.fitting.trainer import BEST, RESUME_POINT
+from sertransfer.io.files import hash_file
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
-from sertransfer.run_folder import RunFolder
 from sertransfer.training.adversarial import adversarial_epsilon
 from sertransfer.training.features import Parts, check_parts, select_parts, used_rows
 from sertransfer.training.fitting import Trained, build_network, check_model, predict_with, train_network

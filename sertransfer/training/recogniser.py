@@ -21,9 +21,9 @@ import torchaudio.functional as F
 import yaml
 from numpy.typing import NDArray
 
-from sertransfer.encoders.asr import AsrEncoder
-from sertransfer.encoders.espnet_folder import read_experiment
-from sertransfer.files import open_own, write_text
+from sertransfer.encoders.espnet.encoder import AsrEncoder
+from sertransfer.encoders.espnet.folder import read_experiment
+from sertransfer.io.files import open_own, write_text
 
 RATE = 16_000
 EXPERIMENT = "exp/asr_train"

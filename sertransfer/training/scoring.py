@@ -20,15 +20,15 @@ from sertransfer.evaluation.intervals import (
     decision_intervals,
     no_interval,
 )
-from sertransfer.files import write_text
-from sertransfer.fitting.prediction import Perturb, Probabilities
-from sertransfer.metrics import (
+from sertransfer.evaluation.metrics import (
     confusion_matrix,
     majority_row,
     recalls,
     unweighted_accuracy,
     weighted_accuracy,
 )
+from sertransfer.fitting.prediction import Perturb, Probabilities
+from sertransfer.io.files import write_text
 from sertransfer.training.adversarial import fgsm
 from sertransfer.training.parts import UNKNOWN_SPEAKERS
 
@@ -61,7 +61,7 @@ def score_metrics(scores: pd.DataFrame, classes: Sequence[str], *, absent: str =
     Args:
         scores: What :func:`score_table` gives; may be empty, all scores being ``None`` then.
         classes: Order of the confusion matrix.
-        absent: ``error`` or ``skip``, as in :func:`sertransfer.metrics.unweighted_accuracy`.
+        absent: ``error`` or ``skip``, as in :func:`sertransfer.evaluation.metrics.unweighted_accuracy`.
     """
     if scores.empty:
         nothing = dict.fromkeys(["wa", "ua", "wa_ci95", "ua_ci95", "confusion"])
@@ -129,6 +129,6 @@ def write_scores(folder: Path, scores: pd.DataFrame, name: str = "utterances.csv
 
 def write_report(folder: Path) -> None:
     """Write ``report.html`` and its plots (confusion as in the paper's Figure 2) from the run's files."""
-    from sertransfer.reporting import html  # matplotlib is slow to import
+    from sertransfer.reporting import report  # matplotlib is slow to import
 
-    html.write_report(folder)
+    report.write_report(folder)

@@ -21,7 +21,7 @@ class ModelSettings:
     """Which network; ``None`` leaves an option at the model's own default.
 
     Attributes:
-        name: Name in :data:`sertransfer.models.zoo.MODELS`.
+        name: Name in :data:`sertransfer.models.registry.MODELS`.
         width: Factor on all channels.
         blocks: Blocks of each stage.
         dropout: Share of the pooled features dropped before the classifier.

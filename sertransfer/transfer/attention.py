@@ -4,7 +4,7 @@ Multiple-instance learning with attention (Ilse, Tomczak and Welling, 2018), in 
 attention is ``softmax(u . tanh(V x + c))`` within its subject. The gated form has twice the parameters, which
 a hundred subjects would have to determine. The classifier is linear, so that the class of the pooled features
 is the pooled log-odds of the sentences: the head gives each sentence a probability and a weight, and
-:func:`sertransfer.aggregation.attention_pool` puts them together.
+:func:`sertransfer.evaluation.aggregation.attention_pool` puts them together.
 
 One C holds everything back: the loss is that of the subjects, and the L2 penalty covers ``V``, ``u`` and the
 classifier. The stronger it is, the nearer the attention is to the plain mean, which it reaches. Decision and

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sertransfer import metrics
 from sertransfer.corpora.statistics import age_band
+from sertransfer.evaluation import metrics
 from sertransfer.evaluation.intervals import Clusters, decision_intervals
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.settings import TransferConfig

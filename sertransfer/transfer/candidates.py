@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from sertransfer.encoders.base import Encoder
-from sertransfer.encoders.layers import LayeredEncoder
+from sertransfer.encoders.base import Encoder, LayeredEncoder
 from sertransfer.errors import bad_input
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.embedding import embed

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sertransfer import metrics
+from sertransfer.evaluation import metrics
 from sertransfer.evaluation.significance import FEWEST_CLUSTERS, holm, paired_interval, sign_flip_test
 from sertransfer.reporting.tables import align
 from sertransfer.transfer.paired import Decisions, read_decisions

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from sertransfer.aggregation import aggregate
 from sertransfer.errors import bad_input
+from sertransfer.evaluation.aggregation import aggregate
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.subjects import Part
 

@@ -21,11 +21,11 @@ from torch.utils.data import DataLoader, Dataset
 from sertransfer.audio.reading import read_segment
 from sertransfer.encoders.base import Encoder
 from sertransfer.errors import BadInput, Fault, SertransferError
-from sertransfer.files import hash_value, make_folder, refuse_links, remove_abandoned
 from sertransfer.fitting.workers import watched_workers
-from sertransfer.locks import hold
+from sertransfer.io.files import hash_value, make_folder, refuse_links, remove_abandoned
+from sertransfer.io.locks import hold
+from sertransfer.io.progress import bar
 from sertransfer.manifest import Manifest, check_recordings
-from sertransfer.progress import bar
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding_set import EmbeddedChunk, EmbeddingSet, open_set, raise_faults, write_set
 from sertransfer.transfer.sentences import (
@@ -56,7 +56,7 @@ def embed(
         manifest: Sentences to embed; their order, labels and splits do not matter.
         encoder: Frozen encoder.
         folder: Parent of all embedding sets; this one is ``folder/<key>``.
-        pooling: From a sentence's frames to one vector, see :func:`sertransfer.encoders.pooling.pool`.
+        pooling: From a sentence's frames to one vector, see :func:`sertransfer.encoders.base.pool`.
         batch_seconds: Audio given to the encoder at once, padding included.
         workers: Processes that read ahead.
         skip_bad: Leave out sentences that can not be embedded, and record them.

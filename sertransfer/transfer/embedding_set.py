@@ -19,10 +19,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sertransfer.errors import BadInput, Fault, SertransferError
-from sertransfer.files import atomic_path, hash_file, reserve, write_json, write_text
-from sertransfer.plain_values import parse_json
-from sertransfer.storage import storage_error
-from sertransfer.verifying import check_record, is_as_written, stamp_of, with_hash
+from sertransfer.io.checksums import check_record, is_as_written, stamp_of, with_hash
+from sertransfer.io.files import atomic_path, hash_file, reserve, storage_error, write_json, write_text
+from sertransfer.io.plain_values import parse_json
 
 Vectors = NDArray[np.float32]
 

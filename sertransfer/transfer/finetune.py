@@ -13,11 +13,11 @@ from typing import Any
 from torch import nn
 
 from sertransfer import __version__
-from sertransfer.aggregation import aggregate
-from sertransfer.encoders.layers import LayerMix
+from sertransfer.encoders.base import LayerMix
 from sertransfer.errors import bad_input
+from sertransfer.evaluation.aggregation import aggregate
 from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision
-from sertransfer.run_folder import RunFolder
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.transfer.deciding import Scored, decide_subjects, decisions, with_clusters
 from sertransfer.transfer.finetune_data import as_utterances
 from sertransfer.transfer.finetune_learner import Task

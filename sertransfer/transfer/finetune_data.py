@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from sertransfer.audio.reading import inspect
 from sertransfer.audio.store import FeatureStore, build_store
-from sertransfer.files import make_folder
 from sertransfer.fitting.batches import Utterances
 from sertransfer.front_end import FrontEnd
+from sertransfer.io.files import make_folder
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.deciding import usable_part
 from sertransfer.transfer.finetune_learner import SentenceStore

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sertransfer.encoders.head import UtteranceHead
+from sertransfer.encoders.base import UtteranceHead
 from sertransfer.errors import bad_input
 from sertransfer.fitting.trainer import choose_device
 from sertransfer.models.base import SpectrogramModel

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import BaseTrial
 
-from sertransfer.encoders.pooling import LEARNED_POOLINGS
+from sertransfer.encoders.base import LEARNED_POOLINGS
 from sertransfer.errors import Faults, nearest
 from sertransfer.transfer.settings import FinetuneConfig, TransferConfig
 

@@ -19,8 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sertransfer.encoders.head import UtteranceHead
-from sertransfer.encoders.layers import LayeredEncoder
+from sertransfer.encoders.base import LayeredEncoder, UtteranceHead
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.fitting.trainer import choose_device
 from sertransfer.timebase import seconds_to_samples

@@ -20,12 +20,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sertransfer.errors import BadInput, Fault, bad_input
-from sertransfer.files import hash_file, make_folder, refuse_links, write_json, write_text
-from sertransfer.locks import hold
-from sertransfer.plain_values import parse_json
-from sertransfer.storage import storage_error, writing
+from sertransfer.io.checksums import check_record, is_as_written, stamp_of, with_hash
+from sertransfer.io.files import (
+    hash_file,
+    make_folder,
+    refuse_links,
+    storage_error,
+    write_json,
+    write_text,
+    writing,
+)
+from sertransfer.io.locks import hold
+from sertransfer.io.plain_values import parse_json
 from sertransfer.transfer.embedding_set import raise_faults
-from sertransfer.verifying import check_record, is_as_written, stamp_of, with_hash
 
 Floats = NDArray[np.float32]
 Item = tuple[str, float, Floats | Fault]

@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from sertransfer import metrics
-from sertransfer.aggregation import ATTENTION, aggregate
+from sertransfer.evaluation import metrics
+from sertransfer.evaluation.aggregation import ATTENTION, aggregate
 from sertransfer.evaluation.folds import auroc_within
 from sertransfer.transfer.attention import AXES, attention_weights, fit_attention
 from sertransfer.transfer.machines import SLOPES, Machine, fit_machines

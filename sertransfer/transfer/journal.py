@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from sertransfer.storage import writing
+from sertransfer.io.files import writing
 
 _BLOCK = 1 << 16
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from sertransfer.errors import Faults, bad_input
 from sertransfer.evaluation.significance import joined_clusters
-from sertransfer.reporting.run_files import read_json, read_table
-from sertransfer.run_folder import GENERATED_BOTH, check_evidence, generated_remark
+from sertransfer.io.run_folder import GENERATED_BOTH, check_evidence, generated_remark
+from sertransfer.reporting.runs import read_json, read_table
 
 COLUMNS = ["subject", "label", "prediction"]
 _NAMED = 8

@@ -20,12 +20,12 @@ from sertransfer.audio.prints import TRAINING_PRINTS, utterance_prints
 from sertransfer.audio.reading import inspect, read_segment
 from sertransfer.corpora.new_interview import known_options
 from sertransfer.encoders.base import Encoder
-from sertransfer.files import write_json
+from sertransfer.io.checksums import with_hash
+from sertransfer.io.files import write_json
 from sertransfer.manifest import Manifest
 from sertransfer.timebase import SAMPLE_RATE
 from sertransfer.training_audio import Heard, compare_audio, make_training_audio
 from sertransfer.transfer.subjects import Part
-from sertransfer.verifying import with_hash
 
 _log = logging.getLogger(__name__)
 

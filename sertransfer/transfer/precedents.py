@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from sertransfer.aggregation import ATTENTION, TOP_K, aggregate
+from sertransfer.evaluation.aggregation import ATTENTION, TOP_K, aggregate
 from sertransfer.evaluation.calibration import bin_edges, bins_of, reliability
-from sertransfer.metrics import clopper_pearson
-from sertransfer.reporting.run_files import read_table
+from sertransfer.evaluation.metrics import clopper_pearson
+from sertransfer.reporting.runs import read_table
 from sertransfer.transfer.judging import BINS
 
 FEWEST = 5

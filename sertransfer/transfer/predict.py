@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from sertransfer import __version__
-from sertransfer.aggregation import ATTENTION, TOP_K, aggregate
 from sertransfer.audio.condition import measure_condition
 from sertransfer.audio.files import find_audio, name_others, readable_path
 from sertransfer.audio.prints import recording_prints
@@ -20,9 +19,10 @@ from sertransfer.config import load_config
 from sertransfer.corpora.listening import heard_warnings
 from sertransfer.corpora.new_interview import CutOptions
 from sertransfer.errors import BadInput, Fault, Faults
+from sertransfer.evaluation.aggregation import ATTENTION, TOP_K, aggregate
+from sertransfer.io.scratch import scratch_folder
+from sertransfer.io.spelling import printable
 from sertransfer.manifest import AudioSource, Manifest, make_table
-from sertransfer.scratch import scratch_folder
-from sertransfer.spelling import printable
 from sertransfer.timebase import SAMPLE_RATE
 from sertransfer.training_audio import compare_audio
 from sertransfer.transfer.interviews import Recording, cut_recording, pair

@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sertransfer.aggregation import ATTENTION
 from sertransfer.audio.reading import read_segment
 from sertransfer.audio.resting import uses_rest
 from sertransfer.encoders.registry import reopen_encoder
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
+from sertransfer.evaluation.aggregation import ATTENTION
 from sertransfer.front_end import FrontEnd
+from sertransfer.io.checksums import check_record
+from sertransfer.io.plain_values import parse_json
+from sertransfer.io.progress import tracked
+from sertransfer.io.run_folder import check_evidence, look_at
 from sertransfer.manifest import Manifest
-from sertransfer.plain_values import parse_json
-from sertransfer.progress import tracked
-from sertransfer.reporting.run_files import read_json
-from sertransfer.run_folder import check_evidence, look_at
+from sertransfer.reporting.runs import read_json
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.training_audio import FILE as TRAINING_AUDIO
 from sertransfer.training_audio import Heard, read_training_audio
@@ -32,7 +33,6 @@ from sertransfer.transfer.probe import Probe, read_probe
 from sertransfer.transfer.record import PROBE
 from sertransfer.transfer.sentence_model import load_sentence_model
 from sertransfer.transfer.sentences import take_sentences
-from sertransfer.verifying import check_record
 
 NETWORK = "model.safetensors"
 """Name of a fine-tuned network in the run's ``checkpoints`` folder."""

@@ -22,9 +22,9 @@ from scipy.linalg import qr
 from scipy.special import expit
 
 from sertransfer.errors import bad_input
-from sertransfer.files import atomic_path
-from sertransfer.plain_values import parse_json
-from sertransfer.sealing import SEAL, UNSEALED, check_seal, seal
+from sertransfer.io.checksums import SEAL, UNSEALED, check_seal, seal
+from sertransfer.io.files import atomic_path
+from sertransfer.io.plain_values import parse_json
 from sertransfer.transfer.attention import (
     AXES,
     Attention,

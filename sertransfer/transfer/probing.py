@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sertransfer.aggregation import ATTENTION, aggregate
+from sertransfer.evaluation.aggregation import ATTENTION, aggregate
 from sertransfer.transfer.deciding import (
     Scored,
     check_enough,

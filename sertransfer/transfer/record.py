@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sertransfer import __version__
-from sertransfer.aggregation import ATTENTION
 from sertransfer.corpora.listening import silence_remarks
+from sertransfer.evaluation.aggregation import ATTENTION
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.cohort import describe_cohort, severity_scores
 from sertransfer.transfer.deciding import UNDECIDED_RULE, Scored

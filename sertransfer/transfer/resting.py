@@ -27,7 +27,7 @@ from sertransfer.audio.store import measure_resting
 from sertransfer.encoders.base import Encoder
 from sertransfer.encoders.ser import SerEncoder
 from sertransfer.errors import BadInput, Faults
-from sertransfer.files import make_folder
+from sertransfer.io.files import make_folder
 from sertransfer.manifest import Manifest
 
 _log = logging.getLogger(__name__)

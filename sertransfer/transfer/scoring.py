@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sertransfer import metrics
+from sertransfer.evaluation import metrics
 from sertransfer.evaluation.chance import against_constant
 from sertransfer.evaluation.folds import auroc_within, auroc_within_interval
 from sertransfer.evaluation.intervals import Clusters, Interval, auroc_interval, decision_intervals

@@ -11,9 +11,9 @@ from typing import Any
 
 from optuna.trial import BaseTrial
 
-from sertransfer.aggregation import ATTENTION, METHODS
-from sertransfer.encoders.pooling import POOLINGS
+from sertransfer.encoders.base import POOLINGS
 from sertransfer.errors import Faults, nearest
+from sertransfer.evaluation.aggregation import ATTENTION, METHODS
 from sertransfer.transfer.attention import AXES
 from sertransfer.transfer.candidates import Candidate
 from sertransfer.transfer.settings import TransferConfig

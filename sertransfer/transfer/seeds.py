@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer.errors import Faults, bad_input
-from sertransfer.reporting.run_files import read_json, read_yaml
-from sertransfer.reporting.tables import align
-from sertransfer.reporting.values import flat
+from sertransfer.reporting.runs import read_json, read_yaml
+from sertransfer.reporting.tables import align, flat
 
 FIGURES = ("wa", "ua", "auroc")
 

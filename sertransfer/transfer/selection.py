@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from sertransfer.aggregation import ATTENTION, aggregate
 from sertransfer.errors import bad_input
+from sertransfer.evaluation.aggregation import ATTENTION, aggregate
 from sertransfer.evaluation.folds import auroc_within
-from sertransfer.metrics import CHANCE_AUROC, confusion_matrix, unweighted_accuracy
+from sertransfer.evaluation.metrics import CHANCE_AUROC, confusion_matrix, unweighted_accuracy
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.probe import Booleans, Floats, Probe, Vectors, fit_path, sentence_weights
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig

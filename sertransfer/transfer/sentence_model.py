@@ -21,15 +21,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sertransfer.audio.logmel import MelFrontEnd
-from sertransfer.encoders.head import UtteranceHead
-from sertransfer.encoders.layers import LayeredEncoder
+from sertransfer.encoders.base import LayeredEncoder, UtteranceHead
 from sertransfer.errors import BadInput, bad_input
-from sertransfer.files import atomic_path
 from sertransfer.front_end import Cropping, FrontEnd
+from sertransfer.io.checksums import SEAL, UNSEALED, check_seal, seal
+from sertransfer.io.files import atomic_path
+from sertransfer.io.plain_values import parse_json
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, check_state, read_checkpoint
-from sertransfer.plain_values import parse_json
-from sertransfer.sealing import SEAL, UNSEALED, check_seal, seal
 
 KEY = "sentence_model"
 FORMAT = "sertransfer sentence model 1"
@@ -224,7 +223,7 @@ def _layered(
 ) -> LayeredEncoder:
     # imported here, so that one does not wait for the libraries of the other
     if kind == "asr":
-        from sertransfer.encoders.asr import rebuild as rebuild_asr
+        from sertransfer.encoders.espnet.encoder import rebuild as rebuild_asr
 
         return rebuild_asr(blueprint, weights, path, device=device)
     if kind == "ssl":

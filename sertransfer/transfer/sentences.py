@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sertransfer.encoders.base import Encoder
-from sertransfer.files import hash_value
+from sertransfer.io.files import hash_value
 from sertransfer.manifest import AudioSource, Manifest
 
 CHUNK_SENTENCES = 1024

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from sertransfer.aggregation import ATTENTION, METHODS, TOP_K
-from sertransfer.encoders.pooling import LEARNED_POOLINGS, POOLINGS
+from sertransfer.encoders.base import LEARNED_POOLINGS, POOLINGS
 from sertransfer.errors import Faults, nearest
+from sertransfer.evaluation.aggregation import ATTENTION, METHODS, TOP_K
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.errors import BadInput
-from sertransfer.files import write_text
+from sertransfer.io.files import write_text
+from sertransfer.io.progress import tracked
 from sertransfer.manifest import Manifest
-from sertransfer.progress import tracked
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.interviewer import FIGURES, Listen, interviewer_row, reason_of
 from sertransfer.transfer.interviewer import NAME as INTERVIEWER

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from sertransfer.aggregation import ATTENTION
+from sertransfer.evaluation.aggregation import ATTENTION
 from sertransfer.transfer.search_space import TuneConfig, suggest
 from sertransfer.transfer.settings import TransferConfig
 

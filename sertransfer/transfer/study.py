@@ -22,8 +22,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sertransfer.errors import Faults, bad_input, mask_secrets
-from sertransfer.files import PRIVATE_FILE, hash_value, make_folder
-from sertransfer.storage import storage_error
+from sertransfer.io.files import PRIVATE_FILE, hash_value, make_folder, storage_error
 from sertransfer.transfer.journal import open_journal
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

@@ -8,9 +8,9 @@ from typing import Any, Unpack
 import yaml
 
 from sertransfer.config import config_dict
-from sertransfer.files import write_text
+from sertransfer.io.files import write_text
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
-from sertransfer.run_folder import RunFolder
 from sertransfer.transfer.candidates import Embeddings, candidate_of
 from sertransfer.transfer.probing import probe_subjects
 from sertransfer.transfer.run_options import RunOptions

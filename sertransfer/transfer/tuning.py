@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 from optuna.trial import FixedTrial
 
-from sertransfer.files import hash_value
-from sertransfer.progress import bar
-from sertransfer.reporting.values import flat
+from sertransfer.io.files import hash_value
+from sertransfer.io.progress import bar
+from sertransfer.reporting.tables import flat
 from sertransfer.transfer.candidates import Candidate, candidate_of
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.inner_score import OBJECTIVE, InnerData, InnerScore, inner_score

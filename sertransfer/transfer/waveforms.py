@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sertransfer.encoders.layers import LayeredEncoder
+from sertransfer.encoders.base import LayeredEncoder
 from sertransfer.errors import Fault
+from sertransfer.io.progress import tracked
 from sertransfer.manifest import Manifest, check_recordings
-from sertransfer.progress import tracked
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.transfer.embedding import ChunkReader, Waveform
 from sertransfer.transfer.frame_store import FrameStore, Item, take_store

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sertransfer import __version__
-from sertransfer.aggregation import ATTENTION
 from sertransfer.encoders.base import Encoder
 from sertransfer.encoders.registry import note_encoder, open_encoder
-from sertransfer.files import hash_value, write_text
+from sertransfer.evaluation.aggregation import ATTENTION
+from sertransfer.io.files import hash_value, write_text
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
-from sertransfer.reporting.html import write_report
-from sertransfer.run_folder import RunFolder
+from sertransfer.reporting.report import write_report
 from sertransfer.timebase import Framing
 from sertransfer.training_audio import write_training_audio
 from sertransfer.transfer.candidates import Embeddings, candidate_of

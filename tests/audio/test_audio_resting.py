@@ -22,8 +22,8 @@ from sertransfer.audio.reading import read_segment
 from sertransfer.audio.resting import RestingState, calibration_ids, measure_states, rest_rows
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import BadInput
-from sertransfer.files import hash_value
 from sertransfer.front_end import FrontEnd
+from sertransfer.io.files import hash_value
 from sertransfer.manifest import Manifest, make_table, write_manifest
 from sertransfer.training.settings import PretrainConfig
 

@@ -23,7 +23,6 @@ import pytest
 import soundfile
 import torch
 
-from sertransfer import progress, verifying
 from sertransfer.audio import extraction, store
 from sertransfer.audio.keys import store_key
 from sertransfer.audio.logmel import MelFrontEnd
@@ -32,8 +31,9 @@ from sertransfer.audio.reading import read_segment
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.audio.store_files import machine
 from sertransfer.errors import BadInput, SertransferError
-from sertransfer.files import hash_file
 from sertransfer.front_end import Denoise, FrontEnd
+from sertransfer.io import checksums, progress
+from sertransfer.io.files import hash_file
 from sertransfer.manifest import Manifest, make_table, read_manifest, write_manifest
 
 LINEAR = FrontEnd(log="none", normalise="none", denoise=Denoise("none"))
@@ -494,7 +494,7 @@ def test_a_flipped_bit_is_found_when_the_store_is_taken(tmp_path: Path, name: st
 
 def test_a_store_that_was_just_built_is_not_hashed_again(tmp_path: Path, monkeypatch) -> None:
     hashed = []
-    monkeypatch.setattr(verifying, "hash_file", lambda path: hashed.append(path) or hash_file(path))
+    monkeypatch.setattr(checksums, "hash_file", lambda path: hashed.append(path) or hash_file(path))
     built = build_store(corpus(tmp_path / "corpus"), FrontEnd(), tmp_path / "cache", progress=False)
     assert hashed == []
     os.utime(built.path / "features.bin")

@@ -17,8 +17,8 @@ from sertransfer.audio import containers, contents, decoding
 from sertransfer.audio.containers import look_at_structure
 from sertransfer.audio.reading import AudioInfo, Heard, inspect, listen, read_segment
 from sertransfer.errors import BadInput
+from sertransfer.io.files import StorageError
 from sertransfer.manifest import AudioSource
-from sertransfer.storage import StorageError
 
 PACKED = [
     ("ogg", "OGG", "VORBIS", 16_000),

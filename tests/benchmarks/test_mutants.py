@@ -8,7 +8,7 @@ from loading import BENCHMARKS, load_script
 mutants = load_script("mutants.py")
 PROJECT = BENCHMARKS.parent
 
-NAMES = [f"sertransfer.metrics.x_auroc__mutmut_{number}" for number in range(1, 31)]
+NAMES = [f"sertransfer.evaluation.metrics.x_auroc__mutmut_{number}" for number in range(1, 31)]
 
 
 def test_a_function_is_met_by_every_test_of_a_file_that_reaches_it():
@@ -22,7 +22,7 @@ def test_a_sample_is_the_same_for_the_same_seed():
     assert few == mutants.choose(NAMES[::-1], 9, 3) != mutants.choose(NAMES, 9, 4)
     assert len(set(few)) == 9
     assert mutants.choose(NAMES, None, 0) == mutants.choose(NAMES, 99, 0) == sorted(NAMES)
-    assert mutants.function_of(NAMES[0]) == "sertransfer.metrics.x_auroc"
+    assert mutants.function_of(NAMES[0]) == "sertransfer.evaluation.metrics.x_auroc"
 
 
 def test_what_passes_every_test_is_not_caught():

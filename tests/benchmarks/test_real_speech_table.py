@@ -10,9 +10,9 @@ import pytest
 import soundfile
 from loading import load_script
 
-from sertransfer import metrics
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
+from sertransfer.evaluation import metrics
 from sertransfer.training.settings import PretrainConfig
 from sertransfer.transfer.settings import TransferConfig
 

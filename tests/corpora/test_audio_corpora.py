@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from corpus_trees import write_wav
-from speech_trees import (
+from support.corpus_trees import write_wav
+from support.speech_trees import (
     EMO_HEADER,
     faults_of,
     labels_of,

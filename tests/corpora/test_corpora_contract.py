@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from corpus_trees import lssed_rows, write_emodb, write_lssed, write_table, write_wav
-from daic_tree import Tree
-from speech_trees import (
+from support.corpus_trees import lssed_rows, write_emodb, write_lssed, write_table, write_wav
+from support.daic_tree import Tree
+from support.speech_trees import (
     faults_of,
     load,
     write_afew,

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from corpus_trees import faults_with, load_with, write_table, write_wav
+from support.corpus_trees import faults_with, load_with, write_table, write_wav
 
 from sertransfer.corpora import csv_corpus
 from sertransfer.corpora.prepare import prepare

@@ -3,7 +3,7 @@
 import zipfile
 
 import pytest
-from daic_tree import TRAIN, Tree
+from support.daic_tree import TRAIN, Tree
 
 from sertransfer.corpora import daic_sessions
 from sertransfer.corpora.daic_sessions import find_corpus, open_session

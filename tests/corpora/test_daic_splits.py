@@ -1,7 +1,7 @@
 """The split files: both spellings of their headers, labels, and what is wrong with them."""
 
 import pytest
-from daic_tree import DEV, FULL, LABELLED, PLAIN, TEST, TRAIN
+from support.daic_tree import DEV, FULL, LABELLED, PLAIN, TEST, TRAIN
 
 from sertransfer.corpora.daic_errata import ErrataLog
 from sertransfer.corpora.daic_splits import LabelRule, read_splits

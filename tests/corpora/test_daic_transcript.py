@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from daic_tree import ANSWER, ELLIE, HEADER, transcript
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.daic_tree import ANSWER, ELLIE, HEADER, transcript
 
 from sertransfer.corpora.daic_segments import Rules, cut_utterances
 from sertransfer.corpora.daic_transcript import has_words, mark_of, parse_transcript

@@ -7,7 +7,20 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from daic_tree import ANSWER, DEV, ELLIE, FULL, LABELLED, TEST, TRAIN, Tree, one, reasons, spans, transcript
+from support.daic_tree import (
+    ANSWER,
+    DEV,
+    ELLIE,
+    FULL,
+    LABELLED,
+    TEST,
+    TRAIN,
+    Tree,
+    one,
+    reasons,
+    spans,
+    transcript,
+)
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.corpora.daic_woz import Options, read

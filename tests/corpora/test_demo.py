@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
 
 
 def test_a_complete_demo_is_kept(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sertransfer.progress.LEAST", 0.0)
+    monkeypatch.setattr("sertransfer.io.progress.LEAST", 0.0)
     folder = demo.make_lssed(tmp_path / "lssed", speakers=1, utterances_per_speaker=4, progress=True)
     assert "demo LSSED" in capsys.readouterr().err
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import soundfile
-from daic_tree import Tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from speech_trees import (
+from support.daic_tree import Tree
+from support.speech_trees import (
     WORDS,
     e_daic_session,
     e_daic_split,

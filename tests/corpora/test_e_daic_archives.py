@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from speech_trees import WORDS, faults_of, load, pack_e_daic, write_e_daic
+from support.speech_trees import WORDS, faults_of, load, pack_e_daic, write_e_daic
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.corpora import e_daic_sessions

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from daic_tree import silence
-from speech_trees import (
+from support.daic_tree import silence
+from support.speech_trees import (
     E_DAIC_MISFITS,
     e_daic_session,
     e_daic_split,

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from corpus_trees import faults_with, load_with, write_emodb
+from support.corpus_trees import faults_with, load_with, write_emodb
 
 from sertransfer.corpora import emodb
 from sertransfer.corpora.emodb import EMOTIONS, SPEAKERS, Options, read

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from corpus_trees import lssed_rows, write_lssed, write_table, write_wav
+from support.corpus_trees import lssed_rows, write_lssed, write_table, write_wav
 
 from sertransfer.corpora.lssed import Options, read
 from sertransfer.errors import BadInput, Faults

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from corpus_trees import lssed_rows, write_emodb, write_lssed, write_table, write_wav
+from support.corpus_trees import lssed_rows, write_emodb, write_lssed, write_table, write_wav
 
 from sertransfer.corpora import emodb, lssed
 from sertransfer.corpora.csv_corpus import Options as CsvOptions

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
-from corpus_trees import lssed_rows, write_lssed
-from daic_tree import Tree
-from speech_trees import write_ffmpeg
+from support.corpus_trees import lssed_rows, write_lssed
+from support.daic_tree import Tree
+from support.speech_trees import write_ffmpeg
 from test_corpora_contract import NAMES, WRITERS, options_for, snapshot
 
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.corpora import lssed
 from sertransfer.corpora.looking import UNSEEN, Seen, Share, look_with, looking
 from sertransfer.corpora.prepare import faults_path, prepare

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from corpus_trees import write_wav
+from support.corpus_trees import write_wav
 
 from sertransfer.corpora import statistics
 from sertransfer.errors import BadInput

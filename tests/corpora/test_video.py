@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speech_trees import calls, write_ffmpeg, write_video
+from support.speech_trees import calls, write_ffmpeg, write_video
 
 from sertransfer.audio.reading import inspect, read_segment
 from sertransfer.corpora import video

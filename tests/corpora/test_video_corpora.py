@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from corpus_trees import write_table
-from speech_trees import (
+from support.corpus_trees import write_table
+from support.speech_trees import (
     MELD_CLIPS,
     calls,
     faults_of,

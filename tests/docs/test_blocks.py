@@ -22,10 +22,10 @@ import pytest
 import soundfile
 import yaml
 from blocks import PAGES, PLAIN, PROJECT, Block, blocks_of
-from espnet_fakes import make_config, make_experiment
-from finetune_fakes import make_ssl
-from published_files import make_network, save
-from warm_cli import warm_cli
+from support.espnet_fakes import make_config, make_experiment
+from support.finetune_fakes import make_ssl
+from support.published_files import make_network, save
+from support.warm_cli import warm_cli
 
 from sertransfer.corpora.demo import make_daic_woz, make_iemocap, make_lssed
 

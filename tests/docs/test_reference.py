@@ -8,7 +8,7 @@ from pathlib import Path
 from blocks import PROJECT
 
 import sertransfer
-from sertransfer.arguments import build_parser
+from sertransfer.cli.main import build_parser
 from sertransfer.config import setting_names
 from sertransfer.corpora.registry import CORPORA
 

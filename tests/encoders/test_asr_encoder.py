@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from encoder_fakes import padded, sounds
-from espnet_fakes import ENCODERS, FRONT_END, make_config, make_experiment
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.encoder_fakes import padded, sounds
+from support.espnet_fakes import ENCODERS, FRONT_END, make_config, make_experiment
 from torch import Tensor
 
-from sertransfer.encoders.asr import AsrEncoder
-from sertransfer.encoders.espnet_folder import read_experiment
+from sertransfer.encoders.espnet.encoder import AsrEncoder
+from sertransfer.encoders.espnet.folder import read_experiment
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.errors import BadInput
 from sertransfer.timebase import PRESETS

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from encoder_fakes import SMALL, padded, sounds
-from espnet_fakes import ENCODERS as ESPNET
-from espnet_fakes import make_config, make_experiment
+from support.encoder_fakes import SMALL, padded, sounds
+from support.espnet_fakes import ENCODERS as ESPNET
+from support.espnet_fakes import make_config, make_experiment
 
-from sertransfer.encoders import espnet_network
 from sertransfer.encoders.base import Encoder
-from sertransfer.encoders.espnet_network import ENCODER_CLASSES, load_espnet
+from sertransfer.encoders.espnet import network as espnet_network
+from sertransfer.encoders.espnet.network import ENCODER_CLASSES, load_espnet
 from sertransfer.encoders.registry import ENCODERS, open_encoder
 from sertransfer.encoders.ser import SerEncoder
 from sertransfer.encoders.ssl import BUILDERS, SslEncoder, SslModel
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.checkpoint import Checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 
 HIGH = 0.9
 DROPPING = ("dropout", "drop_rate", "layer_drop", "stochastic_depth")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from espnet_fakes import make_config, make_experiment, pack
 from hypothesis import given
 from hypothesis import strategies as st
+from support.espnet_fakes import make_config, make_experiment, pack
 
-from sertransfer.encoders.espnet_folder import TASKS, choose_model, read_experiment
+from sertransfer.encoders.espnet.folder import TASKS, choose_model, read_experiment
 from sertransfer.encoders.registry import ENCODERS, open_encoder
 from sertransfer.errors import BadInput
 from sertransfer.models.checkpoint import load_model

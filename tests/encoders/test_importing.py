@@ -10,14 +10,13 @@ import soundfile
 import torch
 
 from sertransfer.audio.logmel import MelFrontEnd
-from sertransfer.encoders import calibration
-from sertransfer.encoders.calibration import candidates, rank_front_ends
-from sertransfer.encoders.importing import import_checkpoint
+from sertransfer.encoders import importing
+from sertransfer.encoders.importing import candidates, import_checkpoint, rank_front_ends
 from sertransfer.encoders.ser import SerEncoder
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, read_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.timebase import PRESETS
 
 TRUE = [
@@ -77,9 +76,9 @@ def test_the_front_end_of_the_statistics_ranks_first(speech: Path, true: FrontEn
 
 
 def test_many_and_long_recordings_are_read_in_part(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "MOST_RECORDINGS", 2)
-    monkeypatch.setattr(calibration, "LONGEST", 0.5)
-    assert [len(waveform) for waveform in calibration.read_speech(speech)] == [8000, 8000]
+    monkeypatch.setattr(importing, "MOST_RECORDINGS", 2)
+    monkeypatch.setattr(importing, "LONGEST", 0.5)
+    assert [len(waveform) for waveform in importing.read_speech(speech)] == [8000, 8000]
 
 
 def test_all_bad_recordings_are_named(tmp_path: Path) -> None:
@@ -98,7 +97,7 @@ def test_a_model_without_first_norm_can_not_be_ranked(speech: Path, monkeypatch:
     def build(checkpoint: Checkpoint) -> torch.nn.Module:
         return torch.nn.ModuleDict({"conv1": torch.nn.ReLU(), "bn1": torch.nn.ReLU()})
 
-    monkeypatch.setattr(calibration, "build_from", build)
+    monkeypatch.setattr(importing, "build_from", build)
     with pytest.raises(TypeError, match="bn1"):
         rank_front_ends(trained_with(FrontEnd()), speech)
 
@@ -124,7 +123,7 @@ def test_an_import_without_front_end_says_what_to_do(tmp_path: Path, published: 
 def test_a_ranking_chooses_nothing(
     tmp_path: Path, published: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "candidates", lambda: [FrontEnd(), replace(FrontEnd(), log="db")])
+    monkeypatch.setattr(importing, "candidates", lambda: [FrontEnd(), replace(FrontEnd(), log="db")])
     report = import_checkpoint(published, tmp_path / "m.safetensors", calibrate_on=speech)
     json.dumps(report)
     assert len(report["ranking"]) == 2

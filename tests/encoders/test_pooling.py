@@ -5,8 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sertransfer.encoders.layers import LayerMix
-from sertransfer.encoders.pooling import POOLINGS, AttentivePooling, pool
+from sertransfer.encoders.base import POOLINGS, AttentivePooling, LayerMix, pool
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 4), st.integers(0, 99))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoder_fakes import padded, sounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.encoder_fakes import padded, sounds
 
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.encoders.registry import ENCODERS, open_encoder
@@ -15,7 +15,7 @@ from sertransfer.encoders.ser import SerEncoder
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, build_from, write_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.timebase import PRESETS
 
 OPTIONS = {"width": 0.125}

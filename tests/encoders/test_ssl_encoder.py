@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from encoder_fakes import SMALL
+from support.encoder_fakes import SMALL
 
 from sertransfer.encoders import ssl
 from sertransfer.encoders.registry import open_encoder

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sertransfer.evaluation.metrics import exact_mcnemar
 from sertransfer.evaluation.significance import holm, joined_clusters, paired_interval, sign_flip_test
-from sertransfer.metrics import exact_mcnemar
 
 
 def test_the_sign_flip_test_is_mcnemars_where_items_are_independent():

@@ -187,7 +187,7 @@ def main() -> int:
 
 
 def _keep(path: Path, seed: int, counts: dict[str, dict[str, Any]]) -> None:
-    from sertransfer.files import write_json
+    from sertransfer.io.files import write_json
 
     held = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     write_json(

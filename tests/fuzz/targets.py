@@ -18,9 +18,9 @@ import soundfile
 import torch
 import yaml
 
-sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("encoders", "models")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sertransfer.errors import Faults  # noqa: E402 (the path first)
+from sertransfer.errors import Faults
 
 
 @dataclass(frozen=True)
@@ -198,13 +198,13 @@ def _settings(work: Path) -> list[Target]:
 def _weights(work: Path) -> list[Target]:
     from safetensors.torch import save_file
 
-    from sertransfer.encoders.weights_file import read_weights
+    from sertransfer.encoders.weights import read_weights
     from sertransfer.fitting.resume import AtomicCheckpointIO
     from sertransfer.front_end import Cropping, FrontEnd
+    from sertransfer.io.checksums import SEAL
     from sertransfer.models.checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
+    from sertransfer.models.registry import build_model
     from sertransfer.models.safe_pickle import read_pickled
-    from sertransfer.models.zoo import build_model
-    from sertransfer.sealing import SEAL
     from sertransfer.transfer.probe import fit_path, read_probe, write_probe
     from sertransfer.transfer.sentence_model import load_sentence_model
     from sertransfer.transfer.settings import ProbeConfig
@@ -281,7 +281,7 @@ def _weights(work: Path) -> list[Target]:
 
 
 def _espnet(work: Path) -> list[Target]:
-    from sertransfer.encoders.espnet_folder import read_experiment
+    from sertransfer.encoders.espnet.folder import read_experiment
 
     home = work / "espnet"
     folder = home / "exp"
@@ -330,10 +330,10 @@ def _stored(work: Path) -> list[Target]:
     from sertransfer.audio.store import FeatureStore, build_store
     from sertransfer.errors import Fault
     from sertransfer.front_end import FrontEnd
+    from sertransfer.io.run_folder import RunFolder
     from sertransfer.manifest import Manifest, make_table
-    from sertransfer.reporting.benchmark import tables_of
+    from sertransfer.reporting.paper_tables import tables_of
     from sertransfer.reporting.runs import read_runs
-    from sertransfer.run_folder import RunFolder
     from sertransfer.transfer.embedding_set import EmbeddedChunk, open_set, write_set
     from sertransfer.transfer.frame_store import FrameStore, take_store
     from sertransfer.transfer.study import open_storage, open_study

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 import sertransfer
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping, FrontEnd
+from sertransfer.io.checksums import SEAL
 from sertransfer.models.checkpoint import (
     Checkpoint,
     build_from,
@@ -22,8 +23,7 @@ from sertransfer.models.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from sertransfer.models.zoo import build_model
-from sertransfer.sealing import SEAL
+from sertransfer.models.registry import build_model
 from sertransfer.timebase import parse_framing
 
 OPTIONS: dict[str, Any] = {"width": 0.125, "blocks": [1, 2, 1, 1], "dropout": 0.1}

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sertransfer.errors import BadInput
-from sertransfer.models.image_network import ImageNetwork, fill_up, sum_over_colours
 from sertransfer.models.image_weights import identify, load_image_weights
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
+from sertransfer.models.torchvision_nets import ImageNetwork, fill_up, sum_over_colours
 
 FULL = {"vgg11", "vgg13", "vgg16", "vgg19", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from sertransfer.models.inference import prepare_for_inference
 from sertransfer.models.mts import TimeScaledConv2d
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 
 SMALL: dict[str, dict[str, Any]] = {
     "resnet18": {"blocks": (1, 1, 1, 1)},

@@ -2,10 +2,9 @@ import re
 
 import pytest
 
-from sertransfer import cli
+from sertransfer.cli.main import main
 from sertransfer.errors import BadInput
-from sertransfer.models.summary import summarise
-from sertransfer.models.zoo import MODELS, build_model
+from sertransfer.models.registry import MODELS, build_model, summarise
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -36,7 +35,7 @@ def test_what_a_network_takes_at_least():
 
 
 def test_the_command_tells_of_the_models_that_are_named(capsys):
-    assert cli.main(["models", "vgg16", "mts5_resnet152"]) == 0
+    assert main(["models", "vgg16", "mts5_resnet152"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("vgg16 ")
     assert "134,275,780 parameters with 4 classes" in lines[1]
@@ -44,9 +43,9 @@ def test_the_command_tells_of_the_models_that_are_named(capsys):
     assert "options: dropout 0.5" in lines[1]
     assert lines[2].startswith("mts5_resnet152 ")
     assert "takes any length" in lines[3]
-    assert cli.main(["models", "vgg12"]) == 2
+    assert main(["models", "vgg12"]) == 2
     assert "model: found 'vgg12'" in capsys.readouterr().err
-    assert cli.main(["models"]) == 0
+    assert main(["models"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(MODELS)
 
 

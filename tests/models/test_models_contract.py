@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sertransfer.errors import BadInput
 from sertransfer.models.base import SpectrogramModel
-from sertransfer.models.image_network import ImageNetwork
-from sertransfer.models.zoo import MODELS, build_model
+from sertransfer.models.registry import MODELS, build_model
+from sertransfer.models.torchvision_nets import ImageNetwork
 
 SHALLOW = {"blocks": (1, 2, 1, 1)}
 SMALLER: dict[str, dict[str, Any]] = {

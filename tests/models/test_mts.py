@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sertransfer.models.mts import FACTORS, TimeScaledConv2d, resample_kernel, scale_time, scaled_width
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 
 
 def make(width: int, *, stride: int = 1, padding: int | None = None) -> nn.Conv2d:

@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sertransfer.models.narrow_groups import NarrowGroupsConv2d
-from sertransfer.models.pyramid import PyramidConv
-from sertransfer.models.pyresnet import PyResNet
+from sertransfer.models.pyresnet import NarrowGroupsConv2d, PyramidConv, PyResNet
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from published_files import PyConvResNet, make_network, save
+from support.published_files import PyConvResNet, make_network, save
 from torch import Tensor, nn
 
 from sertransfer.errors import BadInput
@@ -14,7 +14,7 @@ from sertransfer.front_end import FrontEnd
 from sertransfer.models.checkpoint import load_model, read_checkpoint
 from sertransfer.models.published import CLASSES, _depth, import_published
 from sertransfer.models.pyresnet import DEPTHS
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from torch import nn
 
 from sertransfer.errors import BadInput
 from sertransfer.models.pyresnet import Bottleneck, PyResNet
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from published_files import save, write_raw
+from support.published_files import save, write_raw
 from torch import Tensor, nn
 
 from sertransfer.errors import BadInput

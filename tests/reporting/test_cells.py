@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from sertransfer.reporting.cells import without_formulas
-from sertransfer.spelling import as_cell, is_formula
+from sertransfer.io.spelling import as_cell, is_formula
+from sertransfer.reporting.tables import without_formulas
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,17 @@ import json
 
 import pandas as pd
 import pytest
-from report_runs import STAGE_2, make_run
+from support.report_runs import STAGE_2, make_run
 
+from sertransfer.evaluation.metrics import predictive_values
 from sertransfer.manifest import Manifest, make_table
-from sertransfer.metrics import predictive_values
 from sertransfer.reporting.clinical_page import (
     cohort_section,
     methods_text,
     predictive_section,
     severity_section,
 )
-from sertransfer.reporting.html import write_report
+from sertransfer.reporting.report import write_report
 from sertransfer.reporting.share import share
 from sertransfer.transfer.cohort import describe_cohort, severity_scores
 

@@ -4,9 +4,9 @@ import json
 import re
 
 import pytest
-from report_runs import STAGE_2, SUBJECTS, make_run
+from support.report_runs import STAGE_2, SUBJECTS, make_run
 
-from sertransfer import cli
+from sertransfer.cli.main import main
 from sertransfer.reporting.comparison_page import run_names
 from sertransfer.reporting.plots import COLOURS
 
@@ -26,7 +26,7 @@ def folders(tmp_path):
 def test_scores_pairs_curves_agreement_and_settings_stand_on_one_page(folders, tmp_path, capsys, caplog):
     page = tmp_path / "c.html"
     words = ["compare", *map(str, folders), "--resamples", "20", "--html", str(page)]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     assert f"comparison: {page}" in capsys.readouterr().out
     assert "--resamples and --seed have no effect" in caplog.text
     text = page.read_text()
@@ -51,7 +51,7 @@ def test_scores_pairs_curves_agreement_and_settings_stand_on_one_page(folders, t
 
 
 def test_two_runs_keep_their_json(folders, capsys):
-    assert cli.main(["compare", *map(str, folders[:2]), "--resamples", "20", "--json"]) == 0
+    assert main(["compare", *map(str, folders[:2]), "--resamples", "20", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)["result"]
     assert set(result) >= {"a", "b", "mcnemar", "difference", "runs", "pairs", "subjects", "majority"}
     assert result["mcnemar"]["only_a"] == result["pairs"][0]["mcnemar"]["only_a"] == 1
@@ -64,7 +64,7 @@ def test_clusters_are_named_on_the_page(folders, tmp_path):
         lines = [f"{row},{name}" for row, name in zip(rows, names, strict=True)]
         (folder / "subjects.csv").write_text("\n".join(lines) + "\n")
     page = tmp_path / "c.html"
-    assert cli.main(["compare", *map(str, folders), "--html", str(page)]) == 0
+    assert main(["compare", *map(str, folders), "--html", str(page)]) == 0
     text = page.read_text()
     assert "exact sign-flip test over clusters" in text
     assert "The 3 subjects form 2 clusters" in text
@@ -72,10 +72,10 @@ def test_clusters_are_named_on_the_page(folders, tmp_path):
 
 
 def test_the_report_command_writes_the_report_again(folders, capsys):
-    assert cli.main(["report", str(folders[0])]) == 0
+    assert main(["report", str(folders[0])]) == 0
     assert f"report: {folders[0] / 'report.html'}" in capsys.readouterr().out
     (folders[0] / "metrics.json").unlink()
-    assert cli.main(["report", str(folders[0])]) == 2
+    assert main(["report", str(folders[0])]) == 2
 
 
 def test_runs_have_the_shortest_names_that_tell_them_apart():
@@ -94,7 +94,7 @@ def test_a_run_has_one_colour_in_all_figures(folders, tmp_path):
     rows = (line.split(",") for line in SUBJECTS.splitlines())
     (folders[0] / "subjects.csv").write_text("\n".join(",".join(row[:3] + row[4:]) for row in rows) + "\n")
     page = tmp_path / "c.html"
-    assert cli.main(["compare", *map(str, folders), "--html", str(page)]) == 0
+    assert main(["compare", *map(str, folders), "--html", str(page)]) == 0
     scores, roc, precision = (part.partition("</svg>")[0] for part in page.read_text().split("<figure")[1:])
     assert colours(scores) == list(COLOURS[:3])
     assert colours(roc) == colours(precision) == list(COLOURS[1:3])

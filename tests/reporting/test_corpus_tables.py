@@ -5,17 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from corpus_trees import lssed_rows, write_lssed
-from speech_trees import write_iemocap
+from support.corpus_trees import lssed_rows, write_lssed
+from support.speech_trees import write_iemocap
 
-from sertransfer import cli
+from sertransfer.cli.main import main
 from sertransfer.corpora.labels import CLASSES
 from sertransfer.corpora.statistics import describe_files
 from sertransfer.errors import BadInput
 from sertransfer.manifest import GENERATED_MARKER
 from sertransfer.reporting.corpus_tables import corpus_tables
-from sertransfer.reporting.figures import confusion_table, draw_figures
-from sertransfer.reporting.paper import paper_figure, paper_table
+from sertransfer.reporting.paper_tables import confusion_table, draw_figures, paper_figure, paper_table
 from sertransfer.reporting.runs import Run
 
 
@@ -27,7 +26,7 @@ def manifests(tmp_path_factory) -> tuple[Path, Path]:
     (place / "iemocap" / GENERATED_MARKER).write_text("generated")
     for corpus, task in (("lssed", "eleven"), ("iemocap", "all")):
         words = ["prepare", corpus, str(place / corpus), "-o", str(place / f"{corpus}.csv"), "--task", task]
-        assert cli.main(words) == 0
+        assert main(words) == 0
     return place / "lssed.csv", place / "iemocap.csv"
 
 
@@ -98,32 +97,32 @@ def test_what_is_wrong_with_each_manifest_is_said_at_once(manifests, tmp_path):
 
 def test_the_command_describes_several_in_every_format(manifests, tmp_path, capsys):
     words = ["describe", *map(str, manifests)]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     text = capsys.readouterr().out
     assert "the paper's Table 1" in text
     assert "206:25" in text
-    assert cli.main([*words, "--format", "csv", "-o", str(tmp_path / "tables.csv")]) == 0
+    assert main([*words, "--format", "csv", "-o", str(tmp_path / "tables.csv")]) == 0
     frame = pd.read_csv(tmp_path / "tables.csv")
     assert set(frame["table"]) == {1, 2, 3}
     for form, mark in (("latex", r"\caption"), ("html", "<table")):
         capsys.readouterr()
-        assert cli.main([*words, "--format", form]) == 0
+        assert main([*words, "--format", form]) == 0
         assert mark in capsys.readouterr().out
 
 
 def test_one_manifest_is_described_as_before_and_in_other_formats(manifests, capsys):
-    assert cli.main(["describe", str(manifests[1])]) == 0
+    assert main(["describe", str(manifests[1])]) == 0
     text = capsys.readouterr().out
     assert "Share of each label (the paper's Figure 1)" in text
     assert "Note: the corpus is generated" in text
-    assert cli.main(["describe", str(manifests[1]), "--format", "csv"]) == 0
+    assert main(["describe", str(manifests[1]), "--format", "csv"]) == 0
     frame = pd.read_csv(StringIO(capsys.readouterr().out))
     assert set(frame["corpus"].dropna()) >= {"iemocap", "lssed"}
 
 
 @pytest.mark.parametrize("option", ["--root", "--figure"])
 def test_what_is_for_one_manifest_is_refused_for_several(manifests, tmp_path, option, capsys):
-    assert cli.main(["describe", *map(str, manifests), option, str(tmp_path / "x.svg")]) == 2
+    assert main(["describe", *map(str, manifests), option, str(tmp_path / "x.svg")]) == 2
     assert f"{option}: found 2 manifests; expected one" in capsys.readouterr().err
 
 

@@ -6,9 +6,9 @@ from io import StringIO
 import pandas as pd
 import pytest
 
-from sertransfer import cli
+from sertransfer.cli.main import main
 from sertransfer.errors import BadInput
-from sertransfer.reporting.grid import grid_table
+from sertransfer.reporting.paper_tables import grid_table
 from sertransfer.reporting.runs import Run
 
 CLASSES = ["not depressed", "depressed"]
@@ -66,11 +66,11 @@ def test_rows_go_by_encoder_then_window_then_mode(make):
 
 def test_the_command_prints_the_grid_with_intervals(make, capsys):
     folders = [str(make(name, **metrics(0.7, 0.6)).path) for name in "xy"]
-    assert cli.main(["tables", "--grid", *folders]) == 0
+    assert main(["tables", "--grid", *folders]) == 0
     printed = capsys.readouterr().out
     assert "0.700 [0.600, 0.800]" in printed
     assert "Table 6" not in printed
-    assert cli.main(["tables", *folders, "--grid", "--format", "csv"]) == 0
+    assert main(["tables", *folders, "--grid", "--format", "csv"]) == 0
     table = pd.read_csv(StringIO(capsys.readouterr().out))
     assert list(table["encoder"]) == ["SER", "SER", "majority class"]
     assert list(table["auroc"][:2]) == [0.6, 0.6]

@@ -5,11 +5,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from report_runs import SENTENCES, STAGE_1, STAGE_2, SUBJECT, SUBJECTS, make_run
+from support.report_runs import SENTENCES, STAGE_1, STAGE_2, SUBJECT, SUBJECTS, make_run
 
 from sertransfer.errors import BadInput
-from sertransfer.reporting.html import write_report
-from sertransfer.reporting.values import as_text, entries, flat, left_out_lines, scored
+from sertransfer.reporting.report import write_report
+from sertransfer.reporting.tables import as_text, entries, flat, left_out_lines, scored
 
 
 class Page(HTMLParser):

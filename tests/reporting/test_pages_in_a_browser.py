@@ -6,13 +6,13 @@ import warnings
 
 import numpy as np
 import pytest
-from browser import PROGRAM, Browser
 from PIL import Image
-from report_runs import STAGE_1, STAGE_2, SUBJECTS, make_run
+from support.browser import PROGRAM, Browser
+from support.report_runs import STAGE_1, STAGE_2, SUBJECTS, make_run
 
-from sertransfer import cli
-from sertransfer.reporting.html import write_report
+from sertransfer.cli.main import main
 from sertransfer.reporting.prediction_page import write_prediction_page
+from sertransfer.reporting.report import write_report
 
 EVIL = "<img src=x onerror=\"document.title='run'\"></td><script>document.title='run'</script>"
 LONG = "a_name_that_is_long_and_has_no_place_to_break_" * 4
@@ -74,15 +74,15 @@ def pages(tmp_path_factory):
     epochs = "epoch,loss,train_wa\n1,2.0,0.3\n2,1.0,0.5\n"
     first = make_run(place / "first", STAGE_1, **{"utterances.csv": utterances, "epochs.csv": epochs})
     compared, tables = place / "comparison.html", place / "tables.html"
-    assert cli.main(["compare", str(one), str(other), "--resamples", "50", "--html", str(compared)]) == 0
+    assert main(["compare", str(one), str(other), "--resamples", "50", "--html", str(compared)]) == 0
     folders = [str(folder) for folder in (one, other, first)]
-    assert cli.main(["tables", *folders, "--format", "html", "-o", str(tables)]) == 0
+    assert main(["tables", *folders, "--format", "html", "-o", str(tables)]) == 0
     settings = {f"probe_{index}": index for index in range(25)}
     few = make_run(place / "few", metrics, **{**files, "config.yaml": json.dumps(settings)})
     more = {name: value + 1 for name, value in settings.items()}
     changed = make_run(place / "changed", metrics, **{**files, "config.yaml": json.dumps(more)})
     differing = place / "settings.html"
-    assert cli.main(["compare", str(few), str(changed), "--html", str(differing)]) == 0
+    assert main(["compare", str(few), str(changed), "--html", str(differing)]) == 0
     names = ("wa", "ua", "macro_f1", "sensitivity", "specificity", "auroc")
     bounds = dict.fromkeys(names, 0.714) | {f"{name}_ci95": [0.537, 0.854] for name in names}
     about = {f"setting {number}": number for number in range(30)}

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from sertransfer.errors import BadInput
-from sertransfer.reporting.inline_svg import inline_svg
 from sertransfer.reporting.plots import (
     INK,
     plot_confusion,
@@ -14,6 +13,7 @@ from sertransfer.reporting.plots import (
     plot_learning_curves,
     plot_subject_scores,
 )
+from sertransfer.reporting.rendering import inline_svg
 
 SUBJECTS = pd.DataFrame(
     {

@@ -10,17 +10,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sertransfer import cli
-from sertransfer.commands.result import scores_text
+from sertransfer.cli.main import main
+from sertransfer.cli.output import scores_text
 from sertransfer.errors import BadInput
-from sertransfer.files import hash_file
-from sertransfer.models.zoo import MODELS
-from sertransfer.reporting.benchmark import result_tables
-from sertransfer.reporting.degradation import Degradation
-from sertransfer.reporting.paper import paper_table
+from sertransfer.io.files import hash_file
+from sertransfer.io.run_folder import generated_remark
+from sertransfer.models.registry import MODELS
+from sertransfer.reporting.paper_tables import Degradation, paper_table, result_tables
 from sertransfer.reporting.rendering import BANNERS, render
-from sertransfer.reporting.result_table import FORMATS, Column, ResultTable, format_tables
-from sertransfer.run_folder import generated_remark
+from sertransfer.reporting.tables import FORMATS, Column, ResultTable, format_tables
 
 CLASSES = ["angry", "neutral", "happy", "sad"]
 
@@ -241,10 +239,10 @@ def test_latex_escapes_and_html_runs_nothing():
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_command_prints_or_writes_every_format(form, pair, tmp_path, capsys):
     words = ["tables", *map(str, pair), "--format", form]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     printed = capsys.readouterr().out
     assert "0.601" in printed
-    assert cli.main([*words, "-o", str(tmp_path / "out")]) == 0
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out").read_text() == printed
 
 
@@ -253,7 +251,7 @@ def test_everything_is_written_into_one_folder(make, tmp_path, capsys):
     block = {**scores(0.5, 0.5), "confusion": confusion}
     folders = [make(name, **{**stage_1(model="pyresnet152"), "utterance": block}) for name in ("one", "two")]
     place = tmp_path / "all"
-    assert cli.main(["tables", *map(str, folders), "--into", str(place)]) == 0
+    assert main(["tables", *map(str, folders), "--into", str(place)]) == 0
     printed = capsys.readouterr().out
     assert (place / "tables.txt").read_text() in printed
     assert "(the paper's Figure 2)" in printed
@@ -263,7 +261,7 @@ def test_everything_is_written_into_one_folder(make, tmp_path, capsys):
     figures = place / "figures"
     assert {path.name for path in figures.iterdir()} == {"figure_2_one.svg", "figure_2_two.svg"}
     (figures / "mine.svg").write_text("kept")
-    assert cli.main(["tables", str(folders[0]), "--into", str(place)]) == 0
+    assert main(["tables", str(folders[0]), "--into", str(place)]) == 0
     assert {path.name for path in figures.iterdir()} == {"figure_2_one.svg", "mine.svg"}
 
 
@@ -285,9 +283,9 @@ def test_only_figures_that_were_written_here_are_removed(make, tmp_path):
     figures = tmp_path / "all/figures"
     figures.mkdir(parents=True)
     (figures / "figure_2_of_mine.svg").write_text("drawn by hand")
-    assert cli.main(["tables", one, two, three, "--into", str(tmp_path / "all")]) == 0
+    assert main(["tables", one, two, three, "--into", str(tmp_path / "all")]) == 0
     (figures / "figure_2_two.svg").write_text("drawn over")
-    assert cli.main(["tables", one, "--into", str(tmp_path / "all")]) == 0
+    assert main(["tables", one, "--into", str(tmp_path / "all")]) == 0
     left = {path.name for path in figures.iterdir()}
     assert left == {"figure_2_one.svg", "figure_2_two.svg", "figure_2_of_mine.svg"}
 
@@ -299,7 +297,7 @@ def test_a_damaged_or_crafted_record_removes_nothing(make, tmp_path):
     (tmp_path / "all").mkdir()
     for record in ("[1]", "{", json.dumps({"../../kept.svg": hash_file(kept), str(kept): hash_file(kept)})):
         (tmp_path / "all/.figures.json").write_text(record)
-        assert cli.main(["tables", one, "--into", str(tmp_path / "all")]) == 0
+        assert main(["tables", one, "--into", str(tmp_path / "all")]) == 0
         assert kept.read_text() == "kept"
 
 

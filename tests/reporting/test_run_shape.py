@@ -1,9 +1,8 @@
 import pytest
 
 from sertransfer.errors import BadInput
-from sertransfer.files import write_json
-from sertransfer.reporting.run_shape import misshapen
-from sertransfer.reporting.runs import read_runs
+from sertransfer.io.files import write_json
+from sertransfer.reporting.runs import misshapen, read_runs
 
 SUBJECT = {
     "n": 6, "wa": 0.5, "ua": None, "wa_ci95": [0.1, 0.9], "ua_ci95": None, "f1": {"a": 0.5, "b": None},

@@ -8,10 +8,9 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.errors import BadInput
-from sertransfer.reporting.pseudonyms import KEY_FILE, LIST_FILE, Pseudonyms, read_key, without_folders
-from sertransfer.reporting.share import share
+from sertransfer.reporting.share import KEY_FILE, LIST_FILE, Pseudonyms, read_key, share, without_folders
 
 KEY = bytes(range(32))
 PEOPLE = ("daic302", "daic417", "daic9")

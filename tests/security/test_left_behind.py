@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from sertransfer.scratch import PREFIX, scratch_folder, sweep
+from sertransfer.io.scratch import PREFIX, scratch_folder, sweep
 
 WORK = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # off in what a shell starts in the background
-from sertransfer.scratch import scratch_folder
+from sertransfer.io.scratch import scratch_folder
 with scratch_folder("test") as folder:
     (folder / "features").mkdir()
     (folder / "features/values.bin").write_bytes(b"clinical")

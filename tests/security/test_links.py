@@ -5,17 +5,17 @@ import logging
 import os
 
 import pytest
-from transfer_fakes import make_interviews
+from support.transfer_fakes import make_interviews
 
 from sertransfer.audio.store import build_store
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.errors import BadInput
-from sertransfer.files import open_own, refuse_links, write_text
 from sertransfer.front_end import Denoise, FrontEnd
-from sertransfer.locks import hold
+from sertransfer.io.checksums import remember
+from sertransfer.io.files import open_own, refuse_links, write_text
+from sertransfer.io.locks import hold
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
-from sertransfer.run_folder import RunFolder
-from sertransfer.verifying import remember
 
 TEXT = "export PATH=/usr/bin\n"
 FRONT_END = FrontEnd(mels=16, denoise=Denoise(method="none"))

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from espnet_fakes import make_config, make_experiment, pack
-from evil_files import (
+from support.espnet_fakes import make_config, make_experiment, pack
+from support.evil_files import (
     BOMBS,
     GADGETS,
     MARK,
@@ -28,13 +28,13 @@ from evil_files import (
 )
 
 import sertransfer
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.errors import BadInput
 from sertransfer.fitting.resume import AtomicCheckpointIO
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.models.image_weights import load_image_weights
-from sertransfer.models.zoo import build_model
-from sertransfer.run_folder import RunFolder
+from sertransfer.models.registry import build_model
 from sertransfer.transfer.embedding_set import EmbeddedChunk, open_set
 from sertransfer.transfer.probe import read_probe
 from sertransfer.transfer.sentence_model import load_sentence_model
@@ -163,7 +163,7 @@ def test_embeddings_are_made_again(tmp_path: Path) -> None:
     np.save(folder / "vectors.npy", np.array([len], dtype=object))
     (folder / "index.csv").write_text("id,duration\na,1\n")
     about = {"key": "k", "rows": 1, "dim": 1, "bytes": (folder / "vectors.npy").stat().st_size, "faults": []}
-    about["index"] = sertransfer.files.hash_file(folder / "index.csv")  # type: ignore[attr-defined]
+    about["index"] = sertransfer.io.files.hash_file(folder / "index.csv")  # type: ignore[attr-defined]
     (folder / "embedding.json").write_text(json.dumps(about))
     assert open_set(folder, "k") is None
     assert not Path(MARK).exists()

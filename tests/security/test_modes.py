@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from sertransfer.audio.store import build_store
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.manifest import read_manifest
 from sertransfer.transfer.frame_store import take_store

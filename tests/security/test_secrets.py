@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from sertransfer.errors import Fault, mask_secrets
-from sertransfer.reporting.origin_page import origin_of
-from sertransfer.run_folder import RunFolder
+from sertransfer.io.run_folder import RunFolder
+from sertransfer.reporting.report import origin_of
 
 
 @pytest.mark.parametrize(

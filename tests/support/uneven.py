@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from sertransfer.encoders.base import Encoder
-from sertransfer.files import hash_file
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
+from sertransfer.io.files import hash_file
 from sertransfer.manifest import Manifest, make_table
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.timebase import PRESETS
 from sertransfer.transfer.settings import FinetuneConfig, ProbeConfig, ThresholdConfig, TransferConfig
 

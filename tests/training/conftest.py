@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from training_fakes import MemoryStore, Probe, make_tones, tone_config
+from support.training_fakes import MemoryStore, Probe, make_tones, tone_config
 
 from sertransfer.fitting.batches import Utterances
-from sertransfer.models import zoo
+from sertransfer.models import registry
 
 
 @pytest.fixture
@@ -20,7 +20,9 @@ def utterances():
 
 @pytest.fixture
 def probe_model(monkeypatch):
-    monkeypatch.setitem(zoo.MODELS, "probe", lambda num_classes, *, dropout=0.3: Probe(num_classes, dropout))
+    monkeypatch.setitem(
+        registry.MODELS, "probe", lambda num_classes, *, dropout=0.3: Probe(num_classes, dropout)
+    )
     return "probe"
 
 

@@ -1,7 +1,7 @@
 """Accumulated batches give the weights of one large batch, but for batch norm."""
 
-import joined_runs
 import pytest
+from support import joined_runs
 from torch import nn
 
 PRINTED = "largest difference of a weight after 6 steps: {:.1e} without batch norm, {:.1e} with it"
@@ -21,9 +21,9 @@ class Normed(nn.Module):
 
 @pytest.fixture
 def distance(monkeypatch, tmp_path):
-    monkeypatch.setattr(joined_runs.zoo, "MODELS", dict(joined_runs.zoo.MODELS))
+    monkeypatch.setattr(joined_runs.registry, "MODELS", dict(joined_runs.registry.MODELS))
     joined_runs.register()
-    joined_runs.zoo.MODELS["normed"] = lambda num_classes: Normed(num_classes)
+    joined_runs.registry.MODELS["normed"] = lambda num_classes: Normed(num_classes)
 
     def measure(model, **options):
         """Return the largest difference of a learnt weight between accumulated and whole batches."""

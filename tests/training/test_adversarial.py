@@ -11,9 +11,9 @@ from torch import nn
 
 from sertransfer.errors import BadInput
 from sertransfer.fitting.prediction import predict_probabilities
-from sertransfer.models import zoo
+from sertransfer.models import registry
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.training.adversarial import adversarial_epsilon, adversarial_step, fgsm
 from sertransfer.training.classifier import Classifier
 from sertransfer.training.evaluate import evaluate
@@ -117,11 +117,11 @@ def test_scores_under_attack_are_worse(learnt, utterances):
 def test_a_run_scores_real_and_fake_and_its_checkpoint_repeats_both(
     config, tones, tmp_path, monkeypatch, no_report
 ):
-    def adv_tiny(num_classes, *, width=0.0625, epsilon=zoo.EPSILON):
+    def adv_tiny(num_classes, *, width=0.0625, epsilon=registry.EPSILON):
         """Stand in for the large ones."""
-        return zoo._attacked(zoo.pyresnet_tiny(num_classes, width=width), epsilon)
+        return registry._attacked(registry.pyresnet_tiny(num_classes, width=width), epsilon)
 
-    monkeypatch.setitem(zoo.MODELS, "adv_tiny", adv_tiny)
+    monkeypatch.setitem(registry.MODELS, "adv_tiny", adv_tiny)
     manifest = tones(tmp_path / "corpus")
     model = replace(config.model, name="adv_tiny", epsilon=0.2)
     config = replace(config, model=model, epochs=2, optimiser=Optimiser(lr=0.005))

@@ -7,16 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import joined_runs
 import pytest
 import torch
+from support import joined_runs
 
 from sertransfer.fitting.trainer import RESUME_POINT
 from sertransfer.manifest import write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.training.evaluate import evaluate
 
-SCRIPT = Path(__file__).with_name("joined_runs.py")
+SCRIPT = Path(joined_runs.__file__)
 CLI = ["-m", "sertransfer.cli"]
 TIMEOUT = 300
 """Seconds; on a quiet machine no pair takes a tenth of it."""
@@ -79,7 +79,7 @@ def together(tmp_path_factory):
 
 @pytest.fixture
 def alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(joined_runs.zoo, "MODELS", dict(joined_runs.zoo.MODELS))
+    monkeypatch.setattr(joined_runs.registry, "MODELS", dict(joined_runs.registry.MODELS))
     joined_runs.register()
     return lambda name, config: joined_runs.train(tmp_path / name, config)
 

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from training_fakes import make_tones, tone_config
+from support.training_fakes import make_tones, tone_config
 
 from sertransfer.audio.reading import read_segment
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.encoders.ser import SerEncoder
 from sertransfer.errors import BadInput

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.errors import BadInput
 from sertransfer.manifest import write_manifest
 from sertransfer.sharding import Shard

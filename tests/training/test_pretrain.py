@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from training_fakes import make_tones, tone_config
+from support.training_fakes import make_tones, tone_config
 
 from sertransfer.errors import BadInput
 from sertransfer.fitting.breakdown import NonFiniteLoss

@@ -7,7 +7,7 @@ from sertransfer.config import load_config
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping
 from sertransfer.models.pyresnet import DEPTHS
-from sertransfer.models.zoo import MODELS, build_model
+from sertransfer.models.registry import MODELS, build_model
 from sertransfer.training.settings import (
     Augment,
     ModelSettings,

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.training import demo_recogniser
 from sertransfer.training.demo_recogniser import LETTERS, NOTE, generate, train_demo_recogniser

@@ -13,9 +13,9 @@ from sertransfer.errors import BadInput
 from sertransfer.fitting.breakdown import NonFiniteLoss
 from sertransfer.fitting.resume import AtomicCheckpointIO
 from sertransfer.fitting.trainer import RESUME_POINT
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.run_folder import RunFolder
 from sertransfer.training.classifier import Classifier
 from sertransfer.training.fitting import build_network, train_network
 from sertransfer.training.pretrain import pretrain
@@ -105,7 +105,7 @@ CHILD = """
 import os, pathlib, signal, sys
 import torch
 sys.path.insert(0, {tests!r})
-import training_fakes
+from support import training_fakes
 from sertransfer.manifest import read_manifest
 from sertransfer.training.pretrain import pretrain
 

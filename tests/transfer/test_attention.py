@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import check_grad
-from transfer_fakes import FakeEncoder, make_interviews
+from support.transfer_fakes import FakeEncoder, make_interviews
 
-from sertransfer.aggregation import aggregate, attention_pool
 from sertransfer.errors import BadInput
+from sertransfer.evaluation.aggregation import aggregate, attention_pool
 from sertransfer.transfer import workflow
 from sertransfer.transfer.attention import Attention, _Bags, attention_weights, fit_attention
 from sertransfer.transfer.embedding import embed

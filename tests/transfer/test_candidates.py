@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from transfer_fakes import FakeEncoder, make_interviews
+from support.transfer_fakes import FakeEncoder, make_interviews
 
-from sertransfer.encoders.layers import LayeredEncoder
+from sertransfer.encoders.base import LayeredEncoder
 from sertransfer.errors import BadInput
 from sertransfer.timebase import PRESETS
 from sertransfer.transfer.candidates import Candidate, Embeddings, candidate_of

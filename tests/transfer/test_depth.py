@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sertransfer.errors import BadInput
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.transfer.depth import Depth, replace_classifier
 from sertransfer.transfer.settings import FinetuneConfig
 

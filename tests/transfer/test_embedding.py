@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from transfer_fakes import FakeEncoder, Killed, make_interviews, write_wave
+from support.transfer_fakes import FakeEncoder, Killed, make_interviews, write_wave
 
 import sertransfer.transfer.sentences as sentences_module
 from sertransfer.audio import contents
@@ -326,7 +326,7 @@ def test_a_set_that_can_not_be_read_back_is_our_failure(manifest, tmp_path, monk
 
 
 def test_the_progress_bar_goes_to_standard_error(manifest, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sertransfer.progress.LEAST", 0.0)
+    monkeypatch.setattr("sertransfer.io.progress.LEAST", 0.0)
     embed(manifest, FakeEncoder(), tmp_path / "cache", progress=True)
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sertransfer.errors import BadInput, Fault, SertransferError
-from sertransfer.storage import StorageError
+from sertransfer.io.files import StorageError
 from sertransfer.transfer.embedding_set import EmbeddedChunk, open_set, raise_faults, write_set
 
 FAULT = Fault("a.wav", "silence", "sound", "record again")

@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 from test_predict import interview, place, run_of  # noqa: F401 (fixtures)
 
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.errors import BadInput
-from sertransfer.exporting.export import export
-from sertransfer.files import write_json
-from sertransfer.reporting.html import write_report
-from sertransfer.reporting.open_run import open_run
-from sertransfer.run_folder import RunFolder
+from sertransfer.export.export import export
+from sertransfer.io.checksums import HASH, with_hash
+from sertransfer.io.files import write_json
+from sertransfer.io.run_folder import RunFolder
+from sertransfer.reporting.report import write_report
+from sertransfer.reporting.runs import open_run
 from sertransfer.transfer.compare import compare
 from sertransfer.transfer.predict import predict
 from sertransfer.transfer.predictor import open_predictor
 from sertransfer.transfer.probe import read_probe, write_probe
-from sertransfer.verifying import HASH, with_hash
 
 
 @pytest.fixture(params=["ser", "finetuned ssl"])

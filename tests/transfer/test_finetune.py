@@ -7,16 +7,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, Killed, make_interviews
+from support.transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, Killed, make_interviews
 
 from sertransfer.audio.reading import read_segment
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.corpora.demo import make_daic_woz
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sertransfer.models.pyresnet import PyResNet
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.transfer import finetune_ser, finetune_training, workflow
 from sertransfer.transfer.finetuner import Finetuner
 from sertransfer.transfer.sentence_model import load_sentence_model

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from finetune_fakes import make_ssl, run, settings
-from transfer_fakes import NEGATIVE, POSITIVE, Killed, make_interviews
+from support.finetune_fakes import make_ssl, run, settings
+from support.transfer_fakes import NEGATIVE, POSITIVE, Killed, make_interviews
 
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
 from sertransfer.fitting.breakdown import NonFiniteLoss

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from finetune_fakes import make_asr, make_ssl, run, settings
-from transfer_fakes import Killed, make_interviews
+from support.finetune_fakes import make_asr, make_ssl, run, settings
+from support.transfer_fakes import Killed, make_interviews
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.config import load_config
@@ -153,7 +153,7 @@ def test_the_configs_are_whole(encoder):
 def test_a_file_that_is_no_fine_tuned_network_is_refused(ssl, tmp_path, damage, message):
     from safetensors.torch import save_file
 
-    from sertransfer.encoders.head import UtteranceHead
+    from sertransfer.encoders.base import UtteranceHead
     from sertransfer.encoders.registry import open_encoder
     from sertransfer.transfer.sentence_model import write_sentence_model
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from transfer_fakes import FakeEncoder, make_interviews
+from support.transfer_fakes import FakeEncoder, make_interviews
 
 from sertransfer.errors import BadInput
 from sertransfer.transfer.embedding import embed

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from transfer_fakes import NEGATIVE, POSITIVE, make_interviews
+from support.transfer_fakes import NEGATIVE, POSITIVE, make_interviews
 
 from sertransfer.manifest import Manifest, make_table
 from sertransfer.transfer import shortcuts

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transfer_fakes import make_interviews
+from support.transfer_fakes import make_interviews
 
 from sertransfer.encoders.registry import PLACES
 from sertransfer.errors import BadInput
-from sertransfer.exporting.export import export
+from sertransfer.export.export import export
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.training_audio import FILE, make_training_audio
 from sertransfer.transfer import workflow
 from sertransfer.transfer.predict import predict
@@ -202,6 +202,6 @@ def test_the_wrong_kind_of_run_is_named_in_one_line(manifest: Manifest, tmp_path
 
 
 def metrics_of(folder: Path) -> float:
-    from sertransfer.reporting.open_run import open_run
+    from sertransfer.reporting.runs import open_run
 
     return float(open_run(folder).metrics["subject"]["wa"])

@@ -12,7 +12,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 from sklearn.metrics import roc_auc_score
 
-from sertransfer.aggregation import aggregate
+from sertransfer.evaluation.aggregation import aggregate
 from sertransfer.transfer import tuning
 from sertransfer.transfer.candidates import candidate_of
 from sertransfer.transfer.inner_score import InnerData, inner_score

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transfer_fakes import FakeEncoder, make_interviews
+from support.transfer_fakes import FakeEncoder, make_interviews
 
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput

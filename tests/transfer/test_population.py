@@ -1,7 +1,7 @@
 """What is within the training data's ranges is no news; what is beyond them is."""
 
 import pytest
-from transfer_fakes import make_interviews
+from support.transfer_fakes import make_interviews
 
 from sertransfer.transfer.deciding import usable_part
 from sertransfer.transfer.population import _spread, describe_population, population_text, unlike

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from sertransfer.evaluation.calibration import reliability
-from sertransfer.metrics import clopper_pearson
+from sertransfer.evaluation.metrics import clopper_pearson
 from sertransfer.transfer.precedents import FEWEST, precedents_of, read_precedents
 
 

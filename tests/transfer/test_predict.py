@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from finetune_fakes import make_asr, make_ssl
+from support.finetune_fakes import make_asr, make_ssl
 
 from sertransfer.audio import voice_activity
-from sertransfer.cli import main
+from sertransfer.cli.main import main
 from sertransfer.corpora.demo import make_daic_woz
 from sertransfer.corpora.prepare import prepare
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.transfer import predict as predicting
 from sertransfer.transfer import workflow
 from sertransfer.transfer.predict import NO_POPULATION, NOTE, predict

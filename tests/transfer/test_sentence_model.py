@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from finetune_fakes import make_asr, make_ssl
+from support.finetune_fakes import make_asr, make_ssl
 from torch import nn
 
-from sertransfer.encoders.head import UtteranceHead
+from sertransfer.encoders.base import UtteranceHead
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.transfer.depth import Depth, Stage
 from sertransfer.transfer.sentence_model import StoredNetwork, WaveformNetwork

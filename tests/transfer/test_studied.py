@@ -3,7 +3,7 @@ import json
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from sertransfer.reporting import check_plots
+from sertransfer.reporting import plots
 from sertransfer.transfer.search_space import SearchSpace, TuneConfig, suggest
 from sertransfer.transfer.studied import Studied, importance
 from sertransfer.transfer.study import open_storage, open_study, run_trials
@@ -33,7 +33,7 @@ def test_importance_finds_the_setting_that_matters_and_draws_it(tmp_path):
     assert sum(shares.values()) == pytest.approx(1)
     assert set(shares) == {"probe", "C", "pca", "pooling", "aggregation"}
     assert importance(found, CONFIG) == shares
-    check_plots.plot_importance(shares, tmp_path / "importance.svg")
+    plots.plot_importance(shares, tmp_path / "importance.svg")
     assert "pooling" in (tmp_path / "importance.svg").read_text()
 
 

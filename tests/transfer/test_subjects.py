@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from transfer_fakes import NEGATIVE, POSITIVE
+from support.transfer_fakes import NEGATIVE, POSITIVE
 
 from sertransfer.errors import BadInput
 from sertransfer.manifest import Manifest, make_table

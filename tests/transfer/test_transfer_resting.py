@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transfer_fakes import make_interviews
+from support.transfer_fakes import make_interviews
 
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.reading import read_segment
@@ -16,7 +16,7 @@ from sertransfer.encoders.ser import SerEncoder
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
-from sertransfer.models.zoo import build_model
+from sertransfer.models.registry import build_model
 from sertransfer.transfer import workflow
 from sertransfer.transfer.candidates import Embeddings, candidate_of
 from sertransfer.transfer.finetune_data import take_features

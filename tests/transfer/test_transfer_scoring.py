@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as reference
-from transfer_fakes import NEGATIVE, POSITIVE
+from support.transfer_fakes import NEGATIVE, POSITIVE
 
 from sertransfer.transfer.scoring import bare_figures, majority, sentence_figures, subject_figures
 from sertransfer.transfer.settings import TransferConfig

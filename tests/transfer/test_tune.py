@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, make_interviews
+from support.transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, make_interviews
 
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from finetune_fakes import make_ssl, settings
 from safetensors.torch import load_file
+from support.finetune_fakes import make_ssl, settings
+from support.transfer_fakes import Killed
 from support.uneven import FINETUNE, NEGATIVE, PERSON, POSITIVE, SEED, make_uneven, write_transcripts
-from transfer_fakes import Killed
 
 from sertransfer.errors import BadInput
-from sertransfer.exporting.export import export
+from sertransfer.export.export import export
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.share import share
 from sertransfer.transfer import finetune_training, finetune_tuning, workflow

@@ -10,9 +10,9 @@ from scipy.special import expit, logit
 from support.uneven import NEGATIVE, PERSON, POSITIVE, PROBE, SEED, THRESHOLD, write_transcripts
 
 from sertransfer.audio.reading import read_segment
-from sertransfer.exporting.export import export
+from sertransfer.export.export import export
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.reporting.share import share
-from sertransfer.run_folder import RunFolder
 from sertransfer.transfer import workflow
 from sertransfer.transfer.compare import compare
 from sertransfer.transfer.inner_score import InnerData, inner_score, subject_score

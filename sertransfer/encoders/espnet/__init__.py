@@ -1,0 +1,1 @@
+"""Encoders of ESPnet2 speech recognisers: folder or archive, network, and the encoder built from both."""
