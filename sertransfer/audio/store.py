@@ -33,7 +33,6 @@ from sertransfer.audio.resting import Resting, measure_states, resting_manifest,
 from sertransfer.audio.store_files import (
     hash_onto_disk,
     machine,
-    parts_folder,
     refuse_faults,
     renamed_when_whole,
     write_index,
@@ -197,11 +196,6 @@ def build_store(
     key = store_key(manifest, front_end, rest)
     target = Path(folder) / key
     if not target.exists():
-        if parts_folder(target).exists():
-            _log.warning(
-                "%s holds parts of this store, which is now built whole; 'sertransfer features' joins parts",
-                parts_folder(target),
-            )
         resting = Resting()
         if uses_rest(front_end):
             source = manifest if rest is None else rest

@@ -1,4 +1,4 @@
-"""What is written beside a store's features, whether one process computed them or parts were joined."""
+"""The files of a feature store beside the features themselves: index and metadata."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ from sertransfer.errors import BadInput
 from sertransfer.front_end import FrontEnd
 from sertransfer.io.checksums import with_hash
 from sertransfer.io.files import PRIVATE_FOLDER, hash_file, make_folder, write_json, write_text, writing
-
-
-def parts_folder(target: Path) -> Path:
-    """Return where the parts of the store *target* lie while it is built in parts."""
-    return target.parent / ".parts" / target.name
 
 
 def refuse_faults(result: Result, resting: Resting, utterances: int, *, skip_bad: bool) -> None:

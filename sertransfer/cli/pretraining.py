@@ -34,19 +34,13 @@ def add_to(commands: Commands) -> None:
     command = commands.add(
         "features",
         run_features,
-        "make the features of stage 1 beforehand, at once or in shards on several machines",
+        "make the features of stage 1 beforehand",
         settings="Settings: those of 'pretrain', which must be the same there.",
     )
     manifest(command, positional=False)
     command.add_argument("--config", type=Path, help="YAML with settings (default: the paper's protocol)")
     command.add_argument(
         "--into", type=Path, metavar="DIR", help="folder of stores, for 'pretrain --store DIR'"
-    )
-    command.add_argument(
-        "--shard", metavar="I/N", help="make this part of the store alone; the last part joins all"
-    )
-    command.add_argument(
-        "--merge", action="store_true", help="only join the parts that are there, or say which are missing"
     )
     skip_bad(command)
 
@@ -126,39 +120,23 @@ def run_pretrain(args: argparse.Namespace, overrides: Overrides) -> Result:
 
 
 def run_features(args: argparse.Namespace, overrides: Overrides) -> Result:
-    """Make the feature store of stage 1, or a part of it."""
+    """Make the feature store of stage 1."""
     from sertransfer.config import load_config
     from sertransfer.manifest import read_manifest
-    from sertransfer.sharding import parse_shard
     from sertransfer.training.features import make_features
     from sertransfer.training.settings import PretrainConfig
 
-    config = load_config(PretrainConfig, args.config, overrides)
-    made = make_features(
-        config,
+    store = make_features(
+        load_config(PretrainConfig, args.config, overrides),
         read_manifest(args.manifest, root=args.root),
         args.into,
-        shard=None if args.shard is None else parse_shard(args.shard),
-        merge=args.merge,
         skip_bad=args.skip_bad,
         progress=not args.quiet,
     )
-    missing = list(map(str, made.missing))
-    if made.store is None:
-        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
-        text = f"part {args.shard} is made; missing: {shown}"
-        return Result({"utterances": None, "missing": missing}, text, {"parts": made.folder})
-    values = {
-        "utterances": len(made.store),
-        "frames": int(made.store.frames.sum()),
-        "left_out": made.store.left_out,
-        "missing": missing,
-    }
-    text = (
-        f"{values['utterances']} utterances, {values['frames']} frames; {len(made.store.left_out)} left out"
-    )
-    options = ("--manifest", args.manifest, "--store", made.folder.parent, "--run-dir", "RUN_DIR")
-    return Result(values, text, {"store": made.folder}, (command_line("pretrain", *options),))
+    values = {"utterances": len(store), "frames": int(store.frames.sum()), "left_out": store.left_out}
+    text = f"{values['utterances']} utterances, {values['frames']} frames; {len(store.left_out)} left out"
+    options = ("--manifest", args.manifest, "--store", store.path.parent, "--run-dir", "RUN_DIR")
+    return Result(values, text, {"store": store.path}, (command_line("pretrain", *options),))
 
 
 def run_evaluate(args: argparse.Namespace, overrides: Overrides) -> Result:
