@@ -413,13 +413,6 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
     """
     path = Path(path)
     table = _read_csv(path)
-    if "recording" in table and "id" not in table:
-        raise bad_input(
-            path,
-            found="a shard of a corpus",
-            expected="a manifest",
-            remedy="merge all shards with 'sertransfer merge' first",
-        )
     faults = Faults()
     validate_table(table, str(path), faults)
     faults.raise_if_any()

@@ -9,7 +9,7 @@ import sertransfer
 
 PACKAGE = Path(sertransfer.__file__).parent
 FLOORS = {
-    "errors": 0, "timebase": 0, "sharding": 0, "evaluation": 0, "io": 0,
+    "errors": 0, "timebase": 0, "evaluation": 0, "io": 0,
     "manifest": 2, "front_end": 2, "config": 2, "training_audio": 2,
     "audio": 3, "corpora": 3, "models": 3,
     "encoders": 4, "fitting": 4,

@@ -27,7 +27,6 @@ from own_process import measure, measure_here
 PROJECT = Path(__file__).parents[2]
 ROWS, SPEAKERS, SECONDS = 147_025, 820, 206 * 3600 + 25 * 60
 RATE = 16_000
-SHARDS = 4
 
 
 def generate(work: Path, rows: int) -> None:
@@ -75,37 +74,6 @@ def prepared(work: Path, **options: Any) -> Callable[[], Any]:
 
     chosen = CORPORA["lssed"].options(task="eleven", **options)
     return lambda: {"rows": len(prepare("lssed", work / "lssed", chosen, work / "manifest.csv"))}
-
-
-def shard(work: Path) -> Callable[[], Any]:
-    """Prepare one shard of several; the others are prepared before."""
-    from sertransfer.corpora.registry import CORPORA
-    from sertransfer.corpora.shards import prepare_shard
-    from sertransfer.sharding import Shard
-
-    options = CORPORA["lssed"].options(task="eleven")
-
-    def run(index: int) -> None:
-        prepare_shard("lssed", work / "lssed", options, work / f"shard{index}.csv", Shard(index, SHARDS))
-
-    for index in range(2, SHARDS + 1):
-        run(index)
-    return lambda: run(1)
-
-
-def merge(work: Path) -> Callable[[], Any]:
-    """Merge the shards; the manifest must be that of the single run."""
-    from sertransfer.corpora.shards import merge_shards
-
-    single = (work / "manifest.csv").read_bytes()
-
-    def run() -> dict[str, Any]:
-        merged = merge_shards([work / f"shard{index}.csv" for index in range(1, SHARDS + 1)], work / "m.csv")
-        if (work / "m.csv").read_bytes() != single:
-            raise RuntimeError("the merged manifest is not that of the single run")
-        return {"rows": len(merged)}
-
-    return run
 
 
 def describe(work: Path) -> Callable[[], Any]:
@@ -215,8 +183,6 @@ WORK: dict[str, Callable[[Path], Callable[[], Any]]] = {
     "prepare: metadata alone, speaker-disjoint": partial(prepared, check_audio=False, split="speaker"),
     "prepare: metadata alone, paper's split": partial(prepared, check_audio=False),
     "prepare: with every recording's header": prepared,
-    f"prepare: one shard of {SHARDS}": shard,
-    f"merge: {SHARDS} shards": merge,
     "describe": describe,
     "paper's split alone": partial(split, rule="paper"),
     "speaker-disjoint split alone": partial(split, rule="speaker"),

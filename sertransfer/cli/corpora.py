@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sertransfer.cli.options import Commands, Overrides, place, skip_bad, table_output
 from sertransfer.cli.output import Result, command_line, entry
 from sertransfer.errors import bad_input, choose
-
-if TYPE_CHECKING:
-    from sertransfer.manifest import Manifest
 
 
 def add_to(commands: Commands) -> None:
@@ -26,16 +22,7 @@ def add_to(commands: Commands) -> None:
     command.add_argument("root", type=Path, help="folder of the corpus (only read)")
     command.add_argument("-o", "--output", type=Path, required=True, help="manifest.csv to write")
     command.add_argument("--config", type=Path, help="YAML with settings of the corpus")
-    command.add_argument(
-        "--shard", metavar="I/N", help="look at this share of the recordings alone, for 'sertransfer merge'"
-    )
     skip_bad(command)
-
-    command = commands.add("merge", run_merge, "merge the shards of a corpus to the manifest of a single run")
-    command.add_argument(
-        "shards", type=Path, nargs="+", metavar="SHARD", help="what 'prepare --shard I/N' wrote, all N"
-    )
-    command.add_argument("-o", "--output", type=Path, required=True, help="manifest.csv to write")
 
     command = commands.add(
         "describe",
@@ -61,45 +48,15 @@ def add_to(commands: Commands) -> None:
 def run_prepare(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Read a corpus and write its manifest."""
     from sertransfer.config import load_config
-    from sertransfer.corpora.prepare import prepare
+    from sertransfer.corpora.prepare import prepare, summary
     from sertransfer.corpora.registry import CORPORA
     from sertransfer.io.progress import showing
+    from sertransfer.manifest import notes_path
 
     corpus = CORPORA[choose("corpus", args.corpus, CORPORA)]
     options = load_config(corpus.options, args.config, overrides)
     with showing(not args.quiet):
-        if args.shard is not None:
-            return _prepare_shard(args, options)
         manifest = prepare(args.corpus, args.root, options, args.output, skip_bad=args.skip_bad)
-    return _prepared(manifest, args.output)
-
-
-def _prepare_shard(args: argparse.Namespace, options: Any) -> Result:
-    from sertransfer.corpora.shards import prepare_shard
-    from sertransfer.manifest import notes_path
-    from sertransfer.sharding import parse_shard
-
-    shard = parse_shard(args.shard)
-    made = prepare_shard(args.corpus, args.root, options, args.output, shard, skip_bad=args.skip_bad)
-    return Result(
-        {"corpus": args.corpus, "shard": str(shard), "recordings": made.recordings},
-        f"{args.corpus}, shard {shard}: {made.recordings} recordings looked at",
-        {"shard": args.output, "notes": notes_path(args.output)},
-        (command_line("merge", args.output, "ALL_OTHER_SHARDS", "-o", "manifest.csv"),),
-    )
-
-
-def run_merge(args: argparse.Namespace, overrides: Overrides) -> Result:
-    """Merge the shards of a corpus."""
-    from sertransfer.corpora.shards import merge_shards
-
-    return _prepared(merge_shards(args.shards, args.output), args.output)
-
-
-def _prepared(manifest: Manifest, output: Path) -> Result:
-    from sertransfer.corpora.prepare import summary
-    from sertransfer.manifest import notes_path
-
     table = manifest.table
     values = {
         "corpus": manifest.notes["corpus"],
@@ -113,8 +70,8 @@ def _prepared(manifest: Manifest, output: Path) -> Result:
     return Result(
         values,
         summary(manifest),
-        {"manifest": output, "notes": notes_path(output)},
-        (command_line("describe", output),),
+        {"manifest": args.output, "notes": notes_path(args.output)},
+        (command_line("describe", args.output),),
     )
 
 
@@ -122,6 +79,7 @@ def run_describe(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Print the paper's tables for a manifest, or for several side by side."""
     from sertransfer.corpora.statistics import describe_files
     from sertransfer.io.progress import showing
+    from sertransfer.manifest import notes_path
     from sertransfer.reporting.corpus_tables import corpus_tables
     from sertransfer.reporting.plots import plot_label_shares
     from sertransfer.reporting.tables import format_description, format_tables

@@ -59,6 +59,7 @@ def _fit_surroundings() -> None:
 def _main(argv: Sequence[str] | None) -> int:
     try:
         launch = read_launch(os.environ)
+        refuse_removed(sys.argv[1:] if argv is None else argv)
     except FailedElsewhere as error:
         return error.exit_status
     except SertransferError as error:
@@ -164,6 +165,33 @@ def build_parser() -> argparse.ArgumentParser:
     for group in GROUPS:
         group.add_to(commands)
     return parser
+
+
+def refuse_removed(words: Sequence[str]) -> None:
+    """Refuse what divided work among machines in earlier versions, and say what to do instead.
+
+    Args:
+        words: The command line, without the program.
+
+    Raises:
+        BadInput: For the command ``merge``, and for ``--shard`` and ``--merge`` of other commands.
+    """
+    command = words[0] if words else ""
+    options = sorted({word.partition("=")[0] for word in words} & _REMOVED.get(command, set()))
+    if command != "merge" and not options:
+        return
+    raise bad_input(
+        f"sertransfer {command}",
+        found=f"'{options[0]}', which was removed" if options else "a command that was removed",
+        expected="one run for all of it",
+        remedy="leave the option out and give --workers N"
+        if command == "features"
+        else "run 'sertransfer prepare' without --shard: it takes seconds at LSSED's size",
+    )
+
+
+_REMOVED = {"prepare": {"--shard"}, "features": {"--shard", "--merge"}}
+"""Options of earlier versions, by command. ``--merge`` of ``prepare`` is a setting of DAIC-WOZ."""
 
 
 def parse_overrides(rest: Sequence[str]) -> Overrides:

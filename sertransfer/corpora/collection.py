@@ -20,7 +20,6 @@ from sertransfer.corpora import labels
 from sertransfer.corpora.assemble import check_choices, leave_out, leave_out_labels, one_spelling
 from sertransfer.corpora.division import CollectionOptions, describe_division, divide
 from sertransfer.corpora.headers import check_headers
-from sertransfer.corpora.looking import looking
 from sertransfer.corpora.tabular import records
 from sertransfer.corpora.video import extract_audio
 from sertransfer.errors import Faults, nearest
@@ -173,9 +172,8 @@ class Collection:
         root = self.root
         if audio_folder is not None:
             root = Path(audio_folder)
-            own = {audio: video for audio, video in sources.items() if looking().holds(audio)}
             sound = extract_audio(
-                own, audio_folder, corpus=self.corpus, corpus_root=self.root, faults=self.faults
+                sources, audio_folder, corpus=self.corpus, corpus_root=self.root, faults=self.faults
             )
             rows = rows[rows["audio"].isin(list(sound))]
             sources = {audio: root / audio for audio in sound}

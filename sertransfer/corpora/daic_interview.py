@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
 
-from sertransfer.audio.reading import AudioInfo
+from sertransfer.audio.reading import AudioInfo, inspect
 from sertransfer.corpora.daic_errata import SPANNING, ErrataLog, Erratum
 from sertransfer.corpora.daic_level import speech_gain
 from sertransfer.corpora.daic_segments import (
@@ -19,7 +18,6 @@ from sertransfer.corpora.daic_segments import (
 )
 from sertransfer.corpora.daic_sessions import Session
 from sertransfer.corpora.daic_transcript import INTERVIEWER, PARTICIPANT, Transcript, parse_transcript
-from sertransfer.corpora.looking import looking
 from sertransfer.errors import BadInput, Faults
 
 _LEAVE_OUT = "download the session again, or leave it out"
@@ -88,8 +86,7 @@ class InterviewReader:
         interview.utterances = cutting.utterances
         if self.level_dbfs is not None:
             try:
-                measure = partial(speech_gain, session.audio_source, cutting.utterances, self.level_dbfs)
-                interview.gain = looking().gain(session.audio_source, measure)
+                interview.gain = speech_gain(session.audio_source, cutting.utterances, self.level_dbfs)
             except BadInput as error:
                 self._take_over(error)
                 return None
@@ -110,7 +107,7 @@ class InterviewReader:
     def _inspect(self, session: Session) -> AudioInfo | None:
         """Return the audio's header, or ``None`` if there is a fault in it."""
         try:
-            return looking().inspect(session.audio_source)
+            return inspect(session.audio_source)
         except BadInput as error:
             self._take_over(error)
             return None

@@ -13,7 +13,6 @@ from sertransfer.corpora.daic_interview import Interview, InterviewReader
 from sertransfer.corpora.daic_segments import Utterance
 from sertransfer.corpora.daic_sessions import Session, member_path
 from sertransfer.corpora.daic_splits import Subject
-from sertransfer.corpora.looking import looking
 from sertransfer.io.progress import tracked
 from sertransfer.timebase import SAMPLE_RATE
 
@@ -92,9 +91,7 @@ class SessionsRead(ABC):
         self.left_out.append({"item": item, "reason": reason})
 
     def add(self, subject: Subject, containers: list[Path]) -> None:
-        """Read one session and add its utterances, or its faults; one of another shard is passed over."""
-        if not looking().holds(str(subject.session)):
-            return
+        """Read one session and add its utterances, or its faults."""
         if not containers:
             self.reader.faults.add(
                 subject.where,

@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sertransfer.audio.contents import LFS_FOUND
-from sertransfer.audio.reading import AudioInfo
-from sertransfer.corpora.looking import UNSEEN, looking
+from sertransfer.audio.reading import AudioInfo, inspect
 from sertransfer.errors import BadInput, Fault, Faults
 from sertransfer.io.progress import bar
 from sertransfer.manifest import AudioSource
@@ -31,17 +30,15 @@ SAMPLE = 1 / 16_000
 
 
 def inspect_all(sources: Mapping[str, AudioSource]) -> tuple[dict[str, AudioInfo], dict[str, list[Fault]]]:
-    """Read every header (of a shard: those of its share; the others are taken for endless).
+    """Read every header, in parallel.
 
     Returns:
         What was read, and the faults of the files that could not be, both by the key in *sources*.
     """
 
-    recordings = looking()  # asked here: threads do not inherit it
-
     def look(key: str) -> AudioInfo | list[Fault]:
         try:
-            return recordings.inspect(sources[key]) if recordings.holds(key) else UNSEEN
+            return inspect(sources[key])
         except BadInput as error:
             return list(error.faults)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,15 +23,7 @@ def faults_path(output: str | Path) -> Path:
     return Path(output).with_suffix(".faults.json")
 
 
-def prepare(
-    corpus: str,
-    root: Path,
-    options: Any,
-    output: Path,
-    *,
-    skip_bad: bool = False,
-    read: Callable[[Path, Any, Faults], Manifest] | None = None,
-) -> Manifest:
+def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bool = False) -> Manifest:
     """Read a corpus and write its manifest and notes.
 
     Args:
@@ -40,7 +32,6 @@ def prepare(
         options: The corpus's ``Options``; ``None`` for the defaults.
         output: The CSV to write; the notes go beside it.
         skip_bad: Leave out single items that are bad, with a record, instead of stopping.
-        read: Reads the corpus instead of its own reader.
 
     Returns:
         The manifest; its notes hold ``left_out`` (every row left out by rule or by *skip_bad*) and
@@ -55,7 +46,7 @@ def prepare(
     check_output(output)
     faults = Faults(skip_bad=skip_bad)
     with reporting(faults, output):
-        manifest = (entry.read if read is None else read)(root, options, faults)
+        manifest = entry.read(root, options, faults)
         faults.raise_if_any()
         if len(manifest) == 0:
             raise bad_input(

@@ -37,7 +37,6 @@ def test_lssed_goes_from_its_metadata_to_an_epoch(
     lssed.generate(tmp_path, 600)
     found = {name: work(tmp_path)() for name, work in lssed.WORK.items()}
     assert found["prepare: with every recording's header"] == {"rows": 600}
-    assert found["merge: 4 shards"] == {"rows": 600}
     assert found["paper's split alone"] == {"test_rows": 120}
     assert found["store: open"]["rows"] == 600
     planned = found["store: plan from the headers"]["store_gb"]

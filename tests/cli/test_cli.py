@@ -88,6 +88,24 @@ def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, words
     assert expected in err
 
 
+@pytest.mark.parametrize(
+    ("words", "found", "instead"),
+    [
+        ("prepare lssed DIR -o 1.csv --shard 1/8", "'--shard'", "'sertransfer prepare' without --shard"),
+        ("prepare lssed DIR -o 1.csv --shard=1/8", "'--shard'", "'sertransfer prepare' without --shard"),
+        ("merge 1.csv 2.csv -o manifest.csv", "a command", "'sertransfer prepare' without --shard"),
+        ("features --manifest m.csv --into DIR --shard 1/8", "'--shard'", "--workers N"),
+        ("features --manifest m.csv --into DIR --merge", "'--merge'", "--workers N"),
+    ],
+)
+def test_what_was_removed_is_said_in_one_line(capsys, words, found, instead):
+    status, _, err = run(capsys, *words.split())
+    assert status == 2
+    assert err.count("\n") == 1
+    assert f"found {found}" in err
+    assert instead in err
+
+
 def test_an_unknown_model_names_the_nearest(capsys, tmp_path, emodb):
     manifest = tmp_path / "m.csv"
     assert run(capsys, "prepare", "emodb", emodb, "-o", manifest)[0] == 0
