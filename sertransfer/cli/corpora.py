@@ -79,7 +79,6 @@ def run_describe(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Print the paper's tables for a manifest, or for several side by side."""
     from sertransfer.corpora.statistics import describe_files
     from sertransfer.io.progress import showing
-    from sertransfer.manifest import notes_path
     from sertransfer.reporting.corpus_tables import corpus_tables
     from sertransfer.reporting.plots import plot_label_shares
     from sertransfer.reporting.tables import format_description, format_tables

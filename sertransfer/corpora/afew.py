@@ -14,7 +14,7 @@ from typing import Literal
 from sertransfer.corpora.collection import Collection, Emotions
 from sertransfer.corpora.division import CollectionOptions
 from sertransfer.corpora.roots import check_root
-from sertransfer.corpora.video import VideoOptions
+from sertransfer.corpora.video import Extraction, VideoOptions
 from sertransfer.errors import Faults
 from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest
 
@@ -50,6 +50,19 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     Raises:
         BadInput: If the root is not one of AFEW, or an option has no valid value.
     """
+    return _collect(root, options, faults).manifest(audio_folder=options.audio_folder)
+
+
+def extractions(root: Path, options: Options) -> list[Extraction]:
+    """Return the clips whose audio :func:`read` needs.
+
+    Raises:
+        BadInput: As :func:`read`.
+    """
+    return _collect(root, options, Faults()).extractions()
+
+
+def _collect(root: Path, options: Options, faults: Faults) -> Collection:
     collection = Collection("afew", root, options, EMOTIONS, faults)
     check_root(root, _is_root, "Train_AFEW/ and Val_AFEW/, in them Angry/*.avi and six other emotions")
     collection.assume(
@@ -64,7 +77,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
         else:
             remedy = "unpack it, or leave the part out"
             collection.bad(root / part, "no such folder", "both parts of the corpus", remedy)
-    return collection.manifest(audio_folder=options.audio_folder)
+    return collection
 
 
 def _is_root(folder: Path) -> bool:

@@ -21,7 +21,7 @@ from sertransfer.corpora.assemble import check_choices, leave_out, leave_out_lab
 from sertransfer.corpora.division import CollectionOptions, describe_division, divide
 from sertransfer.corpora.headers import check_headers
 from sertransfer.corpora.tabular import records
-from sertransfer.corpora.video import extract_audio
+from sertransfer.corpora.video import Extraction, find_audio_folder
 from sertransfer.errors import Faults, nearest
 from sertransfer.io.spelling import clean, name_control
 from sertransfer.manifest import AudioSource, Manifest, make_table, none_found
@@ -147,6 +147,19 @@ class Collection:
         """
         if whole and len(self._rows) != whole:
             self.assume(f"the whole corpus has {whole} utterances; {len(self._rows)} are here")
+        rows, remarks = self._kept()
+        rows, root = self._with_audio(rows, audio_folder)
+        self.notes["split"] = describe_division(rows, self.options, remarks)
+        return Manifest(make_table(records(rows)), root, self.notes)
+
+    def extractions(self) -> list[Extraction]:
+        """Return the videos whose audio the manifest needs: not those that the task leaves out."""
+        rows, _ = self._kept()
+        videos = [Extraction(self._sources[audio], audio) for audio in rows["audio"].unique()]
+        return videos if any(video.source.is_file() for video in videos) else []
+
+    def _kept(self) -> tuple[pd.DataFrame, list[str]]:
+        """Return the rows that mapping and task leave, with their split, and remarks on the split."""
         rows = pd.DataFrame(self._rows, columns=None if self._rows else list(_COLUMNS))
         rows["start"] = rows["end"] = float("nan")
         rows["speaker"] = one_spelling(rows["speaker"], self.notes)
@@ -158,9 +171,7 @@ class Collection:
         rows["label"] = rows["label"].map(lambda name: merged.get(name, name)).astype(object)
         if self.options.task != "all":
             rows = leave_out_labels(rows, self.options.task, self.notes)
-        rows, root = self._with_audio(rows, audio_folder)
-        self.notes["split"] = describe_division(rows, self.options, remarks)
-        return Manifest(make_table(records(rows)), root, self.notes)
+        return rows, remarks
 
     def _with_audio(self, rows: pd.DataFrame, audio_folder: str | None) -> tuple[pd.DataFrame, Path]:
         """Return the rows whose recording is sound, and the folder that ``audio`` is relative to."""
@@ -171,12 +182,17 @@ class Collection:
             return rows, self.root
         root = self.root
         if audio_folder is not None:
-            root = Path(audio_folder)
-            sound = extract_audio(
-                sources, audio_folder, corpus=self.corpus, corpus_root=self.root, faults=self.faults
-            )
-            rows = rows[rows["audio"].isin(list(sound))]
-            sources = {audio: root / audio for audio in sound}
+            folder = find_audio_folder(audio_folder, self.corpus, self.root, self.faults)
+            if folder is None:
+                return rows.iloc[:0], root
+            root = folder
+            told = {fault.where for fault in self.faults}
+            for audio, video in sources.items():
+                if not (root / audio).is_file() and str(video) not in told:
+                    remedy = "run 'sertransfer prepare', which extracts it"
+                    self.bad(video, f"no audio of this video in {root}", f"{root / audio}", remedy)
+            sources = {audio: root / audio for audio in sources if (root / audio).is_file()}
+            rows = rows[rows["audio"].isin(list(sources))]
         places = {audio: AudioSource(source) for audio, source in sources.items()}
         return check_headers(rows, places, None, self.faults, notes=self.notes), root
 

@@ -33,13 +33,20 @@ from sertransfer.corpora.daic_splits import (
     check_label_rule,
     read_splits,
 )
-from sertransfer.corpora.e_daic_sessions import ConvertedSession, SessionOpener
-from sertransfer.corpora.video import open_audio_folder
+from sertransfer.corpora.e_daic_sessions import (
+    ConvertedSession,
+    SessionOpener,
+    archive_extraction,
+    needed_archive,
+)
+from sertransfer.corpora.video import Extraction, find_audio_folder
 from sertransfer.errors import Faults, nearest
 from sertransfer.manifest import INTERVIEWER_TURNS, WITHOUT_SENTENCES, Manifest, make_table
 from sertransfer.timebase import PRESETS, SAMPLE_RATE, samples_to_seconds
 
 CORPUS = "daic-woz"
+IN_PLACE = (".zip",)
+"""Endings of archives whose audio is read in place."""
 FRAME = samples_to_seconds(PRESETS["65ms"].window, SAMPLE_RATE)
 """Seconds of one analysis frame of the paper (64 ms)."""
 
@@ -94,8 +101,8 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     level = options.level_dbfs if options.level_normalise else None
     reader = InterviewReader(rules, options.keep_nonverbal, level, errata, faults)
     reading = _Reading(root, reader, options.keep_text, rule=LabelRule(options.labels, errata))
-    if options.audio_folder and open_audio_folder(options.audio_folder, CORPUS, root, faults):
-        reading.audio_folder = Path(options.audio_folder)
+    if options.audio_folder:
+        reading.audio_folder = find_audio_folder(options.audio_folder, CORPUS, root, faults)
     _check(options, faults)
     layout = None if len(faults) else find_corpus(root, faults)
     if layout is not None:
@@ -115,6 +122,18 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
         for session in sorted(layout.sessions.keys() - splits.named):
             reading.leave_out(f"{session}_P", "no split file names this session")
     return Manifest(make_table(reading.rows), root, reading.notes(options))
+
+
+def extractions(root: Path, options: Options) -> list[Extraction]:
+    """Return the sessions whose audio has to be extracted: those that are there only as tar."""
+    layout = find_corpus(Path(root), Faults())
+    if layout is None:
+        return []
+    ignored = Faults()  # the reader reports them
+    errata = ErrataLog((), ignored)
+    named = read_splits(layout.splits, root, female_code=0, errata=errata, faults=ignored).named
+    found = {number: needed_archive(number, layout.sessions.get(number, []), IN_PLACE) for number in named}
+    return [archive_extraction(number, archive) for number, archive in sorted(found.items()) if archive]
 
 
 def _check(options: Options, faults: Faults) -> None:
@@ -158,16 +177,12 @@ class _Reading(SessionsRead):
     splits: list[str] = field(default_factory=list)
 
     def open_session(self, number: int, containers: list[Path]) -> Session | None:
-        """Open a session's folder, or its zip in place; of another archive the audio is extracted."""
-        direct = [path for path in containers if path.is_dir() or path.suffix.lower() == ".zip"]
-        others = [path for path in containers if path not in direct]
-        problems = Faults()
-        session = open_session(number, direct, problems)
-        if others and (session is None or not session.complete):
+        """Open a session's folder, its zip in place, or another archive, whose audio was extracted."""
+        archive = needed_archive(number, containers, IN_PLACE)
+        if archive is not None:
             opener = SessionOpener(self.audio_folder, self.reader.faults, lambda data, *_: data)
-            return opener.from_archive(number, others[0])
-        self.reader.faults.extend(problems, skippable=True)
-        return session
+            return opener.from_archive(number, archive)
+        return open_session(number, containers, self.reader.faults)
 
     def note_audio(self, session: Session, interview: Interview) -> str:
         """Note the archive that the audio is a member of, and when the interviewer speaks."""

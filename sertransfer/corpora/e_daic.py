@@ -33,10 +33,15 @@ from sertransfer.corpora.daic_segments import Rules
 from sertransfer.corpora.daic_sessions import Session
 from sertransfer.corpora.daic_splits import LABEL_NOTES, LabelRule, check_label_rule
 from sertransfer.corpora.daic_woz import FRAME, gender_notes
-from sertransfer.corpora.e_daic_sessions import SessionOpener, find_sessions
+from sertransfer.corpora.e_daic_sessions import (
+    SessionOpener,
+    archive_extraction,
+    find_sessions,
+    needed_archive,
+)
 from sertransfer.corpora.e_daic_splits import SPLITS, SplitReader, find_label_file, split_name
 from sertransfer.corpora.roots import check_root
-from sertransfer.corpora.video import open_audio_folder
+from sertransfer.corpora.video import Extraction, find_audio_folder
 from sertransfer.errors import Faults
 from sertransfer.manifest import WITHOUT_SENTENCES, Manifest, make_table
 
@@ -110,8 +115,8 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
         remedy = "put the sessions there, unpacked or as archives"
         faults.add(root / "data", found="no session", expected="300_P/ or 300_P.tar.gz ...", remedy=remedy)
     folder = None
-    if options.audio_folder and open_audio_folder(options.audio_folder, CORPUS, root, faults):
-        folder = Path(options.audio_folder)
+    if options.audio_folder:
+        folder = find_audio_folder(options.audio_folder, CORPUS, root, faults)
     rules = Rules("keep", options.merge, options.merge_gap, options.minimum)
     level = options.level_dbfs if options.level_normalise else None
     reader = InterviewReader(rules, options.keep_nonverbal, level, errata, faults)
@@ -131,6 +136,16 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
         ],
     }
     return reading.manifest(root, options, label_notes)
+
+
+def extractions(root: Path, options: Options) -> list[Extraction]:
+    """Return the sessions whose audio has to be extracted: those that are there only as archives."""
+    root = Path(root)
+    ignored = Faults()  # the reader reports them
+    _, named = SplitReader(0, LabelRule("score", ErrataLog((), ignored)), ignored).read(root)
+    sessions = find_sessions(root)
+    found = {number: needed_archive(number, sessions.get(number, [])) for number in named}
+    return [archive_extraction(number, archive) for number, archive in sorted(found.items()) if archive]
 
 
 def _is_root(folder: Path) -> bool:

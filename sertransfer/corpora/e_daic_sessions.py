@@ -1,7 +1,7 @@
 """Sessions of E-DAIC: folders ``data/<id>_P``, and archives ``data/<id>_P.tar.gz`` that are read as a stream.
 
-A tar.gz cannot be read in the middle, so nothing is cut from it in place: the transcript is read from it
-each time (it is never written out), and the audio is extracted into a folder that the user names. What an
+A tar.gz cannot be read in the middle, so nothing is cut from it in place: 'prepare' extracts the audio into a
+folder that the user names, and the transcript is read from the archive (it is never written out). What an
 archive is shows in its content and not in its name: browsers unpack ``.tar.gz`` to ``.tar`` and may keep the
 ending, and some people pack sessions again as zip. No name in an archive ever becomes a path.
 """
@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -29,8 +30,8 @@ from sertransfer.corpora.daic_sessions import (
     preference,
 )
 from sertransfer.corpora.e_daic_transcript import LEAVE_OUT, as_daic_woz
-from sertransfer.errors import BadInput, Faults
-from sertransfer.io.files import atomic_path
+from sertransfer.corpora.video import Extraction
+from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.manifest import AudioSource
 
 FOLDER = "data"
@@ -105,14 +106,13 @@ class SessionOpener:
 
     def open(self, number: int, containers: list[Path]) -> ConvertedSession | None:
         """Return session *number*, from its folder if that is complete, else from its archive."""
-        archives = [container for container in containers if container.is_file()]
+        archive = needed_archive(number, containers)
+        if archive is not None:
+            return self.from_archive(number, archive)
         problems = Faults()
-        for folder in (container for container in containers if container.is_dir()):
-            session = open_session(number, [folder], problems)
-            if session is not None and (session.complete or not archives):
-                self.faults.extend(problems, skippable=True)
-                return self._from_folder(session)
-        return self.from_archive(number, archives[0]) if archives else None
+        session = open_session(number, [path for path in containers if path.is_dir()], problems)
+        self.faults.extend(problems, skippable=True)
+        return self._from_folder(session) if session is not None else None
 
     def _from_folder(self, session: Session) -> ConvertedSession:
         table = None
@@ -130,34 +130,31 @@ class SessionOpener:
         )
 
     def from_archive(self, number: int, archive: Path) -> ConvertedSession | None:
-        """Return session *number* with its audio extracted from *archive*; ``None`` with a fault."""
+        """Return session *number*, its audio from the audio folder; ``None`` with a fault."""
         if self.audio_folder is None:
             remedy = (
                 "name a folder for the audio with --audio_folder DIR, or unpack the archive beside itself"
             )
             self._bad(archive, "a session that is not unpacked", "a folder of the session", remedy)
             return None
-        name = f"{number}_P"
-        wav = self.audio_folder / name / f"{number}_AUDIO.wav"
+        told = any(fault.where == str(archive) for fault in self.faults)  # by the extraction
+        place = audio_place(number)
+        wav = self.audio_folder / place
         try:
-            members = _read_archive(archive, number, wav)
+            member, data = _read_transcript(archive, number)
         except BadInput as error:
-            self._bad(archive, f"in it {wav.name}: {error.faults[0].found}", "a whole recording")
-            return None
+            self.faults.extend(error.faults, skippable=True)
+            member, data = "", b""
         except _DAMAGE as error:
-            found = f"an archive that cannot be extracted ({error})"
-            self._bad(archive, found, "a whole tar.gz, tar or zip")
+            self.faults.extend([] if told else _damaged(archive, error).faults, skippable=True)
             return None
-        table = None
-        expected = "audio and transcript of the session"
-        if members.transcript is None:
-            self._bad(archive, members.absent(f"{number}_Transcript.csv"), expected)
-        else:
-            table = self.convert(members.transcript, f"{archive}!{members.transcript_name}", self.faults)
-        if members.audio_name is None:
-            self._bad(archive, members.absent(f"{number}_AUDIO.wav"), expected)
-        transcript = members.transcript_name if table is not None else None
-        return ConvertedSession(name, archive, members.audio_name, transcript, True, wav, table or b"")
+        if not wav.is_file() and not told:
+            expected = f"its audio in {self.audio_folder}"
+            self._bad(archive, f"no {place} there", expected, "run 'sertransfer prepare', which extracts it")
+        table = self.convert(data, f"{archive}!{member}", self.faults) if member else None
+        audio = place if wav.is_file() else None
+        transcript = member if table is not None else None
+        return ConvertedSession(f"{number}_P", archive, audio, transcript, True, wav, table or b"")
 
     def _bad(self, where: object, found: str, expected: str, remedy: str = LEAVE_OUT) -> None:
         self.faults.add(where, found=found, expected=expected, remedy=remedy, skippable=True)
@@ -165,62 +162,106 @@ class SessionOpener:
 
 @dataclass(frozen=True)
 class _Member:
-    """A member of an archive: ``read`` opens it, ``None`` if it is no plain file (a link, a folder)."""
+    """A member of an archive; one that is not *plain* is a link, a folder or a device."""
 
     name: str
     size: int
-    read: Callable[[], IO[bytes]] | None
+    plain: bool
+    open: Callable[[], IO[bytes]]
 
 
-class _Members:
-    """What was found in an archive."""
+def needed_archive(number: int, containers: list[Path], in_place: tuple[str, ...] = ()) -> Path | None:
+    """Return the archive that the audio of session *number* has to be extracted from, ``None`` if from none.
 
-    def __init__(self) -> None:
-        self.audio_name: str | None = None
-        self.transcript_name: str | None = None
-        self.transcript: bytes | None = None
-        self.links: set[str] = set()
+    Args:
+        number: The session.
+        containers: Its folders and archives.
+        in_place: Endings of archives that are read where they are, as folders are.
+    """
+    direct = [path for path in containers if path.is_dir() or path.suffix.lower() in in_place]
+    session = open_session(number, direct, Faults())
+    archives = [path for path in containers if path not in direct]
+    return archives[0] if archives and (session is None or not session.complete) else None
 
-    def absent(self, name: str) -> str:
-        """Return what is said of a file that was not found."""
-        return f"{name} as a link" if name.lower() in self.links else f"no {name}"
+
+def archive_extraction(number: int, archive: Path) -> Extraction:
+    """Return the extraction of the audio of session *number* from its archive."""
+    return Extraction(archive, audio_place(number), partial(extract_session, number))
 
 
-def _read_archive(archive: Path, number: int, wav: Path) -> _Members:
-    """Read the transcript and extract the audio to *wav*, unless it is there, as large and not older.
+def audio_place(number: int) -> str:
+    """Return where the extracted audio of session *number* lies in the audio folder."""
+    return f"{number}_P/{number}_AUDIO.wav"
+
+
+def extract_session(number: int, archive: Path, target: Path) -> None:
+    """Write the audio of session *number* to *target*.
 
     Raises:
-        BadInput: If the audio is not whole.
-        OSError, EOFError, and others of _DAMAGE: If the archive cannot be read, or *wav* not written.
+        BadInput: If there is none in the archive, or it is damaged.
     """
-    members = _Members()
-    current = _is_current(wav, archive)
-    passed = 0
+    name = f"{number}_AUDIO.wav"
+    try:
+        with _find(archive, number, name) as member:
+            _check_size(member, AUDIO_LIMIT)
+            with member.open() as content, target.open("wb") as stream:
+                shutil.copyfileobj(content, stream, 2**20)
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from None
+    try:
+        inspect(AudioSource(target))
+    except BadInput as error:
+        found = f"in it {name}: {error.faults[0].found}"
+        raise bad_input(archive, found=found, expected="a whole recording", remedy=LEAVE_OUT) from None
+
+
+def _read_transcript(archive: Path, number: int) -> tuple[str, bytes]:
+    """Return the transcript's name in the archive, and its bytes.
+
+    Raises:
+        BadInput: If there is none.
+        OSError, EOFError, and others of _DAMAGE: If the archive cannot be read.
+    """
+    with _find(archive, number, f"{number}_Transcript.csv") as member:
+        _check_size(member, TRANSCRIPT_LIMIT)
+        with member.open() as content:
+            return member.name, content.read()
+
+
+@contextmanager
+def _find(archive: Path, number: int, name: str) -> Iterator[_Member]:
+    """Open the archive at its member *name*, in any case of letters, of session *number*.
+
+    Raises:
+        BadInput: If there is none, or only a link.
+        OSError, EOFError, and others of _DAMAGE: If the archive cannot be read.
+    """
+    passed, link = 0, False
     with _members_of(archive) as stream:
         for member in stream:
             passed += member.size
             if passed > LARGEST_ARCHIVE:
                 raise OSError(f"{passed} bytes up to {member.name}")
-            name = member_of(number, member.name)
-            wanted = name in (f"{number}_transcript.csv", f"{number}_audio.wav")
-            if name is None or not wanted:
-                continue
-            if member.read is None:
-                members.links.add(name)
-            elif name == f"{number}_transcript.csv":
-                members.transcript_name = member.name
-                _check_size(member, TRANSCRIPT_LIMIT)
-                with member.read() as content:
-                    members.transcript = content.read()
-            else:
-                members.audio_name = member.name
-                _check_size(member, AUDIO_LIMIT)
-                if not current or wav.stat().st_size != member.size:
-                    with member.read() as content:
-                        _write(content, wav)
-            if members.audio_name is not None and members.transcript is not None:
-                break
-    return members
+            if member_of(number, member.name) == name.lower():
+                if member.plain:
+                    yield member
+                    return
+                link = True
+    raise bad_input(
+        archive,
+        found=f"{name} as a link" if link else f"no {name}",
+        expected="audio and transcript of the session",
+        remedy=LEAVE_OUT,
+    )
+
+
+def _damaged(archive: Path, error: Exception) -> BadInput:
+    return bad_input(
+        archive,
+        found=f"an archive that cannot be extracted ({error})",
+        expected="a whole tar.gz, tar or zip",
+        remedy=LEAVE_OUT,
+    )
 
 
 @contextmanager
@@ -238,7 +279,7 @@ def _members_of(archive: Path) -> Iterator[Iterator[_Member]]:
 
 def _zip_member(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     link = info.external_attr >> 28 == 0o12  # a symbolic link, by the mode of Unix
-    return _Member(info.filename, info.file_size, None if link else lambda: packed.open(info))
+    return _Member(info.filename, info.file_size, not link, lambda: packed.open(info))
 
 
 def _tar_member(stream: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
@@ -248,24 +289,9 @@ def _tar_member(stream: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
             raise OSError(f"no content of {info.name}")
         return content
 
-    return _Member(info.name, info.size, read if info.isfile() else None)
+    return _Member(info.name, info.size, info.isfile(), read)
 
 
 def _check_size(member: _Member, most: int) -> None:
     if member.size > most:
         raise OSError(f"a member of {member.size} bytes, {member.name}")
-
-
-def _write(content: IO[bytes], wav: Path) -> None:
-    with atomic_path(wav) as temporary:
-        with temporary.open("wb") as target:
-            shutil.copyfileobj(content, target, 2**20)
-        inspect(AudioSource(temporary))
-
-
-def _is_current(wav: Path, archive: Path) -> bool:
-    try:
-        inspect(AudioSource(wav))
-        return wav.stat().st_mtime_ns >= archive.stat().st_mtime_ns
-    except (OSError, BadInput):
-        return False

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from sertransfer.corpora.collection import Collection, Emotions
 from sertransfer.corpora.division import CollectionOptions
 from sertransfer.corpora.roots import check_root
-from sertransfer.corpora.video import VideoOptions
+from sertransfer.corpora.video import Extraction, VideoOptions
 from sertransfer.errors import Faults, nearest
 from sertransfer.manifest import Manifest
 
@@ -56,6 +56,19 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     Raises:
         BadInput: If the root is not one of eNTERFACE'05, or an option has no valid value.
     """
+    return _collect(root, options, faults).manifest(audio_folder=options.audio_folder)
+
+
+def extractions(root: Path, options: Options) -> list[Extraction]:
+    """Return the clips whose audio :func:`read` needs.
+
+    Raises:
+        BadInput: As :func:`read`.
+    """
+    return _collect(root, options, Faults()).extractions()
+
+
+def _collect(root: Path, options: Options, faults: Faults) -> Collection:
     collection = Collection("enterface", root, options, EMOTIONS, faults)
     check_root(root, _is_root, "'subject 1/' ..., in them 'anger/sentence 1/s1_an_1.avi'")
     collection.notes["misnamed"] = []
@@ -71,7 +84,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
                 collection.bad(inside, f"the folder '{inside.name}'", "an emotion of eNTERFACE'05", remedy)
             else:
                 _read_emotion(collection, inside, str(int(subject[1])), code)
-    return collection.manifest(audio_folder=options.audio_folder)
+    return collection
 
 
 def _is_root(folder: Path) -> bool:

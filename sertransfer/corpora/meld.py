@@ -16,7 +16,7 @@ from sertransfer.corpora.collection import Collection, Emotions
 from sertransfer.corpora.division import CollectionOptions
 from sertransfer.corpora.roots import check_root
 from sertransfer.corpora.tabular import pick_columns
-from sertransfer.corpora.video import VideoOptions
+from sertransfer.corpora.video import Extraction, VideoOptions
 from sertransfer.errors import BadInput, Faults
 from sertransfer.io.csv_tables import read_text_table
 from sertransfer.manifest import Manifest
@@ -78,6 +78,19 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     Raises:
         BadInput: If the root is not one of MELD, or an option has no valid value.
     """
+    return _collect(root, options, faults).manifest(whole=UTTERANCES, audio_folder=options.audio_folder)
+
+
+def extractions(root: Path, options: Options) -> list[Extraction]:
+    """Return the clips whose audio :func:`read` needs.
+
+    Raises:
+        BadInput: As :func:`read`.
+    """
+    return _collect(root, options, Faults()).extractions()
+
+
+def _collect(root: Path, options: Options, faults: Faults) -> Collection:
     collection = Collection("meld", root, options, EMOTIONS, faults)
     check_root(root, _is_root, "train_sent_emo.csv, dev_sent_emo.csv, test_sent_emo.csv and the clips")
     for part in MEDIA:
@@ -91,7 +104,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
             collection.bad(root, f"no folder of the {part} clips", f"one of {places}", remedy)
         else:
             _read_part(collection, part, table, clips)
-    return collection.manifest(whole=UTTERANCES, audio_folder=options.audio_folder)
+    return collection
 
 
 def _is_root(folder: Path) -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 
 from sertransfer.corpora.headers import describe_rates
 from sertransfer.corpora.listening import describe_heard, hear_all
-from sertransfer.corpora.registry import find_corpus
+from sertransfer.corpora.registry import Corpus, find_corpus
 from sertransfer.corpora.statistics import label_counts
+from sertransfer.corpora.video import extract_audio
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.io.files import write_json
 from sertransfer.io.spelling import printable
@@ -43,10 +44,10 @@ def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bo
     entry = find_corpus(corpus)
     root, output = Path(root), Path(output)
     options = entry.options() if options is None else options
-    check_output(output)
+    _check_output(output)
     faults = Faults(skip_bad=skip_bad)
-    with reporting(faults, output):
-        manifest = entry.read(root, options, faults)
+    with _reporting(faults, output):
+        manifest = read_corpus(entry, root, options, faults)
         faults.raise_if_any()
         if len(manifest) == 0:
             raise bad_input(
@@ -71,8 +72,31 @@ def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bo
     return manifest
 
 
+def read_corpus(corpus: Corpus, root: Path, options: Any, faults: Faults) -> Manifest:
+    """Extract the audio that *corpus* declares, if it declares any, and read the corpus.
+
+    Args:
+        corpus: The corpus.
+        root: Its root; it is only ever read.
+        options: Its ``Options``, which name the folder for the audio.
+        faults: Receives every fault.
+
+    Raises:
+        BadInput: If the root is not one of the corpus, or the audio cannot be extracted at all.
+    """
+    if corpus.extractions is not None and options.audio_folder:
+        extract_audio(
+            corpus.extractions(root, options),
+            options.audio_folder,
+            corpus=corpus.name,
+            corpus_root=root,
+            faults=faults,
+        )
+    return corpus.read(root, options, faults)
+
+
 @contextmanager
-def reporting(faults: Faults, output: Path) -> Iterator[None]:
+def _reporting(faults: Faults, output: Path) -> Iterator[None]:
     """Turn a refusal into one with all that *faults* collected, written to :func:`faults_path`.
 
     Raises:
@@ -96,7 +120,7 @@ def _left_out(fault: Fault) -> dict[str, str]:
     return {"item": fault.where, "reason": f"bad: found {fault.found}; expected {fault.expected}"}
 
 
-def check_output(output: Path) -> None:
+def _check_output(output: Path) -> None:
     """Refuse an output that is no CSV, or that would overwrite what this package did not write.
 
     Raises:

@@ -22,6 +22,7 @@ from sertransfer.corpora import (
     ravdess,
     rml,
 )
+from sertransfer.corpora.video import Extraction
 from sertransfer.errors import Faults, choose
 from sertransfer.manifest import Manifest
 
@@ -34,13 +35,16 @@ class Corpus:
         name: As on the command line.
         summary: One line for lists.
         options: Frozen dataclass of the options that ``read`` takes.
-        read: From the root, the options and a collector of faults to the manifest.
+        read: From the root, the options and a collector of faults to the manifest. It only reads.
+        extractions: From the root and the options to the audio that has to be extracted before reading;
+            ``None`` where the recordings are read as they are.
     """
 
     name: str
     summary: str
     options: type[Any]
     read: Callable[[Path, Any, Faults], Manifest]
+    extractions: Callable[[Path, Any], list[Extraction]] | None = None
 
 
 CORPORA: dict[str, Corpus] = {}
@@ -66,24 +70,20 @@ def find_corpus(name: str) -> Corpus:
     return CORPORA[choose("corpus", name, CORPORA)]
 
 
-register(
-    Corpus("lssed", "LSSED, 820 speakers, eleven emotions (the paper's corpus)", lssed.Options, lssed.read)
-)
-register(
-    Corpus("daic-woz", "DAIC-WOZ, 189 clinical interviews with PHQ-8 scores", daic_woz.Options, daic_woz.read)
-)
-register(Corpus("emodb", "EmoDB, ten German actors, seven acted emotions", emodb.Options, emodb.read))
-register(Corpus("csv", "a corpus of your own, one row an utterance", csv_corpus.Options, csv_corpus.read))
-register(
-    Corpus("iemocap", "IEMOCAP, ten actors in acted dialogue, ten emotions", iemocap.Options, iemocap.read)
-)
-register(Corpus("meld", "MELD, the series Friends, seven emotions (video)", meld.Options, meld.read))
-register(
-    Corpus("enterface", "eNTERFACE'05, acted clips, six emotions (video)", enterface.Options, enterface.read)
-)
-register(Corpus("rml", "RML, eight speakers in six languages, six emotions (video)", rml.Options, rml.read))
-register(Corpus("afew", "AFEW, clips from films, seven emotions (video)", afew.Options, afew.read))
-register(Corpus("aibo", "FAU-AIBO, 51 German children, five or two classes", aibo.Options, aibo.read))
-register(Corpus("ravdess", "RAVDESS, 24 actors, eight acted emotions", ravdess.Options, ravdess.read))
-register(Corpus("crema-d", "CREMA-D, 91 actors, six acted emotions", crema_d.Options, crema_d.read))
-register(Corpus("e-daic", "E-DAIC, 275 clinical interviews with PHQ-8 scores", e_daic.Options, e_daic.read))
+for _name, _summary, _module in (
+    ("lssed", "LSSED, 820 speakers, eleven emotions (the paper's corpus)", lssed),
+    ("daic-woz", "DAIC-WOZ, 189 clinical interviews with PHQ-8 scores", daic_woz),
+    ("emodb", "EmoDB, ten German actors, seven acted emotions", emodb),
+    ("csv", "a corpus of your own, one row an utterance", csv_corpus),
+    ("iemocap", "IEMOCAP, ten actors in acted dialogue, ten emotions", iemocap),
+    ("meld", "MELD, the series Friends, seven emotions (video)", meld),
+    ("enterface", "eNTERFACE'05, acted clips, six emotions (video)", enterface),
+    ("rml", "RML, eight speakers in six languages, six emotions (video)", rml),
+    ("afew", "AFEW, clips from films, seven emotions (video)", afew),
+    ("aibo", "FAU-AIBO, 51 German children, five or two classes", aibo),
+    ("ravdess", "RAVDESS, 24 actors, eight acted emotions", ravdess),
+    ("crema-d", "CREMA-D, 91 actors, six acted emotions", crema_d),
+    ("e-daic", "E-DAIC, 275 clinical interviews with PHQ-8 scores", e_daic),
+):
+    # only corpora of videos and archives have extractions
+    register(Corpus(_name, _summary, _module.Options, _module.read, getattr(_module, "extractions", None)))

@@ -17,7 +17,7 @@ from sertransfer.corpora.collection import Collection, Emotions
 from sertransfer.corpora.division import CollectionOptions
 from sertransfer.corpora.enterface import EMOTIONS as ENTERFACE
 from sertransfer.corpora.roots import check_root
-from sertransfer.corpora.video import VideoOptions
+from sertransfer.corpora.video import Extraction, VideoOptions
 from sertransfer.errors import Faults
 from sertransfer.manifest import Manifest
 
@@ -46,6 +46,19 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     Raises:
         BadInput: If the root is not one of RML, or an option has no valid value.
     """
+    return _collect(root, options, faults).manifest(whole=UTTERANCES, audio_folder=options.audio_folder)
+
+
+def extractions(root: Path, options: Options) -> list[Extraction]:
+    """Return the clips whose audio :func:`read` needs.
+
+    Raises:
+        BadInput: As :func:`read`.
+    """
+    return _collect(root, options, Faults()).extractions()
+
+
+def _collect(root: Path, options: Options, faults: Faults) -> Collection:
     collection = Collection("rml", root, options, EMOTIONS, faults)
     check_root(root, _is_root, "a folder for each speaker and in them clips such as an1.avi")
     collection.assume("a clip's emotion is the two-letter code in its name, its speaker the folder's name")
@@ -64,7 +77,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
                 speaker=folder.name,
                 code=codes.pop(),
             )
-    return collection.manifest(whole=UTTERANCES, audio_folder=options.audio_folder)
+    return collection
 
 
 def _is_root(folder: Path) -> bool:

@@ -1,8 +1,9 @@
-"""The audio of video corpora, extracted with ffmpeg into a folder that the user names.
+"""Audio that is extracted from videos and archives into a folder of the user's, before a corpus is read.
 
-The corpus itself is only read. A file that was extracted already is used again if it is whole and not older
-than its video; each is written beside its place and renamed, so an interrupted run leaves no half file, and
-the next one goes on where it stopped. The folder then is the manifest's root.
+A corpus declares what it needs as :class:`Extraction`; 'prepare' calls :func:`extract_audio`, and the reader
+finds the audio in the folder. The corpus itself is only read. Audio that is there is used again if it is
+whole and its source has not changed; each file is written beside its place and renamed, so an interrupted run
+leaves no half file, and the next one goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sertransfer.audio.reading import inspect
-from sertransfer.errors import BadInput, Fault, Faults
+from sertransfer.audio.reading import AudioInfo, inspect
+from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.io.files import PRIVATE_FOLDER, atomic_path, write_json
 from sertransfer.io.plain_values import parse_json
 from sertransfer.manifest import AudioSource
 from sertransfer.timebase import SAMPLE_RATE
 
 RECORD = "extraction.json"
-"""File in the audio folder that says whose audio it holds."""
+"""File in the audio folder that says whose audio it holds, and what each file was extracted from."""
 
 TIMEOUT = 600
 """Seconds for one video. The longest clips of these corpora last a few minutes."""
@@ -44,138 +45,194 @@ class VideoOptions:
     audio_folder: str = ""
 
 
+@dataclass(frozen=True)
+class Extraction:
+    """Audio that has to be extracted before a corpus can be read.
+
+    Attributes:
+        source: The video or archive.
+        audio: Place of the audio, relative to the audio folder.
+        extract: Writes the audio of the source to a path, or raises ``BadInput``; ``None`` = ffmpeg.
+    """
+
+    source: Path
+    audio: str
+    extract: Callable[[Path, Path], None] | None = None
+
+
 def extract_audio(
-    videos: Mapping[str, Path], audio_folder: str, *, corpus: str, corpus_root: Path, faults: Faults
-) -> list[str]:
+    extractions: Sequence[Extraction], audio_folder: str, *, corpus: str, corpus_root: Path, faults: Faults
+) -> None:
     """Extract what is not there yet, on every processor.
 
     Args:
-        videos: Audio path relative to the folder -> video.
-        audio_folder: The folder; made where it does not exist. Empty is a fault.
+        extractions: What the corpus needs.
+        audio_folder: The folder; made where it does not exist. One that cannot be used is left to the reader
+            to report (:func:`find_audio_folder`).
         corpus: Name of the corpus, for the folder's record.
         corpus_root: The corpus root, which the folder may not be in.
-        faults: Receives a skippable fault for each video whose audio can not be had.
+        faults: Receives a skippable fault for each source whose audio cannot be extracted.
 
-    Returns:
-        The keys of *videos* whose audio is there.
+    Raises:
+        BadInput: If the folder cannot be made, or ffmpeg is needed and not there.
     """
-    if not videos or not open_audio_folder(audio_folder, corpus, corpus_root, faults):
-        return []
-    folder = Path(audio_folder)
-    missing = [audio for audio, video in videos.items() if not _is_current(folder / audio, video)]
-    broken: set[str] = set()
-    program = shutil.which("ffmpeg")
-    if missing and program is None:
-        faults.add(
+    folder = find_audio_folder(audio_folder, corpus, corpus_root, Faults())
+    if folder is None or not extractions:
+        return
+    record = {"corpus": corpus, "corpus_root": str(corpus_root.resolve()), **_make(folder)}
+    stamps: dict[str, Any] = dict(record.get("sources") or {})
+    missing = [one for one in extractions if not _is_current(one, folder, stamps.get(one.audio))]
+    videos = [one for one in missing if one.extract is None]
+    if videos and shutil.which("ffmpeg") is None:
+        raise bad_input(
             "ffmpeg",
-            found=f"no such program on PATH; the audio of {len(missing)} videos is to be extracted",
+            found=f"no such program on PATH; the audio of {len(videos)} videos is to be extracted",
             expected="ffmpeg",
             remedy="install it (for instance with the system's package manager), or extract each video's "
-            f"audio yourself, as {folder / missing[0]} (WAV, {SAMPLE_RATE} Hz, mono)",
+            f"audio yourself, as {folder / videos[0].audio} (WAV, {SAMPLE_RATE} Hz, mono)",
         )
-        broken = set(missing)
-    elif missing and program is not None:
-        _log.info("extracting the audio of %d of %d videos into %s", len(missing), len(videos), folder)
-        found = _extract_all(program, {audio: videos[audio] for audio in missing}, folder)
-        faults.extend(found.values(), skippable=True)
-        broken = set(found)
-    return [audio for audio in videos if audio not in broken]
+    broken: dict[str, Fault] = {}
+    if missing:
+        _log.info("extracting %d of %d recordings into %s", len(missing), len(extractions), folder)
+        broken = _extract_all(missing, folder)
+        faults.extend(broken.values(), skippable=True)
+    stamps |= {one.audio: _stamp(one.source) for one in extractions if one.audio not in broken}
+    write_json(folder / RECORD, record | {"sources": stamps})
 
 
-def open_audio_folder(audio_folder: str, corpus: str, corpus_root: Path, faults: Faults) -> bool:
-    """Make the audio folder; whether it may be used (else there is a fault that says why not).
+def find_audio_folder(audio_folder: str, corpus: str, corpus_root: Path, faults: Faults) -> Path | None:
+    """Return the audio folder, or ``None`` with a fault if it may not be used.
 
-    It must lie outside the corpus, and a record in it says whose audio it holds, so that two corpora can not
+    It must lie outside the corpus, and a record in it says whose audio it holds, so that two corpora cannot
     take each other's files for their own.
     """
     folder = Path(audio_folder)
     own, theirs = folder.resolve(), corpus_root.resolve()
-    record = {"corpus": corpus, "corpus_root": str(theirs)}
-    fault = partial(faults.add, "option audio_folder")
-    outside = "a folder outside the corpus, neither in it nor around it"
+    found, remedy = "", "name another one"
+    expected = "a folder outside the corpus, neither in it nor around it"
     if not audio_folder:
-        fault(found="no folder", expected=outside, remedy="name one: --audio_folder DIR (audio goes there)")
-        return False
-    if own.is_relative_to(theirs) or theirs.is_relative_to(own):
-        fault(
-            found=f"{folder}, with the corpus at {corpus_root}", expected=outside, remedy="name another one"
-        )
-        return False
+        found, remedy = "no folder", "name one: --audio_folder DIR (audio goes there)"
+    elif own.is_relative_to(theirs) or theirs.is_relative_to(own):
+        found = f"{folder}, with the corpus at {corpus_root}"
+    else:
+        try:
+            known = _read_record(own)
+            if (known.get("corpus", corpus), known.get("corpus_root", str(theirs))) != (corpus, str(theirs)):
+                found = f"{folder}, which holds audio of another corpus (see {RECORD} there)"
+                expected = f"a folder for {corpus} at {theirs}"
+        except OSError as error:
+            found, expected = f"{folder}: {error.strerror}", "a folder to write to"
+        except ValueError:
+            found, expected = f"{folder / RECORD}, which cannot be read", "JSON"
+            remedy = "remove that file"
+    if found:
+        faults.add("option audio_folder", found=found, expected=expected, remedy=remedy)
+        return None
+    return folder
+
+
+def _make(folder: Path) -> dict[str, Any]:
+    """Make the folder; return its record.
+
+    Raises:
+        BadInput: If it cannot be made or read.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-        known = parse_json((own / RECORD).read_text(encoding="utf-8")) if (own / RECORD).exists() else record
-        if known == record:
-            write_json(own / RECORD, record)
-            return True
-        found = f"{folder}, which holds audio of another corpus (see {RECORD} there)"
-        fault(found=found, expected=f"a folder for {corpus} at {theirs}", remedy="name another one")
+        return _read_record(folder)
     except OSError as error:
-        fault(found=f"{folder}: {error.strerror}", expected="a folder to write to", remedy="name another one")
-    except ValueError:
-        fault(found=f"{folder / RECORD}, which can not be read", expected="JSON", remedy="remove that file")
-    return False
+        raise bad_input(
+            "option audio_folder",
+            found=f"{folder}: {error.strerror}",
+            expected="a folder to write to",
+            remedy="name another one",
+        ) from None
 
 
-def _is_current(audio: Path, video: Path) -> bool:
-    """Tell whether *audio* is whole and not older than *video*."""
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Return the folder's record; empty if there is none.
+
+    Raises:
+        ValueError: If it is not one.
+        OSError: If it cannot be read.
+    """
     try:
-        if audio.stat().st_mtime_ns < video.stat().st_mtime_ns:
+        record = parse_json((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    if not isinstance(record, dict) or not isinstance(record.get("sources", {}), dict):
+        raise ValueError("not a record")
+    return record
+
+
+def _is_current(one: Extraction, folder: Path, stamp: Any) -> bool:
+    """Tell whether the audio is whole and was extracted from the source as it is now.
+
+    Folders of earlier versions have no *stamp* of the source: there the audio must not be older.
+    """
+    audio = folder / one.audio
+    try:
+        if stamp is not None and stamp != _stamp(one.source):
             return False
-        return _shape_problem(audio) is None
+        if stamp is None and audio.stat().st_mtime_ns < one.source.stat().st_mtime_ns:
+            return False
+        info = inspect(AudioSource(audio))
+        return one.extract is not None or _shape_problem(info) is None
     except (OSError, BadInput):
         return False
 
 
-def _shape_problem(audio: Path) -> str | None:
-    info = inspect(AudioSource(audio))
-    if (info.sample_rate, info.channels) != (SAMPLE_RATE, 1):
-        return f"{info.sample_rate} Hz and {info.channels} channel(s)"
-    return None
+def _stamp(source: Path) -> list[int]:
+    status = source.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
-def _extract_all(program: str, videos: Mapping[str, Path], folder: Path) -> dict[str, Fault]:
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)  # the threads only wait for their ffmpeg
+def _extract_all(extractions: Sequence[Extraction], folder: Path) -> dict[str, Fault]:
+    """Extract; return what went wrong, by audio."""
+    # Threads are enough: they wait for ffmpeg, or unpack outside Python's lock.
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
-        tasks = {
-            audio: pool.submit(_extract, program, video, folder / audio) for audio, video in videos.items()
-        }
+        tasks = {one.audio: pool.submit(_extract, one, folder / one.audio) for one in extractions}
         results = {audio: task.result() for audio, task in tasks.items()}
     finally:
         pool.shutdown(cancel_futures=True)
     return {audio: fault for audio, fault in results.items() if fault is not None}
 
 
-def _extract(program: str, video: Path, audio: Path) -> Fault | None:
-    """Extract one video's audio; what went wrong, if anything did."""
-    if not video.is_file():
-        return Fault(str(video), "no such file", "a video", "restore it, or leave it out")
+def _extract(one: Extraction, audio: Path) -> Fault | None:
+    """Extract one source's audio; return what went wrong, if anything did."""
+    if not one.source.is_file():
+        return Fault(str(one.source), "no such file", "a video", "restore it, or leave it out")
     try:
         with atomic_path(audio) as temporary:
-            problem = _run(program, video.resolve(), temporary.resolve())
-            if problem is None:
-                return None
-            raise _NoAudioError(problem)
-    except _NoAudioError as error:
-        remedy = "play the video to see whether it has sound; copy it again, or leave it out"
-        return Fault(str(video), str(error), "a video whose audio ffmpeg can extract", remedy)
-    except BadInput as error:  # something is in the way of the folder
+            (one.extract or _run_ffmpeg)(one.source, temporary)
+    except BadInput as error:
         return error.faults[0]
     except OSError as error:
         remedy = "free the disk or name another folder"
         return Fault(str(audio), f"{error.strerror or error}", "a file that can be written", remedy)
+    return None
 
 
-class _NoAudioError(Exception):
-    """No whole audio came out."""
+def _shape_problem(info: AudioInfo) -> str | None:
+    if (info.sample_rate, info.channels) != (SAMPLE_RATE, 1):
+        return f"{info.sample_rate} Hz and {info.channels} channel(s)"
+    return None
 
 
-def _run(program: str, video: Path, target: Path) -> str | None:
-    """Run ffmpeg; what went wrong, if anything did. Absolute paths can not pass for options."""
+def _run_ffmpeg(video: Path, target: Path) -> None:
+    """Write the audio of *video* to *target*.
+
+    Raises:
+        BadInput: If ffmpeg cannot, or what it wrote is not whole.
+    """
+    program = shutil.which("ffmpeg") or "ffmpeg"
     quiet = ["-nostdin", "-hide_banner", "-v", "error", "-xerror", "-y"]
-    # A video that is a playlist in disguise reaches neither the network nor devices.
-    read = ["-protocol_whitelist", "file", "-i", str(video)]
+    # Absolute paths cannot pass for options. A video that is a playlist in disguise reaches neither the
+    # network nor devices.
+    read = ["-protocol_whitelist", "file", "-i", str(video.resolve())]
     sound = ["-map", "0:a:0", "-vn", "-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "pcm_s16le"]
-    write = ["-map_metadata", "-1", "-fflags", "+bitexact", "-f", "wav", str(target)]
+    write = ["-map_metadata", "-1", "-fflags", "+bitexact", "-f", "wav", str(target.resolve())]
     try:
         done = subprocess.run(
             [program, *quiet, *read, *sound, *write],
@@ -185,14 +242,20 @@ def _run(program: str, video: Path, target: Path) -> str | None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"ffmpeg did not end in {TIMEOUT} s"
+        raise _no_audio(video, f"ffmpeg did not end in {TIMEOUT} s") from None
     said = " ".join(done.stderr.decode("utf-8", errors="replace").split())[-300:]
     if done.returncode:
-        return f"ffmpeg ended with status {done.returncode}: {said or 'it said nothing'}"
+        raise _no_audio(video, f"ffmpeg ended with status {done.returncode}: {said or 'it said nothing'}")
     try:
-        problem = _shape_problem(target)
+        problem = _shape_problem(inspect(AudioSource(target)))
     except BadInput as error:
         problem = error.faults[0].found
+    if problem:
+        raise _no_audio(video, f"ffmpeg wrote {problem}")
     if said:
         _log.warning("ffmpeg on %s: %s", video, said)
-    return problem and f"ffmpeg wrote {problem}"
+
+
+def _no_audio(video: Path, found: str) -> BadInput:
+    remedy = "play the video to see whether it has sound; copy it again, or leave it out"
+    return bad_input(video, found=found, expected="a video whose audio ffmpeg can extract", remedy=remedy)

@@ -21,6 +21,7 @@ from support.daic_tree import (
     spans,
     transcript,
 )
+from support.speech_trees import load
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.corpora.daic_woz import Options, read
@@ -653,7 +654,7 @@ def test_sessions_packed_as_tar_are_read_with_their_audio_in_a_folder(tmp_path, 
     shutil.rmtree(tree.root / "300_P")
     (fault,) = tree.faults()
     assert "--audio_folder DIR" in fault.remedy
-    manifest = tree.read(audio_folder=str(tmp_path / "audio"))
+    manifest = load("daic-woz", tree.root, audio_folder=str(tmp_path / "audio"))
     assert manifest.table["audio"].unique().tolist() == ["../audio/300_P/300_AUDIO.wav"]
     assert manifest.table.drop(columns="audio").equals(expected.table.drop(columns="audio"))
     (audio,) = manifest.table["audio"]

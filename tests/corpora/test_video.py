@@ -16,8 +16,8 @@ from support.speech_trees import calls, write_ffmpeg, write_video
 
 from sertransfer.audio.reading import inspect, read_segment
 from sertransfer.corpora import video
-from sertransfer.corpora.video import RECORD, extract_audio
-from sertransfer.errors import Faults
+from sertransfer.corpora.video import RECORD, Extraction, extract_audio, find_audio_folder
+from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import AudioSource
 
 REAL = shutil.which("ffmpeg")
@@ -34,16 +34,18 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def extract(
     tmp_path: Path, *names: str, folder: str | None = None, **more: object
 ) -> tuple[list[str], list[str]]:
-    """Extract the videos ``corpus/<name>.avi``; returns what is there and the faults."""
+    """Extract the videos ``corpus/<name>.avi``; return what is there, and the faults."""
     faults = Faults()
-    videos = {f"a/{name}.wav": tmp_path / "corpus" / f"{name}.avi" for name in names}
-    sound = extract_audio(
-        videos,
-        str(tmp_path / "audio") if folder is None else folder,
-        corpus=str(more.get("corpus", "rml")),
-        corpus_root=tmp_path / "corpus",
-        faults=faults,
-    )
+    videos = [Extraction(tmp_path / "corpus" / f"{name}.avi", f"a/{name}.wav") for name in names]
+    folder = str(tmp_path / "audio") if folder is None else folder
+    corpus, root = str(more.get("corpus", "rml")), tmp_path / "corpus"
+    found = None
+    try:
+        extract_audio(videos, folder, corpus=corpus, corpus_root=root, faults=faults)
+        found = find_audio_folder(folder, corpus, root, faults)
+    except BadInput as error:
+        faults.extend(error.faults)
+    sound = [one.audio for one in videos if found is not None and (found / one.audio).is_file()]
     return sound, [str(fault) for fault in faults]
 
 
@@ -63,10 +65,6 @@ def test_audio_is_extracted_once(tmp_path: Path, program: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "audio").rglob("*")) == ["a", "b.wav", RECORD]
 
 
-def age(path: Path) -> None:
-    os.utime(path, ns=(0, 0))
-
-
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
@@ -75,8 +73,8 @@ def make_stereo(path: Path) -> None:
     shutil.copy(path.parents[2] / "bin" / "stereo.wav", path)
 
 
-@pytest.mark.parametrize("spoil", [age, cut, make_stereo, Path.unlink])
-def test_audio_that_is_old_or_not_whole_is_extracted_again(
+@pytest.mark.parametrize("spoil", [cut, make_stereo, Path.unlink])
+def test_audio_that_is_not_whole_is_extracted_again(
     tmp_path: Path, program: Path, spoil: Callable[[Path], None]
 ) -> None:
     write_video(tmp_path / "corpus/b.avi")
@@ -85,6 +83,33 @@ def test_audio_that_is_old_or_not_whole_is_extracted_again(
     assert extract(tmp_path, "b") == ([AUDIO], [])
     assert len(calls(program)) == 2
     assert inspect(AudioSource(tmp_path / "audio" / AUDIO)).samples == 1600
+
+
+def test_audio_of_a_video_that_was_replaced_is_extracted_again(tmp_path: Path, program: Path) -> None:
+    video = write_video(tmp_path / "corpus/b.avi")
+    extract(tmp_path, "b")
+    write_video(video, "sound, but other")
+    os.utime(video, ns=(0, 0))  # an older file: only its size and time tell that it is another one
+    assert extract(tmp_path, "b") == ([AUDIO], [])
+    assert len(calls(program)) == 2
+    assert extract(tmp_path, "b") == ([AUDIO], [])
+    assert len(calls(program)) == 2
+
+
+def test_audio_in_a_folder_of_an_earlier_version_must_not_be_older_than_its_video(
+    tmp_path: Path, program: Path
+) -> None:
+    video = write_video(tmp_path / "corpus/b.avi")
+    extract(tmp_path, "b")
+    record = tmp_path / "audio" / RECORD
+    record.write_text(json.dumps({"corpus": "rml", "corpus_root": str(tmp_path / "corpus")}))
+    assert extract(tmp_path, "b") == ([AUDIO], [])
+    assert len(calls(program)) == 1
+    record.write_text(json.dumps({"corpus": "rml", "corpus_root": str(tmp_path / "corpus")}))
+    os.utime(tmp_path / "audio" / AUDIO, ns=(0, 0))
+    assert extract(tmp_path, "b") == ([AUDIO], [])
+    assert len(calls(program)) == 2
+    assert (tmp_path / "audio" / AUDIO).stat().st_mtime_ns > video.stat().st_mtime_ns
 
 
 @pytest.mark.parametrize(
@@ -163,14 +188,18 @@ def test_no_folder_is_a_fault(tmp_path: Path, program: Path) -> None:
     write_video(tmp_path / "corpus/b.avi")
     _, (fault,) = extract(tmp_path, "b", folder="")
     assert "--audio_folder DIR" in fault
-    assert extract(tmp_path, folder="") == ([], [])
 
 
 def test_a_folder_of_another_corpus_is_refused(tmp_path: Path, program: Path) -> None:
     write_video(tmp_path / "corpus/b.avi")
     extract(tmp_path, "b")
     record = tmp_path / "audio" / RECORD
-    assert json.loads(record.read_text()) == {"corpus": "rml", "corpus_root": str(tmp_path / "corpus")}
+    status = (tmp_path / "corpus/b.avi").stat()
+    assert json.loads(record.read_text()) == {
+        "corpus": "rml",
+        "corpus_root": str(tmp_path / "corpus"),
+        "sources": {AUDIO: [status.st_size, status.st_mtime_ns]},
+    }
     _, (fault,) = extract(tmp_path, "b", corpus="afew")
     assert "which holds audio of another corpus" in fault
     record.write_text("{")
@@ -221,10 +250,10 @@ def test_a_real_ffmpeg_extracts_the_sound(tmp_path: Path, container: str) -> Non
     half = tmp_path / "corpus" / "half.mp4"
     half.write_bytes(path.read_bytes()[: path.stat().st_size // 3] if container == "mp4" else b"RIFF")
     faults = Faults()
-    videos = {"one.wav": path, "two.wav": silent, "three.wav": half}
+    videos = [Extraction(path, "one.wav"), Extraction(silent, "two.wav"), Extraction(half, "three.wav")]
     folder = tmp_path / "audio"
-    sound = extract_audio(videos, str(folder), corpus="rml", corpus_root=path.parent, faults=faults)
-    assert sound == ["one.wav"]
+    extract_audio(videos, str(folder), corpus="rml", corpus_root=path.parent, faults=faults)
+    assert [path.name for path in folder.glob("*.wav")] == ["one.wav"]
     assert sorted(str(fault.where).rsplit("/", 1)[1] for fault in faults) == ["half.mp4", "no sound.avi"]
     waveform = read_segment(AudioSource(folder / "one.wav"))
     assert inspect(AudioSource(folder / "one.wav")).sample_rate == 16_000

@@ -23,6 +23,9 @@ from support.speech_trees import (
     write_video,
 )
 
+from sertransfer.corpora import rml
+from sertransfer.errors import Faults
+
 SEVEN = {"angry", "disgusted", "fearful", "happy", "neutral", "sad", "surprised"}
 SIX = SEVEN - {"neutral"}
 
@@ -51,8 +54,8 @@ def test_a_video_that_fails_is_reported_with_all_other_faults(tmp_path: Path, au
     write_video(root / "s1/an1.avi", "broken")
     write_video(root / "s1/xx1.avi")
     faults = faults_of("rml", root, audio_folder=audio)
-    assert "the name 'xx1.avi'" in faults[0]
-    assert "moov atom not found" in faults[1]
+    assert "moov atom not found" in faults[0]
+    assert "the name 'xx1.avi'" in faults[1]
     assert len(faults) == 2
     kept = load("rml", root, audio_folder=audio, skip_bad=True)
     assert len(kept) == 11
@@ -64,6 +67,15 @@ def test_no_audio_folder_is_one_fault_beside_the_others(tmp_path: Path) -> None:
     faults = faults_of("rml", root)
     assert len(faults) == 2
     assert "--audio_folder DIR" in "\n".join(faults)
+
+
+def test_a_reader_alone_extracts_nothing_and_says_so(tmp_path: Path, audio: str, program: Path) -> None:
+    root, faults = write_rml(tmp_path / "rml"), Faults()
+    manifest = rml.read(root, rml.Options(audio_folder=audio), faults)
+    assert len(manifest) == 0
+    assert calls(program) == []
+    assert not Path(audio).exists()
+    assert "run 'sertransfer prepare', which extracts it" in str(next(iter(faults)))
 
 
 # MELD

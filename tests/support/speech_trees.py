@@ -10,6 +10,7 @@ from pathlib import Path
 
 import soundfile
 
+from sertransfer.corpora.prepare import read_corpus
 from sertransfer.corpora.registry import CORPORA
 from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import Manifest
@@ -18,10 +19,10 @@ from support.daic_tree import noise, silence
 
 
 def load(corpus: str, root: Path, *, skip_bad: bool = False, **options: object) -> Manifest:
-    """Read a corpus; raises all its faults."""
+    """Extract what a corpus needs and read it; raises all its faults."""
     entry = CORPORA[corpus]
     faults = Faults(skip_bad=skip_bad)
-    manifest = entry.read(root, entry.options(**options), faults)
+    manifest = read_corpus(entry, root, entry.options(**options), faults)
     faults.raise_if_any()
     return manifest
 
