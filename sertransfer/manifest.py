@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import infer_dtype
 
 from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.io.csv_tables import (
@@ -29,7 +30,16 @@ from sertransfer.io.csv_tables import (
 )
 from sertransfer.io.files import hash_file, write_json, write_text
 from sertransfer.io.plain_values import parse_json
-from sertransfer.io.spelling import as_cell, clean, is_formula, name_control, printable, spelling_key
+from sertransfer.io.spelling import (
+    all_clean,
+    as_cell,
+    clean,
+    is_formula,
+    may_hold_formula,
+    name_control,
+    printable,
+    spelling_key,
+)
 
 COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender", "age", "corpus")
 """Required columns. ``start`` and ``end`` are seconds, both empty for a whole file; ``audio`` is relative
@@ -136,7 +146,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
         if column in NUMBERS:
             typed[column] = pd.to_numeric(typed[column], errors="coerce").astype("float64")
         else:
-            typed[column] = typed[column].astype(object).where(typed[column].notna(), "").map(str)
+            typed[column] = _as_text(typed[column]).infer_objects()
     return typed.reset_index(drop=True)
 
 
@@ -179,9 +189,11 @@ def validate_table(table: pd.DataFrame, where: str, faults: Faults) -> None:
 
 
 def _as_text(column: pd.Series[Any]) -> pd.Series[str]:
-    """Return the cells as text, ``""`` for none."""
-    filled = column.where(column.notna(), "") if column.dtype == object else column.astype(object)
-    return filled.where(column.notna(), "").map(str)
+    """Return the cells as text (dtype ``object``), ``""`` for none."""
+    cells = column.astype(object)
+    if infer_dtype(cells, skipna=False) == "string":
+        return cells
+    return cells.where(column.notna(), "").map(str).astype(object)
 
 
 def _row(index: Any) -> int:
@@ -207,6 +219,8 @@ def _validate_text(text: pd.DataFrame, where: str, faults: Faults) -> None:
         faults.extend(error.faults)
     for column in ("id", "speaker"):
         values = text[column]
+        if all_clean(values.tolist()):
+            continue
         odd = {one for one in values.unique().tolist() if one != clean(one) and not name_control(one)}
         for row in values.index[values.isin(odd)] if odd else ():
             faults.add(
@@ -229,6 +243,8 @@ def _validate_cells(text: dict[str, pd.Series[str]], where: str, faults: Faults)
             )
         if column == SAID:  # what was said may begin with anything; it is made harmless when it is written
             continue
+        if not may_hold_formula("".join(cells.tolist())):
+            continue
         formulas = [cell for cell in cells.unique().tolist() if is_formula(cell)]
         for row in cells.index[cells.isin(formulas)] if formulas else ():
             faults.add(
@@ -241,6 +257,8 @@ def _validate_cells(text: dict[str, pd.Series[str]], where: str, faults: Faults)
 
 def _validate_ids(ids: pd.Series[str], where: str, faults: Faults) -> None:
     repeated = ids.duplicated() & (ids != "")
+    if not repeated.any():
+        return
     first = {value: row for row, value in ids[ids.isin(ids[repeated])][::-1].items()}
     for row in ids.index[repeated]:
         faults.add(
@@ -269,7 +287,7 @@ def _validate_speakers(speakers: pd.Series[str], where: str, faults: Faults) -> 
 
 
 def _validate_times(text: dict[str, pd.Series[str]], where: str, faults: Faults) -> None:
-    given = {column: text[column].where(text[column].str.lower() != "nan", "") for column in TIMES}
+    given = {column: _without_nan(text[column]) for column in TIMES}
     numbers = {column: pd.to_numeric(given[column], errors="coerce") for column in TIMES}
     empty = (given["start"] == "") & (given["end"] == "")
     right = (numbers["start"] >= 0) & (numbers["end"] > numbers["start"]) & (numbers["end"] < float("inf"))
@@ -289,7 +307,7 @@ def _validate_numbers(text: dict[str, pd.Series[str]], where: str, faults: Fault
         quantity = AGES if column == "age" else quantity_of(column)
         if column in TIMES or quantity is None:
             continue
-        cells = cells.where(cells.str.lower() != "nan", "")
+        cells = _without_nan(cells)
         bad = bad_ages(cells) if column == "age" else quantity.bad(cells)
         for row in cells.index[bad]:
             faults.add(
@@ -298,6 +316,13 @@ def _validate_numbers(text: dict[str, pd.Series[str]], where: str, faults: Fault
                 expected=f"{quantity.expected}, or nothing",
                 remedy=number_remedy(cells[row], "correct it, or leave it empty if it is not known"),
             )
+
+
+def _without_nan(cells: pd.Series[str]) -> pd.Series[str]:
+    """Return the cells with ``""`` for ``nan``, in whatever case."""
+    if "nan" not in "".join(cells.tolist()).lower():
+        return cells
+    return cells.where(cells.str.lower() != "nan", "")
 
 
 def check_recordings(manifest: Manifest) -> None:

@@ -121,7 +121,7 @@ def decode_lines(data: bytes, where: object, *, encoding: str = "", errors: str 
         raise _other_encoding(place, f"text that is not {encoding} ({error})", given, "") from None
     if "\0" in text:
         raise _other_encoding(where, "zero bytes: binary data, or text in UTF-16", given, "utf-16")
-    lines = _LINE_END.split(text.removeprefix("\ufeff"))
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
 
@@ -326,22 +326,17 @@ def _read_sound(lines: Sequence[str], delimiter: str, first: int) -> pd.DataFram
     """
     if not delimiter.isascii():
         return None
-    numbers = [number for number, line in enumerate(lines, 1) if number > first and line]
-    if not numbers:
+    filled = [line for line in itertools.islice(lines, first, None) if line]
+    text = "\n".join(filled)
+    if '"' in text:
+        widths = {_count_split(line, delimiter) for line in filled}
+    else:
+        widths = {count + 1 for count in set(map(str.count, filled, itertools.repeat(delimiter)))}
+    if len(widths) != 1 or 0 in widths:
         return None
-    filled = [lines[number - 1] for number in numbers]
-    width = 0
-    for line in filled:
-        if '"' in line:
-            cells = _split_quoted(line, delimiter)
-            count = 0 if cells is None else len(cells)
-        else:
-            count = line.count(delimiter) + 1
-        width = width or count
-        if count != width or count == 0:
-            return None
+    (width,) = widths
     table = pd.read_csv(
-        io.StringIO("\n".join(filled)),
+        io.BytesIO(text.encode()),
         sep=delimiter,
         header=None,
         names=range(width),
@@ -350,11 +345,17 @@ def _read_sound(lines: Sequence[str], delimiter: str, first: int) -> pd.DataFram
         na_filter=False,
         skip_blank_lines=False,
     )
-    table.index = pd.Index(numbers)
-    blank = table[0].str.strip() == ""
-    if blank.any():
-        table = table[~(blank & ~table.map(lambda cell: bool(cell.strip())).any(axis=1))]
+    table.index = pd.Index([number for number, line in enumerate(lines, 1) if number > first and line])
+    if not all(map(str.strip, table[0].tolist())):
+        table = table[table.map(lambda cell: bool(cell.strip())).any(axis=1)]
     return table
+
+
+def _count_split(line: str, delimiter: str) -> int:
+    """Return the number of cells of a line; 0 if a quotation mark in it is stray."""
+    if '"' not in line:
+        return line.count(delimiter) + 1
+    return len(_split_quoted(line, delimiter) or ())
 
 
 def _in_one_spelling(table: pd.DataFrame, lines: Sequence[str], delimiter: str) -> pd.DataFrame:
@@ -421,10 +422,9 @@ def check_text(
             )
     faults.raise_if_any()
     for column in table.columns:
-        values = table[column].unique().tolist()
-        if "".join(values).isprintable():
+        if "".join(table[column].tolist()).isprintable():
             continue
-        named = {value: what for value in values if (what := name_control(value))}
+        named = {value: what for value in table[column].unique().tolist() if (what := name_control(value))}
         if named:
             bad = table[column].isin(list(named))
             cells = table.loc[bad, column].items()

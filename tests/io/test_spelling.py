@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+import itertools
 import logging
 
 import pytest
 
-from sertransfer.io.spelling import LINES, LogLine, clean, name_control, printable, spelling_key
+from sertransfer.io.spelling import (
+    LINES,
+    LogLine,
+    all_clean,
+    clean,
+    is_formula,
+    may_hold_formula,
+    name_control,
+    printable,
+    spelling_key,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +84,13 @@ def test_a_name_cannot_forge_a_line_of_the_log() -> None:
     )
     lines = LogLine("%(levelname)s %(message)s").format(record).splitlines()
     assert lines == ["INFO read a", "  2026-01-01 INFO forged\\x1b[2J"]
+
+
+def test_quick_looks_at_many_cells_miss_nothing() -> None:
+    """They decide for a whole column whether the pattern, or the cleaning, is asked at all."""
+    signs = 'a1 ;-+=@|(!\t\r\n"\u200b\u00e9\uff1d\uff20\uff0b\uff0d'
+    for cell in map("".join, itertools.product(signs, repeat=3)):
+        assert may_hold_formula(f"ab{cell}cd") or not is_formula(cell), ascii(cell)
+        assert clean(cell) == cell or not all_clean(["ab", cell, "cd"]), ascii(cell)
+    assert not may_hold_formula("IEMOCAP_Ses01-F_impro.01" * 2)
+    assert all_clean(["p 01", "Ses01-F", ""])
