@@ -15,6 +15,9 @@ WINDOW = 512
 FLOOR_DB = -60.0
 """What lies further below the highest line of the mean spectrum does not count as band."""
 
+_AT_ONCE = 2**20
+"""Samples whose spectra are taken at once: they need twenty times the memory of the waveform."""
+
 CLIPPED = 0.999
 """Share of full scale from which on a sample counts as clipped."""
 
@@ -43,7 +46,8 @@ def measure_condition(waveforms: Iterable[NDArray[np.float32]], sample_rate: int
     """
     spectrum = np.zeros(WINDOW // 2 + 1)
     energy, samples, clipped = 0.0, 0, 0
-    for piece in waveforms:
+    pieces = (whole[n : n + _AT_ONCE] for whole in waveforms for n in range(0, len(whole), _AT_ONCE))
+    for piece in pieces:
         waveform = piece.astype(np.float64)
         energy += float(waveform @ waveform)
         samples += len(waveform)

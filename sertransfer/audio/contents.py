@@ -1,21 +1,25 @@
-"""What the file of a recording holds: read in place, or unpacked from a zip archive in memory.
+"""What the file of a recording holds: read in place, or unpacked from a zip archive.
 
-The last file or member that was used is kept, for the next segment of the same session.
+The last file or member that was used is kept, for the next segment of the same session: a large member in a
+temporary file without a name.
 """
 
 from __future__ import annotations
 
 import lzma
 import os
-import stat
+import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from sertransfer.audio.containers import Part, look_at_structure
 from sertransfer.audio.wav import BrokenSound, Contents, Pcm16, find_pcm16, find_zero_length
 from sertransfer.errors import BadInput, bad_input, nearest
+from sertransfer.io.files import refuse_special, writing
 from sertransfer.manifest import AudioSource
 
 _DAMAGE = (
@@ -32,6 +36,8 @@ _DAMAGE = (
 LARGEST_MEMBER = 4 * 2**30
 """Bytes of a recording in an archive; an archive may claim to unpack to anything."""
 
+KEPT_BYTES = 128 * 2**20
+"""What is unpacked or decoded is kept in memory up to this size; more goes to a temporary file."""
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How the small text begins that Git leaves in the place of a file that Git LFS keeps elsewhere."""
@@ -66,10 +72,7 @@ def find_contents(source: AudioSource) -> Found:
     """
     try:
         status = source.path.stat()
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise bad_input(  # to open a pipe that nobody writes to is to wait for ever
-                source, found="a device or pipe", expected="a recording", remedy="name a file"
-            )
+        refuse_special(source, status.st_mode)
         # another number, size or time of change: the file was replaced or rewritten
         key = (source.path, source.member, status.st_ino, status.st_size, status.st_mtime_ns)
         found = _last.get(key)
@@ -113,8 +116,8 @@ class Patched:
 class _File:
     """A file's bytes, read where they lie, without a place of its own that processes would share."""
 
-    def __init__(self, path: Path, size: int) -> None:
-        self._file = path.open("rb", buffering=0)
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
         self._size = size
 
     def __len__(self) -> int:
@@ -131,8 +134,26 @@ class _File:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.close()
+        self._file.close()
+
+
+def spool(pieces: Iterable[bytes]) -> BinaryIO:
+    """Return a temporary file without a name that holds *pieces* one after the other.
+
+    Raises:
+        StorageError: If the disk does not take them.
+    """
+    folder = Path(tempfile.gettempdir())
+    with writing(folder):
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (the caller's)
+        try:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
+    return file
 
 
 _last: dict[Key, Found] = {}
@@ -141,7 +162,7 @@ _last: dict[Key, Found] = {}
 
 def _open(key: Key, source: AudioSource) -> Found:
     path, member, _, size, _ = key
-    contents = _File(path, size) if member is None else _member(path, member)
+    contents = _File(path.open("rb", buffering=0), size) if member is None else _member(path, member)
     pcm16, note = find_pcm16(contents)
     if pcm16 is not None:
         return Found(key, contents, pcm16)
@@ -170,7 +191,7 @@ def lfs_pointer(source: AudioSource) -> BadInput:
     )
 
 
-def _member(path: Path, member: str) -> bytes:
+def _member(path: Path, member: str) -> bytes | _File:
     """Return a member's bytes."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -184,7 +205,11 @@ def _member(path: Path, member: str) -> bytes:
             unpacked = archive.getinfo(member).file_size
             if unpacked > LARGEST_MEMBER:
                 raise damaged(AudioSource(path, member), f"a recording of {unpacked} bytes in an archive")
-            return archive.read(member)
+            if unpacked <= KEPT_BYTES:
+                return archive.read(member)
+            with archive.open(member) as stream:
+                file = spool(iter(partial(stream.read, 2**20), b""))
+            return _File(file, file.tell())
     except _DAMAGE as error:
         raise damaged(AudioSource(path, member), f"an archive that can not be read ({error})") from None
 

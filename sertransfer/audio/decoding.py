@@ -8,13 +8,13 @@ once: the samples of the last one that was used are kept, in memory or in an unn
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,10 +22,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from sertransfer.audio.containers import Part
-from sertransfer.audio.contents import Found, Key, Patched, damaged
+from sertransfer.audio.contents import KEPT_BYTES, Found, Key, Patched, damaged, spool
 from sertransfer.audio.wav import Contents
-from sertransfer.errors import bad_input
-from sertransfer.io.files import storage_error
+from sertransfer.errors import BadInput, bad_input
 from sertransfer.manifest import AudioSource
 
 SAMPLE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
@@ -38,11 +37,11 @@ PACKED = ("FLAC", "OGG", "MP3", "SDS", "XI", "WVE")
 UNKNOWN_LENGTH = 2**62
 """libsndfile gives more than this many samples for a length that is not known."""
 
-BLOCK = 65_536
-"""Samples per channel that are decoded at once."""
+BLOCK = 2**17
+"""Samples of all channels together that are decoded at once."""
 
-KEPT_BYTES = 128 * 2**20
-"""Decoded sound up to this size is kept in memory; more goes to a temporary file."""
+LARGEST = 16 * 2**30
+"""Bytes of a recording that is decoded and counted: a small file may hold days of silence in 255 channels."""
 
 KEPT_LENGTHS = 4096
 """Recordings whose counted length is remembered."""
@@ -101,11 +100,12 @@ class Counted:
     def __init__(self, source: AudioSource, found: Found, samplerate: int, channels: int) -> None:
         self._source, self._found = source, found
         self.samplerate, self.channels = samplerate, channels
+        self._samples: NDArray[np.float32] | None = None
 
     @property
     def frames(self) -> int:
         """Samples per channel, decoded to be counted the first time that they are asked for."""
-        kept = _kept.get(self._found.key)
+        kept = _kept.get(self._found.key) if self._samples is None else self._samples
         if kept is not None:
             return len(kept)
         length = _lengths.get(self._found.key)
@@ -114,12 +114,16 @@ class Counted:
             self._remember(length)
         return length
 
-    def keep(self) -> None:
-        """Decode all of it now: segments are to be read, not only its length."""
-        if self._found.key not in _kept:
+    def keep(self) -> NDArray[np.float32]:
+        """Decode all of it now, since segments are to be read and not only its length; shape of a block."""
+        if self._samples is None:
+            # Its own reference: another thread may put its recording in the place of this one at any time.
+            self._samples = _kept.get(self._found.key)
+        if self._samples is None:
             _kept.clear()  # before the next is decoded
-            samples = _kept[self._found.key] = _gather(self._blocks(), self.channels)
-            self._remember(len(samples))
+            self._samples = _kept[self._found.key] = self._gather()
+            self._remember(len(self._samples))
+        return self._samples
 
     def _remember(self, length: int) -> None:
         if len(_lengths) >= KEPT_LENGTHS:
@@ -128,12 +132,26 @@ class Counted:
 
     def read(self, first: int, count: int) -> NDArray[np.float32]:
         """Return *count* samples from *first* on, shape ``(samples,)`` or ``(samples, channels)``."""
-        self.keep()
-        part: NDArray[np.float32] = np.array(_kept[self._found.key][first : first + count])
+        part: NDArray[np.float32] = np.array(self.keep()[first : first + count])
         return part[:, 0] if self.channels == 1 else part
+
+    def _gather(self) -> NDArray[np.float32]:
+        """Return all samples in one array, in memory or mapped from a temporary file without a name."""
+        gathered: list[NDArray[np.float32]] = []
+        size, blocks = 0, self._blocks()
+        for block in blocks:
+            gathered.append(block)
+            size += block.nbytes
+            if size > KEPT_BYTES:
+                pieces = itertools.chain(_emptied(gathered), blocks)
+                with spool(piece.tobytes() for piece in pieces) as file:
+                    mapped = np.memmap(file, np.float32, mode="r").reshape(-1, self.channels)
+                return mapped.view(np.ndarray)
+        return np.concatenate(gathered) if gathered else np.zeros((0, self.channels), np.float32)
 
     def _blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield the samples in blocks, shape ``(samples, channels)``."""
+        size = 0
         for part in self._found.parts or (None,):
             with open_decoder(self._source, self._found, part) as decoder:
                 if (decoder.samplerate, decoder.channels) != (self.samplerate, self.channels):
@@ -146,10 +164,23 @@ class Counted:
                     )
                 while True:
                     with _quiet(decoder.chatty):
-                        block = decoder.read(BLOCK, dtype="float32", always_2d=True)
+                        count = max(1, BLOCK // self.channels)
+                        block = decoder.read(count, dtype="float32", always_2d=True)
                     if not len(block):
                         break
+                    size += block.nbytes
+                    if size > LARGEST:
+                        raise self.too_large(f"more than {LARGEST / 2**30:g} GiB")
                     yield block
+
+    def too_large(self, size: str) -> BadInput:
+        """Return the error of a recording that would decode to *size*."""
+        return bad_input(
+            self._source,
+            found=f"{size} of decoded sound, {self.channels} channel(s) at {self.samplerate} Hz",
+            expected=f"at most {LARGEST / 2**30:g} GiB in a recording that cannot be sought to the sample",
+            remedy="convert it to FLAC or WAV, with fewer channels or a lower rate, or cut it",
+        )
 
 
 _kept: dict[Key, NDArray[np.float32]] = {}
@@ -158,36 +189,10 @@ _kept: dict[Key, NDArray[np.float32]] = {}
 _lengths: dict[Key, int] = {}
 
 
-def _gather(blocks: Iterator[NDArray[np.float32]], channels: int) -> NDArray[np.float32]:
-    """Return all samples in one array, in memory or mapped from a temporary file without a name."""
-    gathered: list[NDArray[np.float32]] = []
-    size = 0
-    for block in blocks:
-        gathered.append(block)
-        size += block.nbytes
-        if size > KEPT_BYTES:
-            return _spool(gathered, blocks, channels)
-    return np.concatenate(gathered) if gathered else np.zeros((0, channels), np.float32)
-
-
-def _spool(
-    gathered: list[NDArray[np.float32]], blocks: Iterator[NDArray[np.float32]], channels: int
-) -> NDArray[np.float32]:
-    folder = Path(tempfile.gettempdir())
-    try:
-        with tempfile.TemporaryFile(dir=folder) as stream:
-            while gathered:
-                stream.write(gathered.pop(0).tobytes())
-            for block in blocks:
-                stream.write(block.tobytes())
-            stream.flush()
-            mapped = np.memmap(stream, np.float32, mode="r").reshape(-1, channels)
-    except OSError as error:
-        trouble = storage_error(error, folder)
-        if trouble is None:
-            raise
-        raise trouble from error
-    return mapped.view(np.ndarray)
+def _emptied(blocks: list[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """Yield *blocks*, each of which is let go when the next is asked for."""
+    while blocks:
+        yield blocks.pop(0)
 
 
 class Decoder(soundfile.SoundFile):  # type: ignore[misc]  # the library has no types
@@ -228,6 +233,9 @@ def open_sound(source: AudioSource, found: Found) -> Iterator[Sought | Counted]:
             yield Sought(sound)
             return
         counted = Counted(source, found, sound.samplerate, sound.channels)
+        named = sound.frames * sound.channels * 4 if known and not found.parts else 0
+    if named > LARGEST:
+        raise counted.too_large(f"{named / 2**30:.1f} GiB")
     yield counted
 
 
@@ -235,8 +243,9 @@ def open_sound(source: AudioSource, found: Found) -> Iterator[Sought | Counted]:
 def _opened(kind: type[Any], source: AudioSource, found: Found, part: Part | None) -> Iterator[Any]:
     contents = found.contents
     given: Any
+    packed = source.member is not None or isinstance(contents, Patched)
     # a name that ends in .raw would make soundfile ask for rate and coding
-    if part is not None or isinstance(contents, bytes | Patched) or source.path.suffix.lower() == ".raw":
+    if part is not None or packed or source.path.suffix.lower() == ".raw":
         given = io.BufferedReader(_Window(contents, part or Part(0, len(contents))), 2**16)
     else:
         given = os.fsencode(source.path)  # a name need not be UTF-8

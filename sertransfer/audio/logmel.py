@@ -19,6 +19,9 @@ _BANDS_AT_ONCE = 16
 """Mel bands per matrix product. Neighbouring triangles need few bins, so a few narrow products cost a
 fifth of one with the whole filter bank, which is nearly all zeros."""
 
+_FRAMES_AT_ONCE = 8192
+"""Frames that are transformed at once; those of most utterances. The spectra of an hour take gigabytes."""
+
 
 class MelFrontEnd:
     """Computes mel spectrograms on the CPU, in single precision (paper, section 2.3).
@@ -111,11 +114,14 @@ class MelFrontEnd:
         padded[:half] = 0
         padded[half : half + reach] = waveform[:reach]
         padded[half + reach :] = 0
-        frames = self._buffer("frames", count, framing.n_fft)
-        torch.mul(padded.unfold(0, framing.n_fft, framing.hop), self._window, out=frames)
-        spectrum = torch.fft.rfft(frames).numpy()
-        power = self._buffer("power", *spectrum.shape)
-        np.abs(spectrum, out=power.numpy())  # numpy's takes a tenth of the time of torch's
+        power = self._buffer("power", count, half + 1)
+        unfolded = padded.unfold(0, framing.n_fft, framing.hop)
+        for first in range(0, count, _FRAMES_AT_ONCE):
+            rows = slice(first, min(count, first + _FRAMES_AT_ONCE))
+            frames = self._buffer("frames", rows.stop - first, framing.n_fft)
+            torch.mul(unfolded[rows], self._window, out=frames)
+            spectrum = torch.fft.rfft(frames).numpy()
+            np.abs(spectrum, out=power[rows].numpy())  # numpy's takes a tenth of the time of torch's
         return power.square_()
 
     def _mel(self, power: NDArray[np.float32]) -> Tensor:

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sertransfer.audio.keys import rows_key
-from sertransfer.audio.reading import inspect, read_segment
+from sertransfer.audio.reading import AudioInfo, inspect, read_segment
 from sertransfer.errors import BadInput
-from sertransfer.io.files import atomic_path, make_folder
+from sertransfer.io.files import atomic_path, make_folder, regular_file
 from sertransfer.manifest import AudioSource, Manifest
+from sertransfer.timebase import samples_to_seconds, seconds_to_samples
 
 REACH = 512
 """Samples before and behind a peak that are no higher; 32 ms at 16 kHz."""
@@ -34,8 +35,12 @@ RULE = 1
 """Raised whenever prints change."""
 
 _BLOCK = 128
-_WINDOW_SECONDS = 60.0
-"""Of a recording that is read whole: a session of an hour would take a gigabyte."""
+_WINDOW = 2**20
+"""Samples that are read at once: a session of an hour would take a gigabyte."""
+_WINDOW_SECONDS = 3600
+"""Of a recording at a few hertz, which would be too long at once."""
+_OVERLAP = 2 * REACH
+"""Samples that two windows have in common, so that every peak is far enough from the ends of one of them."""
 
 PrintsById = dict[str, list[bytes]]
 
@@ -52,16 +57,25 @@ def prints_of(samples: NDArray[np.int16], most: int | None = None) -> list[bytes
     Returns:
         None for silence; one, of all samples, where there is no peak far enough from the ends.
     """
-    if not len(samples) or int(samples.max()) - int(samples.min()) < QUIETEST:
+    if _is_silent(samples):
         return []
-    found: list[bytes] = []
+    return [own for _, own in _ranked_prints(samples, most)] or [_hash(samples)]
+
+
+def _is_silent(samples: NDArray[np.int16]) -> bool:
+    return not len(samples) or int(samples.max()) - int(samples.min()) < QUIETEST
+
+
+def _ranked_prints(samples: NDArray[np.int16], most: int | None) -> list[tuple[int, bytes]]:
+    """Return the prints with the heights of their peaks, the highest first."""
+    found: list[tuple[int, bytes]] = []
     for peak in _peaks(samples):
         window = samples[peak - HALF : peak + HALF]
-        if int(window.max()) - int(window.min()) >= QUIETEST:
-            found.append(_hash(window))
+        if not _is_silent(window):
+            found.append((int(samples[peak]), _hash(window)))
         if len(found) == most:
             break
-    return found or [_hash(samples)]
+    return found
 
 
 def _hash(samples: NDArray[np.int16]) -> bytes:
@@ -103,17 +117,24 @@ def recording_prints(source: AudioSource) -> list[bytes]:
         BadInput: If it cannot be read.
     """
     info = inspect(source)
-    found: dict[bytes, None] = {}
-    overlap = 2 * (REACH + 1) / info.sample_rate
-    start = 0.0
-    while True:
-        end = start + _WINDOW_SECONDS
-        last = end >= info.duration
-        part = read_segment(source, start, None if last else end, sample_rate=info.sample_rate)
-        found.update(dict.fromkeys(prints_of(as_integers(part))))
-        if last:
-            return list(found)
-        start = end - overlap
+    return list(dict.fromkeys(_read_prints(source, info.sample_rate, 0, info.samples, None)))
+
+
+def _read_prints(source: AudioSource, rate: int, first: int, last: int, most: int | None) -> list[bytes]:
+    """Return the prints of the samples from *first* to *last*, which are read window by window."""
+    window = min(_WINDOW, _WINDOW_SECONDS * rate)
+
+    def read(start: int) -> NDArray[np.int16]:
+        times = [samples_to_seconds(place, rate) for place in (start, min(last, start + window))]
+        return as_integers(read_segment(source, *times, sample_rate=rate))
+
+    if last - first <= window:
+        return prints_of(read(first), most)
+    found: list[tuple[int, bytes]] = []
+    for start in range(first, last - _OVERLAP, window - _OVERLAP):
+        found += _ranked_prints(read(start), most)
+    found.sort(key=lambda one: -one[0])
+    return [own for _, own in found[:most]]
 
 
 def utterance_prints(manifest: Manifest, *, most: int | None = None, cache: Path | None = None) -> PrintsById:
@@ -133,19 +154,19 @@ def utterance_prints(manifest: Manifest, *, most: int | None = None, cache: Path
         if kept is not None:
             return kept
     found: PrintsById = {identity: [] for identity in table["id"]}
-    rates: dict[str, int] = {}
+    infos: dict[str, AudioInfo] = {}
     ordered = table.sort_values(["audio", "start"], kind="stable")  # a packed recording is unpacked once
     for identity, audio, start, end in zip(
         ordered["id"], ordered["audio"], ordered["start"], ordered["end"], strict=True
     ):
         source = manifest.source(audio)
         try:
-            if audio not in rates:
-                rates[audio] = inspect(source).sample_rate
-            times = [None if np.isnan(time) else float(time) for time in (start, end)]
-            found[identity] = prints_of(
-                as_integers(read_segment(source, *times, sample_rate=rates[audio])), most
-            )
+            if audio not in infos:
+                infos[audio] = inspect(source)
+            rate = infos[audio].sample_rate
+            first = 0 if np.isnan(start) else seconds_to_samples(start, rate)
+            last = infos[audio].samples if np.isnan(end) else seconds_to_samples(end, rate)
+            found[identity] = _read_prints(source, rate, first, last, most)
         except BadInput as error:
             _log.debug("no prints of %s: %s", identity, error)
     if path is not None:
@@ -163,7 +184,7 @@ def _write(path: Path, prints: PrintsById) -> None:
 
 def _read(path: Path, ids: list[str]) -> PrintsById | None:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(regular_file(path), allow_pickle=False) as content:
             counts, values = content["counts"], content["values"].tobytes()
         ends = np.cumsum(counts)
         if len(counts) != len(ids) or len(values) != 16 * int(counts.sum()):

@@ -2,7 +2,8 @@
 
 Several channels become one by their mean; where that loses 20 dB or more against the channels, because they
 cancel, the louder channel is taken instead. A segment is cut at the file's own rate, by the one rounding rule
-of :mod:`sertransfer.timebase`, and resampled then (soxr, quality HQ); its edges are treated as silence.
+of :mod:`sertransfer.timebase`, and resampled then (soxr, quality HQ); its edges are treated as silence. Long
+segments are read, mixed and resampled in blocks.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from sertransfer.timebase import SAMPLE_RATE, samples_to_seconds, seconds_to_sam
 HIGHEST_RATE = 1_000_000
 """Hz; any rate up to it is a rate: TESS has 24,414 Hz, old Macintosh recordings 11,127 and 22,254."""
 
-LONGEST_SEGMENT = 24 * 3600 * SAMPLE_RATE
-"""Samples, after resampling, that are taken at once: a broken header may ask for any amount of memory."""
+LONGEST_SEGMENT = 4 * 3600 * SAMPLE_RATE
+"""Samples, after resampling, that are taken at once; a header may ask for any amount of memory."""
+
+AT_ONCE = 2**22
+"""Samples of all channels together that are decoded, or resampled, at once: 16 MiB."""
 
 SILENT_DB = -80.0
 """RMS about the mean, in dB of full scale, below which an utterance is silent: 16 bits end at -96."""
@@ -63,20 +67,18 @@ def inspect(source: AudioSource) -> AudioInfo:
         BadInput: If the recording is missing, empty, shorter than its header says, no audio, or of
             length zero.
     """
-    with _opened(source) as (sound, notes):
-        try:
-            if isinstance(sound, Sought) and not sound.reach_end():
-                raise damaged(source, f"an end before the last of the header's {sound.frames} samples")
-            return AudioInfo(sound.samplerate, sound.frames, sound.channels, notes)
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise damaged(source, str(error)) from None
+    with _opened(source) as (sound, notes), _decoding(source):
+        if isinstance(sound, Sought) and not sound.reach_end():
+            raise damaged(source, f"an end before the last of the header's {sound.frames} samples")
+        return AudioInfo(sound.samplerate, sound.frames, sound.channels, notes)
 
 
 def segment_bounds(info: AudioInfo, start: float | None, end: float | None, where: object) -> tuple[int, int]:
     """Return the first and the one-past-last sample, at the file's rate, of a segment given in seconds.
 
     Raises:
-        BadInput: If the segment holds no sample, reaches past the recording, or is longer than a day.
+        BadInput: If the segment holds no sample, reaches past the recording, or is longer than
+            :data:`LONGEST_SEGMENT`.
     """
     first = 0 if start is None else seconds_to_samples(start, info.sample_rate)
     last = info.samples if end is None else seconds_to_samples(end, info.sample_rate)
@@ -91,9 +93,9 @@ def segment_bounds(info: AudioInfo, start: float | None, end: float | None, wher
         hours = (last - first) / info.sample_rate / 3600
         raise bad_input(
             where,
-            found=f"a segment of {hours:.0f} hours at {info.sample_rate} Hz",
-            expected="at most 24 hours at once",
-            remedy="correct the rate in the header, or give times of shorter utterances",
+            found=f"a segment of {hours:.1f} hours at {info.sample_rate} Hz",
+            expected=f"at most {LONGEST_SEGMENT / SAMPLE_RATE / 3600:g} hours at once",
+            remedy="give times of shorter utterances, cut the recording, or correct the rate in its header",
         )
     return first, last
 
@@ -127,53 +129,97 @@ def read_segment(
         BadInput: As :func:`inspect`; and if the segment is empty or reaches past the recording, the
             recording ends before its header says, or a sample is not a finite number.
     """
-    waveform, info, _ = read_mixed(source, start, end)
+    with _opened(source) as (sound, _):
+        segment = _Segment(source, sound, start, end)
+        waveform = segment.read(sample_rate)
     if gain != 1.0:
         waveform *= np.float32(gain)
-    if info.sample_rate != sample_rate:
-        waveform = resample(waveform, info.sample_rate, sample_rate)
     return waveform
 
 
-def read_mixed(
-    source: AudioSource, start: float | None = None, end: float | None = None
-) -> tuple[NDArray[np.float32], AudioInfo, int | None]:
-    """Read one segment at the rate of its file.
+class _Segment:
+    """A segment of an opened recording, which becomes one channel block by block.
 
-    Returns:
-        Samples, shape ``(samples,)``; the recording's description; and the channel that was taken because the
-        mean of all of them cancels, counted from 1 (``None``: their mean).
-
-    Raises:
-        BadInput: As :func:`read_segment`.
+    All channels of a long recording together may take a hundred times the memory of what they become.
     """
-    with _opened(source) as (sound, notes):
-        integers = isinstance(sound, Pcm16)
-        try:
+
+    def __init__(self, source: AudioSource, sound: Sound, start: float | None, end: float | None) -> None:
+        self._source, self._sound = source, sound
+        with _decoding(source):
             if isinstance(sound, Counted):
                 sound.keep()
-            info = AudioInfo(sound.samplerate, sound.frames, sound.channels, notes)
-            first, last = segment_bounds(info, start, end, source)
-            samples = sound.read(first, last - first)
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise damaged(source, str(error)) from None
-    if len(samples) < last - first:
-        raise damaged(source, f"an end after {first + len(samples)} of {info.samples} samples")
-    if not integers and not np.isfinite(samples).all():
-        bad = first + int(np.argmin(np.isfinite(samples).reshape(len(samples), -1).all(axis=1)))
-        raise bad_input(
-            source,
-            found=f"a sample that is no finite number, at {samples_to_seconds(bad, info.sample_rate)} s",
-            expected="finite samples",
-            remedy="repair the recording, or leave the utterance out",
-        )
-    channel = None
-    if samples.ndim == 2:
-        samples, channel = mix(samples)
-    waveform: NDArray[np.float32] = samples.astype(np.float32, copy=False)
-    if integers:
-        waveform *= np.float32(1 / 32768)
-    return waveform, info, channel
+            info = AudioInfo(sound.samplerate, sound.frames, sound.channels)
+        self._info = info
+        self._first, self._last = segment_bounds(info, start, end, source)
+
+    def read(self, sample_rate: int) -> NDArray[np.float32]:
+        """Return the samples at *sample_rate*, shape ``(samples,)``."""
+        count, rate = self._last - self._first, self._info.sample_rate
+        if count * self._info.channels <= AT_ONCE:  # nearly all
+            mixed, _ = mix(self._block(self._first, self._last))
+            return mixed if rate == sample_rate else resample(mixed, rate, sample_rate)
+        if self._info.channels == 1:
+            return self._gather(self._blocks(sample_rate), sample_rate)
+        powers = _Powers()
+        waveform = self._gather((powers.add(block) for block in self._blocks(sample_rate)), sample_rate)
+        channel = powers.taken
+        if channel is not None:
+            blocks = (block[:, channel - 1] for block in self._blocks(sample_rate))
+            waveform = self._gather(blocks, sample_rate)
+        return waveform
+
+    def listen(self) -> tuple[bool, int | None]:
+        """Return whether it is silent, and the channel that is taken, without keeping any of it."""
+        powers = _Powers()
+        for block in self._blocks(self._info.sample_rate):
+            powers.add(block)
+        return powers.silent, powers.taken
+
+    def _gather(self, blocks: Iterator[NDArray[np.float32]], target: int) -> NDArray[np.float32]:
+        """Return one channel's *blocks* in one array, at *target* Hz."""
+        rate = self._info.sample_rate
+        gathered = np.empty(resampled_length(self._last - self._first, rate, target), np.float32)
+        place = 0
+        for block in blocks if rate == target else resample_blocks(blocks, rate, target):
+            part = block[: len(gathered) - place]
+            gathered[place : place + len(part)] = part
+            place += len(part)
+        return gathered
+
+    def _blocks(self, target: int) -> Iterator[NDArray[np.float32]]:
+        """Yield all samples, in blocks that are not large at *target* Hz either."""
+        step = max(1, min(AT_ONCE // self._info.channels, AT_ONCE * self._info.sample_rate // target))
+        for first in range(self._first, self._last, step):
+            yield self._block(first, min(self._last, first + step))
+
+    def _block(self, first: int, last: int) -> NDArray[np.float32]:
+        """Return some samples, full scale 1, shape ``(samples,)`` or ``(samples, channels)``."""
+        info = self._info
+        with _decoding(self._source):
+            samples = self._sound.read(first, last - first)
+        if len(samples) < last - first:
+            raise damaged(self._source, f"an end after {first + len(samples)} of {info.samples} samples")
+        values: NDArray[np.float32] = samples.astype(np.float32, copy=False)
+        if isinstance(self._sound, Pcm16):
+            values *= np.float32(1 / 32768)
+        elif not np.isfinite(values).all():
+            bad = first + int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
+            raise bad_input(
+                self._source,
+                found=f"a sample that is no finite number, at {samples_to_seconds(bad, info.sample_rate)} s",
+                expected="finite samples",
+                remedy="repair the recording, or leave the utterance out",
+            )
+        return values
+
+
+@contextmanager
+def _decoding(source: AudioSource) -> Iterator[None]:
+    """Name the recording that cannot be decoded."""
+    try:
+        yield
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise damaged(source, str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -202,57 +248,94 @@ def listen(source: AudioSource, start: float | None = None, end: float | None = 
             info = AudioInfo(sound.samplerate, sound.frames, 1)
             first, last = segment_bounds(info, start, end, source)
             count = min(last - first, _PROBE)
-            try:
+            with _decoding(source):
                 samples = sound.read(first + (last - first - count) // 2, count)
-            except (soundfile.LibsndfileError, OSError) as error:
-                raise damaged(source, str(error)) from None
             scale = 32768 if isinstance(sound, Pcm16) else 1
             # what is heard in a part is enough, if the whole may have no more than that
             if len(samples) and _power(samples) * len(samples) > _silence(scale) * (last - first):
                 return Heard(notes=notes)
-    waveform, _, channel = read_mixed(source, start, end)
-    return Heard(is_silent(waveform), channel, notes)
+        silent, channel = _Segment(source, sound, start, end).listen()
+    return Heard(silent, channel, notes)
 
 
 _PROBE = 1024
 """Samples from the middle of an utterance, which nearly always tell that it is not silent."""
 
 
-def is_silent(waveform: NDArray[np.float32]) -> bool:
-    """Tell whether *waveform*, shape ``(samples,)``, full scale 1, is below :data:`SILENT_DB`."""
-    return bool(_power(waveform) <= _silence(1))
-
-
 def _silence(full_scale: int) -> float:
     return float((10 ** (SILENT_DB / 20) * full_scale) ** 2)
 
 
-def mix(samples: NDArray[Any]) -> tuple[NDArray[Any], int | None]:
+def mix(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], int | None]:
     """Return one channel: the mean, or the louder channel where they cancel in the mean.
 
     Args:
-        samples: Shape ``(samples, channels)``.
+        samples: Shape ``(samples, channels)``, or ``(samples,)``, which is returned as it is.
 
     Returns:
         Shape ``(samples,)``, and the channel that was taken, counted from 1 (``None``: the mean).
     """
-    mixed = samples.mean(axis=1, dtype=np.float32)
-    if samples.shape[1] == 1:
-        return mixed, None
-    powers = _power(samples)
-    if not powers.max() > 0 or _power(mixed) > powers.mean() * 10 ** (-CANCELLED_DB / 10):
-        return mixed, None
-    loudest = int(powers.argmax())
-    return np.ascontiguousarray(samples[:, loudest]), loudest + 1
+    if samples.ndim == 1:
+        return samples, None
+    powers = _Powers()
+    mixed = powers.add(samples)
+    channel = powers.taken
+    return (mixed if channel is None else np.ascontiguousarray(samples[:, channel - 1])), channel
+
+
+class _Powers:
+    """Mean squares, about the mean, of the channels of a segment and of what they are mixed to."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sums: Any = 0.0
+        self._squares: Any = 0.0
+
+    def add(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take a block, shape ``(samples,)`` or ``(samples, channels)``; its mean over the channels."""
+        mixed = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
+        both = [_sums(samples), _sums(mixed)]
+        self._count += len(samples)
+        self._sums = self._sums + np.hstack([sums for sums, _ in both])
+        self._squares = self._squares + np.hstack([squares for _, squares in both])
+        return mixed
+
+    @property
+    def taken(self) -> int | None:
+        """The channel, counted from 1, that is taken because the mean cancels; ``None``: the mean."""
+        channels, mixed = self._powers[:-1], self._powers[-1]
+        if len(channels) == 1 or not channels.max() > 0:
+            return None
+        if mixed > channels.mean() * 10 ** (-CANCELLED_DB / 10):
+            return None
+        return int(channels.argmax()) + 1
+
+    @property
+    def silent(self) -> bool:
+        """Whether what they become is below :data:`SILENT_DB`."""
+        taken = self.taken
+        return bool(self._powers[-1 if taken is None else taken - 1] <= _silence(1))
+
+    @property
+    def _powers(self) -> NDArray[np.float64]:
+        return _about_mean(self._count, self._sums, self._squares)
+
+
+def _sums(samples: NDArray[Any]) -> tuple[Any, Any]:
+    """Return the sum and the sum of squares of each channel."""
+    squares = np.einsum("i...,i...->...", samples, samples, dtype=np.float64, casting="unsafe")
+    return samples.sum(axis=0, dtype=np.float64), squares
+
+
+def _about_mean(count: int, sums: Any, squares: Any) -> NDArray[np.float64]:
+    """Return the mean square about the mean: a constant is no sound."""
+    power: NDArray[np.float64] = np.maximum(squares / count - (sums / count) ** 2, 0)
+    return power
 
 
 def _power(samples: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the mean square about the mean, of each channel; a constant is no sound."""
-    count = len(samples)
-    sums = samples.sum(axis=0, dtype=np.float64)
-    squares = np.einsum("i...,i...->...", samples, samples, dtype=np.float64, casting="unsafe")
-    power: NDArray[np.float64] = np.maximum(squares / count - (sums / count) ** 2, 0)
-    return power
+    """Return the mean square about the mean of each channel."""
+    return _about_mean(len(samples), *_sums(samples))
 
 
 def resample(waveform: NDArray[np.float32], rate: int, target: int) -> NDArray[np.float32]:
@@ -268,6 +351,18 @@ def resample(waveform: NDArray[np.float32], rate: int, target: int) -> NDArray[n
     padded = np.pad(waveform, (0, 1 + rate // target))
     resampled: NDArray[np.float32] = soxr.resample(padded, rate, target, quality="HQ")
     return resampled[:wanted]
+
+
+def resample_blocks(
+    blocks: Iterator[NDArray[np.float32]], rate: int, target: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yield what :func:`resample` makes of all *blocks* together, and a little silence behind it."""
+    import soxr
+
+    stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(np.ascontiguousarray(block))
+    yield stream.resample_chunk(np.zeros(1 + rate // target, np.float32), last=True)
 
 
 @contextmanager

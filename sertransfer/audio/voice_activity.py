@@ -38,7 +38,7 @@ def find_speech(waveform: NDArray[np.float32], *, longest: float = LONGEST) -> l
     detector = _open()  # whose import sets one thread for the whole process
     try:
         found: list[dict[str, int]] = detector.get_speech_timestamps(
-            torch.from_numpy(np.array(waveform, dtype=np.float32)),
+            torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)),
             detector.load_silero_vad(),
             sampling_rate=SAMPLE_RATE,
             min_silence_duration_ms=PAUSE_MS,

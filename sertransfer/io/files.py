@@ -186,9 +186,34 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def regular_file(path: str | Path) -> Path:
+    """Return *path* if it is safe to open for reading.
+
+    To open a pipe is to wait for whoever writes into it, maybe for ever, and some devices never end.
+
+    Raises:
+        BadInput: If it is a pipe, a device or a socket. A missing file and a folder pass: whoever opens them
+            says so.
+    """
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        refuse_special(path, path.stat().st_mode)
+    return path
+
+
+def refuse_special(where: object, mode: int) -> None:
+    """Refuse what is neither a file nor a folder by its *mode*.
+
+    Raises:
+        BadInput: If it is a pipe, a device or a socket.
+    """
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise bad_input(where, found="a device or pipe", expected="a file", remedy="name a file")
+
+
 def hash_file(path: str | Path) -> str:
     """Return the SHA-256 of the file's bytes, in hexadecimal."""
-    with Path(path).open("rb") as stream:
+    with regular_file(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -201,6 +226,8 @@ def check_archive(file: str | Path | BinaryIO) -> None:
         ValueError: If one differs, or is packed, which PyTorch never does.
         zipfile.BadZipFile: If the archive is damaged.
     """
+    if isinstance(file, str | Path):
+        file = regular_file(file)
     if not zipfile.is_zipfile(file):
         return
     with zipfile.ZipFile(file) as archive:

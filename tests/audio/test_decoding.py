@@ -253,6 +253,26 @@ def test_many_segments_of_a_long_recording_decode_it_once(
     assert len(opened) == 1
 
 
+def test_another_thread_may_decode_its_recording_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "a.ogg", "OGG", "VORBIS", 16_000)
+    expected = read_segment(source)
+    opened = []
+    original, keep = decoding.open_decoder, decoding.Counted.keep
+    monkeypatch.setattr(decoding, "open_decoder", lambda *a: opened.append(1) or original(*a))
+
+    def keep_and_lose(self: decoding.Counted) -> np.ndarray:
+        samples = keep(self)
+        decoding._kept.clear()
+        return samples
+
+    monkeypatch.setattr(decoding.Counted, "keep", keep_and_lose)
+    decoding._kept.clear()
+    np.testing.assert_array_equal(read_segment(source), expected)
+    assert len(opened) == 1
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_long_recording_is_kept_on_disk_not_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int

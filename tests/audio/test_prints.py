@@ -96,8 +96,19 @@ def test_names_headers_containers_and_gains_do_not_count(tmp_path: Path) -> None
 
 def test_a_long_recording_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "a.wav", WHOLE, RATE, subtype="PCM_16")
-    monkeypatch.setattr(prints, "_WINDOW_SECONDS", 3.0)
-    assert set(recording_prints(AudioSource(tmp_path / "a.wav"))) == set(prints_of(WHOLE))
+    monkeypatch.setattr(prints, "_WINDOW", 3000)
+    longest: list[NDArray[np.float32]] = []
+    read = prints.read_segment
+    monkeypatch.setattr(prints, "read_segment", lambda *a, **k: longest.append(read(*a, **k)) or longest[-1])
+    assert recording_prints(AudioSource(tmp_path / "a.wav")) == prints_of(WHOLE)
+    manifest = manifest_of(tmp_path, {"a": "a.wav"}, start=0.5, end=19.0)
+    assert utterance_prints(manifest, most=2)["a"] == prints_of(WHOLE[8000:304_000], 2)
+    assert max(map(len, longest)) == 3000
+
+
+def test_the_prints_of_a_slow_recording_are_found(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", WHOLE, 8, subtype="PCM_16")  # a minute is less than a reach
+    assert recording_prints(AudioSource(tmp_path / "a.wav")) == prints_of(WHOLE)
 
 
 def test_prints_are_made_once(
