@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
 from sertransfer.errors import Faults, bad_input, nearest
+from sertransfer.io.files import regular_file
 from sertransfer.io.plain_values import parse_yaml
 from sertransfer.timebase import parse_framing
 
@@ -120,7 +121,7 @@ def describe_settings(kind: type) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = parse_yaml(path.read_bytes())
+        values = parse_yaml(regular_file(path).read_bytes())
     except FileNotFoundError:
         raise bad_input(path, found="no file", expected="a YAML config", remedy="check the path") from None
     except IsADirectoryError:

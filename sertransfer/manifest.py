@@ -28,7 +28,7 @@ from sertransfer.io.csv_tables import (
     read_text_table,
     shown_spellings,
 )
-from sertransfer.io.files import hash_file, write_json, write_text
+from sertransfer.io.files import hash_file, regular_file, write_json, write_text
 from sertransfer.io.plain_values import parse_json
 from sertransfer.io.spelling import (
     all_clean,
@@ -401,7 +401,7 @@ def notes_path(path: str | Path) -> Path:
 def is_notes(path: Path) -> bool:
     """Return whether the file *path* holds the notes of a manifest."""
     try:
-        return "sha256" in parse_json(path.read_text(encoding="utf-8"))
+        return "sha256" in parse_json(regular_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
 
@@ -484,7 +484,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 def _read_notes(path: Path, root: str | Path | None) -> dict[str, Any]:
     beside = notes_path(path)
     try:
-        notes = parse_json(beside.read_text(encoding="utf-8"))
+        notes = parse_json(regular_file(beside).read_text(encoding="utf-8"))
         if not isinstance(notes, dict):
             raise ValueError("not an object")
     except FileNotFoundError:

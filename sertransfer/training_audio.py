@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sertransfer.errors import bad_input
-from sertransfer.io.files import write_json
+from sertransfer.io.files import regular_file, write_json
 from sertransfer.io.plain_values import parse_json
 
 FILE = "training_audio.json"
@@ -177,7 +177,7 @@ def read_training_audio(folder: Path) -> Heard:
     """
     path = folder / FILE
     try:
-        values = parse_json(path.read_text(encoding="utf-8"))
+        values = parse_json(regular_file(path).read_text(encoding="utf-8"))
         parts = [values[name] for name in ("run", "encoder")]
         return Heard(*(None if one is None else TrainingAudio.from_dict(one) for one in parts))
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from support.pipes import Pipes
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -35,3 +36,11 @@ def _no_network(attempts):
     if text:
         attempts.write_text("")
         pytest.fail(f"the network was asked for:\n{text}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def pipes(tmp_path_factory):
+    """Puts pipes in the place of files, and knows whether one was waited at."""
+    found = Pipes(tmp_path_factory.mktemp("pipes"))
+    yield found
+    found.close()

@@ -41,7 +41,7 @@ from sertransfer.audio.store_files import (
 from sertransfer.errors import BadInput, Fault, bad_input
 from sertransfer.front_end import FrontEnd
 from sertransfer.io.checksums import check_record, is_as_written, remember, stamp_of
-from sertransfer.io.files import hash_file, make_folder, refuse_links, storage_error
+from sertransfer.io.files import hash_file, make_folder, refuse_links, regular_file, storage_error
 from sertransfer.io.locks import hold
 from sertransfer.io.plain_values import parse_json
 from sertransfer.manifest import Manifest, check_recordings
@@ -67,11 +67,12 @@ class FeatureStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
-            meta = parse_json((self.path / "meta.json").read_text(encoding="utf-8"))
+            meta = parse_json(regular_file(self.path / "meta.json").read_text(encoding="utf-8"))
             check_record(meta)
-            if meta.get("index_sha256") not in (None, hash_file(self.path / "index.csv")):
+            path = self.path / "index.csv"
+            if meta.get("index_sha256") not in (None, hash_file(path)):
                 raise ValueError("an index that was changed since it was written")
-            index = pd.read_csv(self.path / "index.csv", dtype={"id": str}, keep_default_na=False)
+            index = pd.read_csv(regular_file(path), dtype={"id": str}, keep_default_na=False)
             self.front_end = FrontEnd.from_dict(meta["front_end"])
             self.left_out: list[dict[str, str]] = meta["left_out"]
             self.faults = [Fault(**fault) for fault in meta["faults"]]

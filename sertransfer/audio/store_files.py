@@ -21,7 +21,15 @@ from sertransfer.audio.resting import Resting, uses_rest
 from sertransfer.errors import BadInput
 from sertransfer.front_end import FrontEnd
 from sertransfer.io.checksums import with_hash
-from sertransfer.io.files import PRIVATE_FOLDER, hash_file, make_folder, write_json, write_text, writing
+from sertransfer.io.files import (
+    PRIVATE_FOLDER,
+    hash_file,
+    make_folder,
+    regular_file,
+    write_json,
+    write_text,
+    writing,
+)
 
 
 def refuse_faults(result: Result, resting: Resting, utterances: int, *, skip_bad: bool) -> None:
@@ -63,7 +71,7 @@ def machine() -> str:
 
 def hash_onto_disk(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, in hexadecimal, and meanwhile see them onto the disk."""
-    with path.open("rb") as stream, ThreadPoolExecutor(1) as other:
+    with regular_file(path).open("rb") as stream, ThreadPoolExecutor(1) as other:
         written = other.submit(os.fsync, stream.fileno())
         digest = hash_file(path)
         written.result()

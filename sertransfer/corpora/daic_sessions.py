@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from sertransfer.corpora.daic_splits import ALL_SPLIT_FILES
 from sertransfer.errors import Faults
+from sertransfer.io.files import regular_file
 from sertransfer.manifest import AudioSource
 
 SESSION_NAME = re.compile(r"([1-9]\d{0,8})_P(\.zip|\.tar|\.tar\.gz|\.tgz)?", re.IGNORECASE | re.ASCII)
@@ -78,9 +79,9 @@ class Session:
             OSError: If it can not be read, for whatever reason; the message says which.
         """
         if not self.archived:
-            return (self.container / (self.transcript or "")).read_bytes()
+            return regular_file(self.container / (self.transcript or "")).read_bytes()
         try:
-            with zipfile.ZipFile(self.container) as archive:
+            with zipfile.ZipFile(regular_file(self.container)) as archive:
                 info = archive.getinfo(self.transcript or "")
                 if info.file_size > TRANSCRIPT_LIMIT:
                     raise OSError(f"a member of {info.file_size} bytes")
@@ -220,7 +221,7 @@ def open_session(session: int, containers: Iterable[Path], faults: Faults) -> Se
 def _session_of(session: int, container: Path) -> Session:
     name, archived = f"{session}_P", container.is_file()
     if archived:
-        with zipfile.ZipFile(container) as archive:
+        with zipfile.ZipFile(regular_file(container)) as archive:
             members = [member for member in archive.namelist() if not member.endswith(("/", "\\"))]
     else:
         folders = [container, *(entry for entry in container.iterdir() if entry.name.lower() == name.lower())]

@@ -20,7 +20,7 @@ from typing import Any
 
 from sertransfer.corpora import demo_daic_woz, demo_iemocap, demo_lssed
 from sertransfer.errors import bad_input
-from sertransfer.io.files import write_text
+from sertransfer.io.files import regular_file, write_text
 from sertransfer.io.progress import tracked
 from sertransfer.manifest import GENERATED_MARKER
 
@@ -197,4 +197,4 @@ def _inventory(folder: Path) -> str:
 
 def _is_complete(folder: Path, text: str) -> bool:
     marker = folder / GENERATED_MARKER
-    return marker.is_file() and marker.read_text(encoding="utf-8") == text + _inventory(folder)
+    return marker.is_file() and regular_file(marker).read_text(encoding="utf-8") == text + _inventory(folder)

@@ -32,6 +32,7 @@ from sertransfer.corpora.daic_sessions import (
 from sertransfer.corpora.e_daic_transcript import LEAVE_OUT, as_daic_woz
 from sertransfer.corpora.video import Extraction
 from sertransfer.errors import BadInput, Faults, bad_input
+from sertransfer.io.files import regular_file
 from sertransfer.manifest import AudioSource
 
 FOLDER = "data"
@@ -267,6 +268,7 @@ def _damaged(archive: Path, error: Exception) -> BadInput:
 @contextmanager
 def _members_of(archive: Path) -> Iterator[Iterator[_Member]]:
     """Open an archive, of whichever kind its content is."""
+    archive = regular_file(archive)
     with archive.open("rb") as file:
         packed_as_zip = file.read(4) == b"PK\x03\x04"
     if packed_as_zip:

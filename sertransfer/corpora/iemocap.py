@@ -21,6 +21,7 @@ from sertransfer.corpora.collection import Collection, Emotions
 from sertransfer.corpora.division import CollectionOptions
 from sertransfer.corpora.roots import check_root
 from sertransfer.errors import Faults
+from sertransfer.io.files import regular_file
 from sertransfer.manifest import Manifest
 
 NO_AGREEMENT = "xxx"
@@ -92,7 +93,8 @@ def _read_session(collection: Collection, folder: Path, session: str) -> None:
         if path.name.startswith("."):
             collection.leave_out(path, "not an evaluation (a hidden file)")
             continue
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        lines = regular_file(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, 1):
             if line.startswith("["):
                 _add(collection, f"{path}, row {number}", path.stem, line, folder, session, named)
     for dialog in collection.folders(folder / "sentences" / "wav"):

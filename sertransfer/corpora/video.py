@@ -20,7 +20,7 @@ from typing import Any
 
 from sertransfer.audio.reading import AudioInfo, inspect
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
-from sertransfer.io.files import PRIVATE_FOLDER, atomic_path, write_json
+from sertransfer.io.files import PRIVATE_FOLDER, atomic_path, regular_file, write_json
 from sertransfer.io.plain_values import parse_json
 from sertransfer.manifest import AudioSource
 from sertransfer.timebase import SAMPLE_RATE
@@ -157,7 +157,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
         OSError: If it cannot be read.
     """
     try:
-        record = parse_json((folder / RECORD).read_text(encoding="utf-8"))
+        record = parse_json(regular_file(folder / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     if not isinstance(record, dict) or not isinstance(record.get("sources", {}), dict):

@@ -16,7 +16,7 @@ import torch
 
 from sertransfer.encoders.base import Encoder
 from sertransfer.errors import BadInput, bad_input, choose
-from sertransfer.io.files import hash_file, write_json
+from sertransfer.io.files import hash_file, regular_file, write_json
 from sertransfer.io.plain_values import parse_json
 from sertransfer.timebase import Framing
 
@@ -183,7 +183,7 @@ def reopen_encoder(
 def _places(run_dir: Path, given: Path) -> Iterator[Path]:
     """Yield where a run's encoder may be, each place once: first those that hold the file that it was."""
     try:
-        noted = parse_json((run_dir / PLACES).read_text(encoding="utf-8"))
+        noted = parse_json(regular_file(run_dir / PLACES).read_text(encoding="utf-8"))
         known = [run_dir / str(noted["relative"]), Path(str(noted["absolute"]))]
         sha256 = noted["sha256"]
     except (OSError, ValueError, KeyError, TypeError):  # an older run, or one whose note was lost

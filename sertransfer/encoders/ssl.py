@@ -23,6 +23,7 @@ from torch import Tensor
 from sertransfer.encoders.base import LayeredEncoder, hash_weights
 from sertransfer.encoders.weights import load_weights, read_weights
 from sertransfer.errors import bad_input, choose, nearest
+from sertransfer.io.files import regular_file
 from sertransfer.io.plain_values import parse_json, parse_yaml
 from sertransfer.io.run_folder import look_at
 from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightning, without_wrappers
@@ -114,7 +115,7 @@ def read_ssl(path: Path) -> SslModel:
 
 def _from_config(config: Path, weights: Path, where: str) -> SslModel:
     try:
-        text = config.read_text(encoding="utf-8")
+        text = regular_file(config).read_text(encoding="utf-8")
         content = parse_json(text) if config.suffix == ".json" else parse_yaml(text)
     except (yaml.YAMLError, ValueError) as error:
         found = " ".join(str(error).split())[:200]
@@ -161,7 +162,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
     """Read weights, without those of a recogniser's output layer."""
     if path.suffix == ".safetensors":
         try:
-            state = without_wrappers(safetensors.torch.load_file(path))
+            state = without_wrappers(safetensors.torch.load_file(regular_file(path)))
         except (safetensors.SafetensorError, OSError) as error:
             raise bad_input(
                 path,
@@ -170,7 +171,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
                 remedy="copy the file again",
             ) from None
     else:
-        with path.open("rb") as stream:
+        with regular_file(path).open("rb") as stream:
             state = read_weights(stream, path)
     return {name: tensor for name, tensor in state.items() if not name.startswith("aux.")}
 

@@ -18,7 +18,7 @@ from sertransfer.encoders.registry import reopen_encoder
 from sertransfer.errors import bad_input
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.checksums import SEAL, UNSEALED, seal
-from sertransfer.io.files import atomic_path
+from sertransfer.io.files import atomic_path, regular_file
 from sertransfer.io.run_folder import check_evidence
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
@@ -279,14 +279,14 @@ def _classifier(path: Path) -> Exported:
 
 def _finetuned(path: Path) -> Exported:
     model = load_sentence_model(path)
-    with safe_open(path, framework="pt") as opened:
+    with safe_open(regular_file(path), framework="pt") as opened:
         text = (opened.metadata() or {}).get(KEY)
     if text is None:  # the network of a recogniser of stage 1, with its own classifier
         return replace(_classifier(path), kind="finetuned")
     values = without_people(json.loads(text))
 
     def write(target: Path) -> None:
-        with safe_open(path, framework="pt") as opened:
+        with safe_open(regular_file(path), framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
         with atomic_path(target) as temporary:
             save_file(tensors, temporary, {KEY: json.dumps({**values, SEAL: UNSEALED})})

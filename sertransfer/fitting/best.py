@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sertransfer.errors import bad_input
 from sertransfer.io.checksums import SEAL, UNSEALED, check_seal, seal
-from sertransfer.io.files import atomic_path
+from sertransfer.io.files import atomic_path, regular_file
 
 
 def keep_best(network: nn.Module, path: Path) -> None:
@@ -29,7 +29,7 @@ def read_best(path: Path) -> dict[str, Tensor]:
     """
     try:
         check_seal(path)
-        return dict(load_file(path))
+        return dict(load_file(regular_file(path)))
     except (FileNotFoundError, SafetensorError) as error:
         raise bad_input(
             path,

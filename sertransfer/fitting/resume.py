@@ -21,7 +21,7 @@ from sertransfer.fitting.batches import TrainingBatches
 from sertransfer.fitting.breakdown import breakdown
 from sertransfer.fitting.module import SeededModule
 from sertransfer.fitting.processes import ALONE, Processes
-from sertransfer.io.files import atomic_path, check_archive, storage_error
+from sertransfer.io.files import atomic_path, check_archive, regular_file, storage_error
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class AtomicCheckpointIO(CheckpointIO):
         """
         try:
             check_archive(path)
-            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint: dict[str, Any] = torch.load(regular_file(path), map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises what zip files, pickles and tensors raise
             trouble = storage_error(error, path)
             if trouble is not None:

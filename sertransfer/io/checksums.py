@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer.errors import bad_input
-from sertransfer.io.files import PRIVATE_FOLDER, hash_file, hash_value, open_own, refuse_links
+from sertransfer.io.files import PRIVATE_FOLDER, hash_file, hash_value, open_own, refuse_links, regular_file
 
 SEAL = "seal_sha256"
 """Key of the metadata, or of a JSON object that is one of its values."""
@@ -76,7 +76,7 @@ def check_seal(path: Path) -> None:
 
 def _find(path: Path) -> tuple[int | None, str]:
     """Return where in the file the hash stands, and the hash; ``None`` where there is none."""
-    with path.open("rb") as stream:
+    with regular_file(path).open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         if size > min(_LARGEST_HEADER, os.fstat(stream.fileno()).st_size):
             return None, ""  # no header of safetensors: the reader says so
@@ -87,7 +87,7 @@ def _find(path: Path) -> tuple[int | None, str]:
 def _hash(path: Path, place: int) -> str:
     """Return the SHA-256 of the file's bytes with the place holder at *place*."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with regular_file(path).open("rb") as stream:
         digest.update(stream.read(place))
         stream.seek(len(UNSEALED), os.SEEK_CUR)
         digest.update(UNSEALED.encode())
@@ -175,6 +175,6 @@ def _state(path: Path) -> list[int]:
 
 def _read(stamp: Path) -> object:
     try:
-        return json.loads(stamp.read_text(encoding="utf-8"))
+        return json.loads(regular_file(stamp).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

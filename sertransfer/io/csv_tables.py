@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from sertransfer.errors import BadInput, Faults, bad_input
+from sertransfer.io.files import regular_file
 from sertransfer.io.spelling import clean, name_control, printable
 
 DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
@@ -81,7 +82,7 @@ def read_lines(path: Path, *, encoding: str = "", what: str = "the table", remed
         BadInput: If the file is missing, or is not text in *encoding*.
     """
     try:
-        return decode_lines(path.read_bytes(), path, encoding=encoding)
+        return decode_lines(regular_file(path).read_bytes(), path, encoding=encoding)
     except FileNotFoundError:
         raise bad_input(path, found="no file", expected=what, remedy=remedy) from None
     except OSError as error:

@@ -32,6 +32,7 @@ from sertransfer.io.files import (
     make_folder,
     open_own,
     refuse_links,
+    regular_file,
     remove_abandoned,
     storage_error,
     write_json,
@@ -52,7 +53,7 @@ _CPU_MODEL = "model name"
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """Return the sessions of the run in *folder*, the oldest first; none where the file can not be read."""
     try:
-        found = parse_json((folder / FILE).read_text(encoding="utf-8"))
+        found = parse_json(regular_file(folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
@@ -215,7 +216,7 @@ class RunFolder:
     def read_metrics(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``, empty where there is none that is whole."""
         try:
-            metrics = parse_json(self.metrics_path.read_text(encoding="utf-8"))
+            metrics = parse_json(regular_file(self.metrics_path).read_text(encoding="utf-8"))
             if isinstance(metrics, dict):
                 check_record(metrics)
         except (FileNotFoundError, ValueError):
@@ -491,7 +492,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"))
+        return parse_yaml(regular_file(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         return None
     except ValueError:
@@ -500,7 +501,7 @@ def _read_yaml(path: Path) -> Any:
 
 def _read_json(path: Path) -> Any:
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        return parse_json(regular_file(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         return None
     except ValueError:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.checksums import SEAL, UNSEALED, check_seal, seal
-from sertransfer.io.files import atomic_path
+from sertransfer.io.files import atomic_path, regular_file
 from sertransfer.io.plain_values import parse_json
 from sertransfer.io.run_folder import look_at
 from sertransfer.models.base import SpectrogramModel
@@ -117,7 +117,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise _no_file(path)
     check_seal(path)
     try:
-        with safe_open(path, framework="pt") as opened:
+        with safe_open(regular_file(path), framework="pt") as opened:
             metadata = opened.metadata() or {}
             values, heard = _metadata(path, metadata), _training_audio(path, metadata)
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
@@ -160,7 +160,7 @@ def _no_file(path: Path) -> BadInput:
 
 def _no_checkpoint(path: Path, error: SafetensorError) -> BadInput:
     """Return the exception for a file that safetensors can not read."""
-    with path.open("rb") as stream:
+    with regular_file(path).open("rb") as stream:
         head = stream.read(2)
     if is_lightning(path):
         return bad_input(

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sertransfer.errors import BadInput, Faults, bad_input
-from sertransfer.io.files import check_archive
+from sertransfer.io.files import check_archive, regular_file
 from sertransfer.models.checkpoint import check_state
 from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightning, without_wrappers
 from sertransfer.models.torchvision_nets import ImageNetwork
@@ -83,9 +83,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise bad_input(path, found=LIGHTNING, expected="a state dict of torchvision", remedy=WEIGHTS_ALONE)
     try:
         if path.suffix == ".safetensors":
-            return without_wrappers(load_file(path))
+            return without_wrappers(load_file(regular_file(path)))
         check_archive(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(regular_file(path), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         text = " ".join(str(error).split())[:200]
         raise bad_input(

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from sertransfer.errors import BadInput, bad_input
-from sertransfer.io.files import check_archive
+from sertransfer.io.files import check_archive, regular_file
 
 WRAPPERS = ("module.", "_orig_mod.")
 """Put before all names of weights by DataParallel, and by ``torch.compile``."""
@@ -183,7 +183,7 @@ def read_pickled(path: Path) -> object:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"
         raise bad_input(path, found=found, expected="a file of torch.save", remedy="correct the path")
-    content = io.BytesIO(path.read_bytes())
+    content = io.BytesIO(regular_file(path).read_bytes())
 
     class Unpickler(_Unpickler):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -226,7 +226,7 @@ def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def is_lightning(file: str | Path | BinaryIO) -> bool:
     """Return whether *file* is a checkpoint of Lightning: the state of a training around the weights."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(regular_file(file) if isinstance(file, str | Path) else file) as archive:
             pickled = next(member for member in archive.infolist() if member.filename.endswith("data.pkl"))
             with archive.open(pickled) as stream:
                 head = stream.read(_LOOKED_THROUGH)

@@ -15,7 +15,7 @@ import yaml
 from sertransfer.corpora.statistics import Description
 from sertransfer.errors import bad_input
 from sertransfer.evaluation.metrics import clopper_pearson
-from sertransfer.io.files import hash_file, make_folder, refuse_links, write_json, write_text
+from sertransfer.io.files import hash_file, make_folder, refuse_links, regular_file, write_json, write_text
 from sertransfer.io.plain_values import parse_json
 from sertransfer.io.run_folder import GENERATED_DATA, generated_remark
 from sertransfer.reporting.plots import plot_confusion, plot_label_shares
@@ -482,7 +482,7 @@ def write_bundle(
 def _recorded(path: Path) -> dict[str, str]:
     """Return the names and hashes that the record at *path* lists; none where there is no valid one."""
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))
+        found = parse_json(regular_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(found, dict):

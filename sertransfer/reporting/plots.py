@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from sertransfer.errors import bad_input
-from sertransfer.io.files import atomic_path
+from sertransfer.io.files import atomic_path, regular_file
 from sertransfer.io.spelling import printable
 
 INK = "#22262b"
@@ -161,7 +161,7 @@ def plot_learning_curves(
     Raises:
         BadInput: If *path* has another suffix, or there is no such column.
     """
-    table = pd.read_csv(epochs) if isinstance(epochs, str | Path) else epochs
+    table = pd.read_csv(regular_file(epochs)) if isinstance(epochs, str | Path) else epochs
     numeric = [str(name) for name in table.select_dtypes("number").columns if name != "epoch"]
     losses = [name for name in numeric if "loss" in name]
     accuracies = [name for name in numeric if name.endswith(("wa", "ua")) or "acc" in name]

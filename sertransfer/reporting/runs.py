@@ -11,7 +11,7 @@ import pandas as pd
 
 from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.io.checksums import check_record
-from sertransfer.io.files import hash_file
+from sertransfer.io.files import hash_file, regular_file
 from sertransfer.io.plain_values import parse_json, parse_yaml
 from sertransfer.io.run_folder import GENERATED_MODEL, check_evidence, generated_remark, look_at
 
@@ -21,7 +21,7 @@ _NAMES = ("id", "subject", "label", "prediction")
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Return the JSON object at *path*, which should be *what*; ``BadInput`` if it is not, or was changed."""
     try:
-        value = parse_json(path.read_text(encoding="utf-8"))
+        value = parse_json(regular_file(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise _no_run(path, what) from None
     except ValueError as error:
@@ -61,7 +61,7 @@ def _no_run(path: Path, what: str) -> BadInput:
 def read_yaml(path: Path) -> Any:
     """Return the values of the YAML file at *path*, none where there is no file."""
     try:
-        return parse_yaml(path.read_text(encoding="utf-8")) or {}
+        return parse_yaml(regular_file(path).read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         return {}
     except ValueError:
@@ -71,7 +71,7 @@ def read_yaml(path: Path) -> Any:
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     """Return the CSV at *path*; ``BadInput`` if it can not be read or lacks one of *columns*."""
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(_NAMES, str))
+        table = pd.read_csv(regular_file(path), dtype=dict.fromkeys(_NAMES, str))
         if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for names of rows
             raise ValueError("rows of more cells than the header has columns")
     except (OSError, ValueError) as error:
@@ -327,7 +327,7 @@ def open_run(run_dir: str | Path) -> OpenedRun:
         if not file.exists():
             continue
         try:
-            tables[name] = pd.read_csv(file, dtype=text)
+            tables[name] = pd.read_csv(regular_file(file), dtype=text)
         except (ValueError, OSError) as error:
             raise bad_input(
                 file,

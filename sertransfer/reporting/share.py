@@ -17,7 +17,7 @@ import yaml
 
 from sertransfer.errors import bad_input
 from sertransfer.io.checksums import HASH, with_hash
-from sertransfer.io.files import hash_file, write_json, write_text
+from sertransfer.io.files import hash_file, regular_file, write_json, write_text
 from sertransfer.io.run_folder import check_evidence
 from sertransfer.io.scratch import replaced_folder
 from sertransfer.reporting.report import write_report
@@ -56,7 +56,7 @@ def read_key(path: Path) -> bytes:
     if not path.exists():
         write_text(path, secrets.token_hex(32) + "\n")
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = regular_file(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         text = type(error).__name__
     if not _KEY.fullmatch(text):
@@ -226,7 +226,7 @@ def share(run_dir: Path, target: Path, *, key: Path | None = None) -> list[Path]
             write_text(folder / name, _renamed(table, names).to_csv(index=False, lineterminator="\n"))
         for name in PLAIN:
             if (run_dir / name).is_file():
-                write_text(folder / name, (run_dir / name).read_text(encoding="utf-8"))
+                write_text(folder / name, regular_file(run_dir / name).read_text(encoding="utf-8"))
         settings = names.in_values(read_yaml(run_dir / "config.yaml"), keep=keep)
         write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
         if (run_dir / "inputs.json").is_file():
@@ -262,7 +262,7 @@ def _others(folder: Path) -> list[str]:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return pd.read_csv(regular_file(path), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise bad_input(
             path, found=f"no table ({type(error).__name__})", expected="a run's table", remedy="run again"

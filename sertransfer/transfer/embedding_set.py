@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from sertransfer.errors import BadInput, Fault, SertransferError
 from sertransfer.io.checksums import check_record, is_as_written, stamp_of, with_hash
-from sertransfer.io.files import atomic_path, hash_file, reserve, storage_error, write_json, write_text
+from sertransfer.io.files import (
+    atomic_path,
+    hash_file,
+    regular_file,
+    reserve,
+    storage_error,
+    write_json,
+    write_text,
+)
 from sertransfer.io.plain_values import parse_json
 
 Vectors = NDArray[np.float32]
@@ -61,7 +69,7 @@ class EmbeddedChunk:
     def read(cls, path: Path) -> EmbeddedChunk | None:
         """Return the chunk at *path*, or ``None`` where there is none that is whole."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(regular_file(path), allow_pickle=False) as stored:
                 return cls(
                     [str(name) for name in stored["ids"]],
                     stored["durations"],
@@ -206,7 +214,7 @@ def open_set(folder: Path, key: str) -> EmbeddingSet | None:
     if not about_path.is_file():
         return None
     try:
-        return _open(folder, key, parse_json(about_path.read_text(encoding="utf-8")))
+        return _open(folder, key, parse_json(regular_file(about_path).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         trouble = storage_error(error, folder)
         if trouble is not None:  # nothing is wrong with the set; to make it again would not help
@@ -227,9 +235,9 @@ def _open(folder: Path, key: str, about: dict[str, Any]) -> EmbeddingSet:
         raise ValueError("index.csv was changed")
     if "sha256" in about and not is_as_written(path, about["sha256"], stamp_of(folder)):
         raise ValueError(f"{path.name} was changed")
-    index = pd.read_csv(folder / "index.csv", dtype={"id": str}, keep_default_na=False)
+    index = pd.read_csv(regular_file(folder / "index.csv"), dtype={"id": str}, keep_default_na=False)
     rows, dim = int(about["rows"]), int(about["dim"])
-    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    vectors = np.load(regular_file(path), mmap_mode="r", allow_pickle=False)
     if vectors.shape != (rows, dim) or vectors.dtype != np.float32 or len(index) != rows:
         raise ValueError(f"{path.name} holds {vectors.dtype} {vectors.shape}, not float32 {(rows, dim)}")
     for start in range(0, rows, _ROWS_AT_ONCE):

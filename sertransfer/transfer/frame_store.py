@@ -25,6 +25,7 @@ from sertransfer.io.files import (
     hash_file,
     make_folder,
     refuse_links,
+    regular_file,
     storage_error,
     write_json,
     write_text,
@@ -60,11 +61,11 @@ class FrameStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            meta = parse_json((path / "meta.json").read_text(encoding="utf-8"))
+            meta = parse_json(regular_file(path / "meta.json").read_text(encoding="utf-8"))
             check_record(meta)
             if meta.get("index_sha256") not in (None, hash_file(path / "index.csv")):
                 raise ValueError("an index that was changed since it was written")
-            index = pd.read_csv(path / "index.csv", dtype={"id": str}, keep_default_na=False)
+            index = pd.read_csv(regular_file(path / "index.csv"), dtype={"id": str}, keep_default_na=False)
             if meta["format"] != FORMAT:
                 raise ValueError(f"format {meta['format']}")
             self.width = int(meta["width"])

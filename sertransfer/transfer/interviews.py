@@ -14,6 +14,7 @@ from sertransfer.corpora.daic_segments import Utterance
 from sertransfer.corpora.daic_sessions import TRANSCRIPT_LIMIT
 from sertransfer.corpora.new_interview import CutOptions, cut_transcript
 from sertransfer.errors import BadInput, Faults, bad_input
+from sertransfer.io.files import regular_file
 from sertransfer.manifest import AudioSource
 
 TRANSCRIPT, ACTIVITY = "transcript", "voice activity"
@@ -109,7 +110,7 @@ def cut_recording(
 
 def _read(transcript: Path) -> bytes:
     try:
-        with transcript.open("rb") as stream:
+        with regular_file(transcript).open("rb") as stream:
             data = stream.read(TRANSCRIPT_LIMIT + 1)
     except OSError as error:
         raise bad_input(

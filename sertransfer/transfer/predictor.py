@@ -18,6 +18,7 @@ from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.evaluation.aggregation import ATTENTION
 from sertransfer.front_end import FrontEnd
 from sertransfer.io.checksums import check_record
+from sertransfer.io.files import regular_file
 from sertransfer.io.plain_values import parse_json
 from sertransfer.io.progress import tracked
 from sertransfer.io.run_folder import check_evidence, look_at
@@ -113,7 +114,7 @@ def open_predictor(run_dir: Path, *, checkpoint: Path | None = None) -> Predicto
 def _read_population(run_dir: Path) -> dict[str, Any] | None:
     path = run_dir / POPULATION
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))
+        found = parse_json(regular_file(path).read_text(encoding="utf-8"))
         check_record(found)
         known = {"ranges", "sample_rates", "subjects", "cutting"} <= set(found)
     except FileNotFoundError:

@@ -23,7 +23,7 @@ from scipy.special import expit
 
 from sertransfer.errors import bad_input
 from sertransfer.io.checksums import SEAL, UNSEALED, check_seal, seal
-from sertransfer.io.files import atomic_path
+from sertransfer.io.files import atomic_path, regular_file
 from sertransfer.io.plain_values import parse_json
 from sertransfer.transfer.attention import (
     AXES,
@@ -208,7 +208,7 @@ def read_probe(path: Path) -> Probe:
     """
     try:
         check_seal(path)
-        with safe_open(path, framework="np") as stored:
+        with safe_open(regular_file(path), framework="np") as stored:
             metadata = parse_json((stored.metadata() or {})["probe"])
             if metadata["format"] != _FORMAT:
                 raise ValueError(f"format {metadata['format']!r}")

@@ -25,7 +25,7 @@ from sertransfer.encoders.base import LayeredEncoder, UtteranceHead
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.checksums import SEAL, UNSEALED, check_seal, seal
-from sertransfer.io.files import atomic_path
+from sertransfer.io.files import atomic_path, regular_file
 from sertransfer.io.plain_values import parse_json
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, check_state, read_checkpoint
@@ -159,7 +159,7 @@ def load_sentence_model(path: str | Path, *, device: str = "cpu") -> SentenceMod
     if path.is_file():
         check_seal(path)
     try:
-        with safe_open(path, framework="pt") as opened:
+        with safe_open(regular_file(path), framework="pt") as opened:
             text = (opened.metadata() or {}).get(KEY)
             state = {} if text is None else {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError):

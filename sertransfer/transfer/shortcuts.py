@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.errors import BadInput
-from sertransfer.io.files import write_text
+from sertransfer.io.files import regular_file, write_text
 from sertransfer.io.progress import tracked
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.embedding_set import EmbeddingSet
@@ -142,7 +142,9 @@ def _loudness(manifest: Manifest, ids: list[str], cache: Path, progress: bool) -
 
 def _read(path: Path) -> dict[str, float]:
     try:
-        table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False, float_precision="round_trip")
+        table = pd.read_csv(
+            regular_file(path), dtype={"id": str}, keep_default_na=False, float_precision="round_trip"
+        )
         return {str(name): float(level) for name, level in zip(table["id"], table["db"], strict=True)}
     except (OSError, ValueError, KeyError):
         return {}  # not there, or not whole: made again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.corpus_trees import lssed_rows, write_emodb, write_lssed, write_table, write_wav
 from support.daic_tree import Tree
+from support.pipes import Pipes
 from support.speech_trees import (
     faults_of,
     load,
@@ -291,3 +293,25 @@ def test_folders_whose_names_are_not_utf8_are_named(name: str, tmp_path: Path) -
     faults = faults_of(name, root, **options_for(name, tmp_path))
     assert faults
     assert all("\\udce9" in fault and fault.isprintable() for fault in faults)
+
+
+def kinds_of(root: Path) -> list[Path]:
+    """Return one file of each kind below *root*: by folder, ending and, of tables and texts, name."""
+    kinds: dict[object, Path] = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            name = path.name if path.suffix in (".csv", ".txt", ".tsv") else path.suffix
+            kinds.setdefault((path.parent.name if path.suffix != ".wav" else "", name), path)
+    return list(kinds.values())
+
+
+@pytest.mark.parametrize("corpus", WRITERS)
+def test_no_file_of_a_corpus_is_waited_for(corpus: str, tmp_path: Path, pipes: Pipes) -> None:
+    root = WRITERS[corpus](tmp_path / "corpus")
+    for path in kinds_of(root):
+
+        def use() -> None:
+            with contextlib.suppress(BadInput):  # what the corpus does not need may be anything
+                prepare(corpus, root, None, tmp_path / "out" / "m.csv")
+
+        assert not pipes.replace(path, use), path

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from test_predict import interview, place, run_of  # noqa: F401 (fixtures)
@@ -107,3 +108,29 @@ def test_a_run_with_changed_metrics_is_not_taken_for_finished(tmp_path):
         assert run.finished
         edit(tmp_path / "metrics.json", set_threshold)
         assert not run.finished
+
+
+@pytest.mark.parametrize("command", ["report", "export", "share", "tables", "compare", "predict"])
+def test_no_file_of_a_run_folder_is_waited_for(command, run, pipes, interview, tmp_path, capsys):  # noqa: F811
+    """Not at a pipe in its place: what is not needed may be anything, the others are refused."""
+    shutil.copytree(run, tmp_path / "other")
+    more = {
+        "export": ("-o", tmp_path / "out"),
+        "share": ("-o", tmp_path / "out"),
+        "compare": (tmp_path / "other", "-o", tmp_path / "out.html"),
+        "predict": (interview[0],),
+    }
+    words = list(map(str, [command, run, *more.get(command, ())]))
+    for path in [path for path in sorted(run.rglob("*")) if path.is_file()]:
+        assert not pipes.replace(path, lambda: main(words)), path
+        assert "Traceback" not in capsys.readouterr().err
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_no_transcript_is_waited_for(run_of, pipes, interview, tmp_path, capsys):  # noqa: F811
+    audio, transcript = (Path(shutil.copy(path, tmp_path / path.name)) for path in interview)
+    for more in ([], ["--transcript", str(transcript)]):
+        words = ["predict", str(run_of("ser")), str(audio), *more]
+        assert not pipes.replace(transcript, lambda words=words: main(words))
+        error = capsys.readouterr().err
+        assert error.count("found a device or pipe; expected a file") == 1

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sertransfer.encoders.weights import read_weights
 from sertransfer.errors import BadInput, Faults, bad_input
+from sertransfer.io.files import regular_file
 from sertransfer.io.plain_values import parse_yaml
 from sertransfer.io.run_folder import look_at
 from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightning
@@ -94,7 +95,7 @@ class _Folder:
         self.names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_file()))
 
     def open(self, name: str) -> BinaryIO:
-        return (self.path / name).open("rb")
+        return regular_file(self.path / name).open("rb")
 
     def find(self, path: str) -> str | None:
         """Return the file that a config calls *path*: from here or a folder above, or else in here."""
@@ -190,7 +191,7 @@ def read_experiment(path: Path) -> Experiment:
         )
     if zipfile.is_zipfile(path) and path.suffix not in (".pth", ".pt"):  # torch's own files are zips too
         try:
-            archive = zipfile.ZipFile(path)
+            archive = zipfile.ZipFile(regular_file(path))
         except _DAMAGED as error:
             raise _not_whole(path, error) from None
         with archive:
