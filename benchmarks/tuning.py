@@ -72,7 +72,7 @@ def tuning_trial(options: Options) -> dict[str, Any]:
     stored = {Candidate(None, "mean"): embed_again(0)}
 
     def search(turn: int) -> None:
-        tune_head(config, train, stored, open_storage(work / f"study{turn}.journal"), progress=False)
+        tune_head(config, train, stored, open_storage(work / f"study{turn}.db"), progress=False)
 
     turns = Turns([], [])
     for turn in (1, 2):  # new folders each time, so that nothing is found done

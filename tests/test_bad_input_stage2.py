@@ -24,6 +24,7 @@ from sertransfer.cli.main import main
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model
+from sertransfer.transfer import study
 from sertransfer.transfer.study import open_storage
 
 ANSWER = (1.25, 1.75, "Participant", "a")
@@ -196,7 +197,7 @@ def tune_words(interviews, weights, embeddings, folder: Path, storage: Path) -> 
 
 
 def test_the_storage_of_another_study(run, weights, interviews, embeddings, tmp_path):
-    storage = tmp_path / "study.journal"
+    storage = tmp_path / "study.db"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     foreign = optuna.create_study(storage=open_storage(storage), study_name="sertransfer/outer-1")
     foreign.set_user_attr("sertransfer_identity", {"space linear_c": "1, 2"})
@@ -213,8 +214,11 @@ cli.main(sys.argv[1:])
 """
 
 
-def test_a_worker_killed_in_mid_trial_is_replaced(run, weights, interviews, embeddings, tmp_path):
-    storage = tmp_path / "study.journal"
+def test_a_worker_killed_in_mid_trial_is_replaced(
+    run, weights, interviews, embeddings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(study, "GRACE", 1)
+    storage = tmp_path / "study.db"
     words = tune_words(interviews, weights, embeddings, tmp_path / "run", storage)
     killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, words)], check=False)
     assert killed.returncode == -signal.SIGKILL

@@ -82,11 +82,12 @@ JOBS = {
 }  # fmt: skip
 
 
-def smaller_chunks() -> None:
-    """Cut embedding into chunks of a few sentences, so that there is something between two of them."""
-    from sertransfer.transfer import sentences
+def small_steps() -> None:
+    """Embed a few sentences at once, so that kills fall between chunks, and find dead trials soon."""
+    from sertransfer.transfer import sentences, study
 
     sentences.CHUNK_SENTENCES = 8
+    study.HEARTBEAT = study.GRACE = 1
 
 
 def make_corpora(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.forks import KILL_AFTER, KILL_BEFORE, Ended, fork, run_command
-from faults.jobs import JOBS, Job, smaller_chunks
+from faults.jobs import JOBS, Job, small_steps
 from faults.whole import finished, hashes, lost, result, temporaries, unreadable
 
 KILLS_A_RUN = 4
@@ -65,7 +65,7 @@ class Trial:
         """Run the job's command in its place."""
         words = self.job.command(self.place, self.corpora)
         return run_command(
-            words, self.place, self.work / f"{self.job.name}.log", prepare=smaller_chunks, **fault
+            words, self.place, self.work / f"{self.job.name}.log", prepare=small_steps, **fault
         )
 
     def begin(self, keep: Path | None) -> None:

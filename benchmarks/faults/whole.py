@@ -82,10 +82,13 @@ def _vectors(path: Path) -> None:
     np.load(path, allow_pickle=False)
 
 
-def _journal(path: Path) -> None:
-    from sertransfer.transfer.journal import open_journal
+def _studies(path: Path) -> None:
+    import sqlite3
 
-    open_journal(path).get_all_studies()
+    with sqlite3.connect(path) as database:
+        found = database.execute("PRAGMA integrity_check").fetchall()
+    if found != [("ok",)]:
+        raise ValueError(f"a damaged database: {found}")
 
 
 def _figure(path: Path) -> None:
@@ -112,7 +115,8 @@ READERS: dict[str, Callable[[Path], None]] = {
     ".ckpt": _resume_point,
     ".npz": _chunk,
     ".npy": _vectors,
-    ".journal": _journal,
+    ".db": _studies,
+    ".db-journal": lambda path: None,  # what SQLite takes back is gone once the database was read
     ".svg": _figure,
     ".html": _page,
     ".txt": _text,
@@ -165,10 +169,10 @@ def finished(place: Path) -> dict[str, Any]:
         "trials": 0,
         "steps": 0,
     }
-    for journal in place.rglob("*.journal"):
-        from sertransfer.transfer.journal import open_journal
+    for studies in place.rglob("*.db"):
+        from sertransfer.transfer.study import open_storage
 
-        storage = open_journal(journal)
+        storage = open_storage(studies)
         for study in storage.get_all_studies():
             found["trials"] += sum(one.state.is_finished() and one.value is not None
                                    for one in storage.get_all_trials(study._study_id))  # fmt: skip

@@ -34,7 +34,8 @@ def add_to(commands: Commands) -> None:
         "--mode", default="probe", help="probe (default), or finetune: compare trainings by their inner loss"
     )
     command.add_argument(
-        "--storage", help="where the trials are kept: a journal file, sqlite:///FILE or postgresql://..."
+        "--storage",
+        help="where the trials are kept: an SQLite file (default: study.db in the run folder) or postgresql://...",
     )
 
     commands.add("encoders", run_encoders, "list the encoders")

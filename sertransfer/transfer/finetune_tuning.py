@@ -34,8 +34,8 @@ from sertransfer.transfer.finetune_space import FinetuneTuneConfig, suggest_fine
 from sertransfer.transfer.finetune_training import train
 from sertransfer.transfer.run_options import RunOptions
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.study import best_trial, open_storage, open_study, run_trials
-from sertransfer.transfer.tune import BEST, JOURNAL
+from sertransfer.transfer.study import best_trial, open_study, run_trials
+from sertransfer.transfer.tune import BEST, open_studies
 from sertransfer.transfer.tuning import quiet_optuna
 from sertransfer.transfer.workflow import transfer
 
@@ -65,7 +65,7 @@ def tune_finetuning(
     Args:
         config: Settings.
         manifest: Sentences with labels; ``speaker`` is the subject.
-        storage: Journal file or database URL of the study, ``run_dir/study.journal`` if not given. Several
+        storage: SQLite file or database URL of the study, ``run_dir/study.db`` if not given. Several
             processes with the same one, each with a run folder of its own, share the trials.
         run_options: Encoder, checkpoint and folder of the run, and what else ``transfer`` takes: see
             :class:`RunOptions`. An interrupted run is resumed.
@@ -86,7 +86,7 @@ def tune_finetuning(
         check_finetune(asked, run_options["encoder"])
 
     def choose(run: RunFolder, inputs: dict[str, str], task: Task) -> tuple[TransferConfig, dict[str, Any]]:
-        opened = open_storage(run.path / JOURNAL if storage is None else storage)
+        opened = open_studies(run.path, storage)
         with quiet_optuna():
             study = open_study(
                 opened,
@@ -97,7 +97,8 @@ def tune_finetuning(
             )
             trials = run_trials(
                 study,
-                lambda trial: _value(trial, config, task, run.path / TRIALS),
+                lambda trial: suggest_finetuning(trial, config.space, base),
+                lambda trial, settings: _value(trial, settings, task, run.path / TRIALS),
                 config.trials,
                 lambda count: _log.info("%d of %d trials finished", count, config.trials),
             )
@@ -105,7 +106,7 @@ def tune_finetuning(
         chosen = suggest_finetuning(FixedTrial(best.params), config.space, base)
         note = f"# Chosen by 'sertransfer tune --mode finetune' among {len(trials)} trials.\n"
         write_text(run.path / BEST, note + yaml.safe_dump(config_dict(chosen), sort_keys=False))
-        table = pd.DataFrame(_row(trial, best) for trial in trials)
+        table = pd.DataFrame(_row(place, trial, best) for place, trial in enumerate(trials))
         write_text(run.path / "trials.csv", table.to_csv(index=False, lineterminator="\n"))
         return chosen, {"tuning": _record(trials, best)}
 
@@ -133,13 +134,12 @@ def _first(config: FinetuneTuneConfig, layers: str) -> dict[str, Any]:
     }
 
 
-def _value(trial: optuna.Trial, config: FinetuneTuneConfig, task: Task, folder: Path) -> float:
-    """Train with a trial's settings; return its inner loss with the sign turned.
+def _value(trial: optuna.Trial, chosen: TransferConfig, task: Task, folder: Path) -> float:
+    """Train with a trial's settings *chosen*; return its inner loss with the sign turned.
 
     The folder bears the settings' name, so that the trial which replaces a killed one, and has the same
     settings, takes up its training.
     """
-    chosen = suggest_finetuning(trial, config.space, config.transfer)
     home = folder / hash_value(asdict(chosen.finetune))[:16]
     make_folder(home / "checkpoints")
     try:
@@ -163,10 +163,10 @@ def _identity(config: FinetuneTuneConfig, inputs: dict[str, str]) -> dict[str, A
     return {**flat(settings), **{f"input {name}": value for name, value in inputs.items()}}
 
 
-def _row(trial: FrozenTrial, best: FrozenTrial) -> dict[str, Any]:
+def _row(place: int, trial: FrozenTrial, best: FrozenTrial) -> dict[str, Any]:
     return {
         "study": "finetune",
-        "trial": trial.number,
+        "trial": place,
         "state": trial.state.name.lower(),
         "inner_loss": None if trial.value is None else -trial.value,
         **{name: trial.user_attrs.get("inner", {}).get(name) for name in ("epoch", "epochs")},

@@ -1,84 +1,163 @@
-"""An Optuna study that can be interrupted, resumed, and shared by processes, and gives the same trials.
+"""Optuna studies that can be interrupted, resumed and shared by processes, and give the same trials.
 
-Every trial draws from a generator of its own, seeded by the study's seed and the trial's place among those
-that count, so that a resumed study goes on as the uninterrupted one. A trial whose process died counts as
-failed and is replaced.
+A study lies in a database: an SQLite file, or PostgreSQL for several machines. Every trial draws from a
+generator of its own, seeded by the study's seed and the trial's place among those that count, so that a
+resumed study goes on as the uninterrupted one. A worker shows by a heartbeat that it is at work; where the
+heartbeat stops, the trial counts as failed and its settings are tried again.
 """
 
 from __future__ import annotations
 
-import os
-import socket
+import contextlib
+import logging
+import sqlite3
 import time
-from collections.abc import Callable
-from datetime import datetime, timedelta
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from sertransfer.errors import Faults, bad_input, mask_secrets
+from sertransfer.errors import Faults, SertransferError, bad_input, mask_secrets
 from sertransfer.io.files import PRIVATE_FILE, hash_value, make_folder, storage_error
-from sertransfer.transfer.journal import open_journal
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-STALE_AFTER = timedelta(hours=1)
-"""A trial on another machine that runs longer counts as dead."""
 
-UNSIGNED_SECONDS = 10.0
-"""So long may a trial be without its process's name, which is written right after it was asked for."""
+HEARTBEAT = 5
+"""Seconds between two heartbeats of a trial."""
 
-_IDENTITY, _OWNER = "sertransfer_identity", "sertransfer_owner"
+GRACE = 15
+"""Seconds without a heartbeat after which a trial counts as failed."""
+
+_IDENTITY, _SETTLED = "sertransfer_identity", "sertransfer_settled"
 _POLL_SECONDS = 0.5
+_LOCK_SECONDS = 60.0
+"""Most seconds to wait while another process writes to an SQLite file."""
 
-Objective = Callable[[optuna.Trial], float]
+_TURNS = 5
+_MADE_BY_ANOTHER = ("already exists", "UNIQUE constraint")
+"""What databases say when two workers make the same tables."""
+
+_SQLITE = b"SQLite format 3\0"
+
+Settings = TypeVar("Settings")
+
+_log = logging.getLogger(__name__)
 
 
-def open_storage(where: str | Path) -> BaseStorage:
-    """Open a study storage: a database URL (``sqlite:///FILE``, ``postgresql://...``), else a journal file.
+class StudyStorage(RDBStorage):
+    """A database of studies that knows its place for messages."""
+
+    def __init__(self, url: str, place: str | Path, **engine: Any) -> None:
+        self.place = place
+        with _no_experimental_warnings():
+            super().__init__(
+                url,
+                engine_kwargs=engine,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=_try_again,
+            )
+
+
+@dataclass(frozen=True)
+class Study:
+    """An open study.
+
+    Attributes:
+        optuna: Optuna's study.
+        storage: Where it is kept.
+    """
+
+    optuna: optuna.Study
+    storage: StudyStorage
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return its trials as they are now, those of dead workers failed and queued again."""
+        with _reading(self.storage.place):
+            with _no_experimental_warnings():
+                fail_stale_trials(self.optuna)
+            return self.optuna.get_trials(deepcopy=False)
+
+
+def open_storage(where: str | Path) -> StudyStorage:
+    """Open a study storage.
+
+    Args:
+        where: An SQLite file, made where there is none, or the URL of a database (``postgresql://...``).
 
     Raises:
-        BadInput: If it can not be opened; a password in the URL is not printed.
+        BadInput: If it cannot be opened; a password in the URL is not printed.
+        StorageError: If the disk does not take the file.
     """
     text = str(where)
+    path = _sqlite_path(text)
+    if path is None:
+        # a connection may have been closed by the server while a trial was running
+        driver = "check the URL and the server; PostgreSQL needs a driver: pip install 'psycopg[binary]'"
+        return _open(text, f"storage {text}", driver, pool_pre_ping=True)
+    make_folder(path.parent)
+    with _reading(path):
+        path.touch(mode=PRIVATE_FILE)
+        with path.open("rb") as stream:
+            head = stream.read(len(_SQLITE))
+    if head not in (b"", _SQLITE):
+        old = head.startswith(b'{"op_code"')
+        raise bad_input(
+            path,
+            found="the study journal of an earlier version"
+            if old
+            else "a file that is not an SQLite database",
+            expected="an SQLite file of 'sertransfer tune', or a path where one can be made",
+            remedy="give another --storage",
+        )
+    # the path goes past the URL, whose characters it need not have
+    connect = partial(sqlite3.connect, path, timeout=_LOCK_SECONDS, check_same_thread=False)
+    return _open("sqlite:///study.db", path, "give another --storage", creator=connect)
+
+
+def _sqlite_path(text: str) -> Path | None:
     if "://" not in text:
-        path = Path(text).absolute()
+        return Path(text).absolute()
+    if text.startswith("sqlite:///") and "?" not in text:
+        return Path(text.removeprefix("sqlite:///")).absolute()
+    return None
+
+
+def _open(url: str, place: str | Path, remedy: str, **engine: Any) -> StudyStorage:
+    for turn in range(1, _TURNS + 1):
         try:
-            make_folder(path.parent)
-            path.touch(mode=PRIVATE_FILE)
-            return open_journal(path)
-        except Exception as error:  # Optuna takes the lines of a journal at their word
-            trouble = storage_error(error, path)
+            return StudyStorage(url, place, **engine)
+        except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+            if turn < _TURNS and any(words in str(error) for words in _MADE_BY_ANOTHER):
+                time.sleep(_POLL_SECONDS)
+                continue
+            trouble = storage_error(error, mask_secrets(str(place)))
             if trouble is not None:
                 raise trouble from error
+            reason = " ".join(str(error).split()).replace(url, "the URL").split(" (Background")[0]
             raise bad_input(
-                path,
-                found=f"no study journal that can be read ({type(error).__name__})",
-                expected="a journal file of 'sertransfer tune', or a path where one can be made",
-                remedy="give another --storage",
+                place,
+                found=f"{type(error).__name__}: {reason}",
+                expected="a database that can be reached and read",
+                remedy=remedy,
             ) from None
-    try:
-        return RDBStorage(text)
-    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
-        trouble = storage_error(error, f"storage {mask_secrets(text)}")
-        if trouble is not None:
-            raise trouble from error
-        reason = " ".join(str(error).split()).replace(text, "the URL").split(" (Background")[0]
-        raise bad_input(
-            f"storage {text}",
-            found=f"{type(error).__name__}: {reason}",
-            expected="a database that can be reached",
-            remedy="check the URL and the server; PostgreSQL needs a driver: pip install 'psycopg[binary]'",
-        ) from None
+    raise AssertionError("not reached")
 
 
 def open_study(
-    storage: BaseStorage, name: str, identity: dict[str, Any], *, seed: int, random_trials: int
-) -> optuna.Study:
+    storage: StudyStorage, name: str, identity: dict[str, Any], *, seed: int, random_trials: int
+) -> Study:
     """Open or begin the study *name*, whose trials are those of *identity*.
 
     Args:
@@ -89,22 +168,22 @@ def open_study(
         random_trials: Trials before the sampler learns, and before any is pruned.
 
     Raises:
-        BadInput: If *storage* holds a study of that name with another identity; each difference is named.
+        BadInput: If *storage* holds a study of that name with another identity (each difference is named), or
+            is damaged.
     """
-    sampler = _SeededSampler(seed, random_trials)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=random_trials, n_warmup_steps=0)
-    study = optuna.create_study(
-        storage=storage,
-        study_name=name,
-        sampler=sampler,
-        pruner=pruner,
-        direction="maximize",
-        load_if_exists=True,
-    )
-    found = study.user_attrs.get(_IDENTITY)
-    if found is None and not study.get_trials(deepcopy=False):
-        study.set_user_attr(_IDENTITY, identity)
-        return study
+    with _reading(storage.place):
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            sampler=_SeededSampler(seed, random_trials),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=random_trials, n_warmup_steps=0),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        found = study.user_attrs.get(_IDENTITY)
+        if found is None and not study.get_trials(deepcopy=False):
+            study.set_user_attr(_IDENTITY, identity)
+            found = identity
     if found != identity:
         faults = Faults()
         old = found if isinstance(found, dict) else {}
@@ -117,7 +196,7 @@ def open_study(
                     remedy="give another --storage, or another name with --study",
                 )
         faults.raise_if_any()
-    return study
+    return Study(study, storage)
 
 
 class _SeededSampler(BaseSampler):
@@ -129,8 +208,7 @@ class _SeededSampler(BaseSampler):
         self.inner: BaseSampler = TPESampler(seed=seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        earlier = [one for one in study.get_trials(deepcopy=False) if one.number < trial.number]
-        place = sum(one.state != TrialState.FAIL for one in earlier)
+        place = _place(study.get_trials(deepcopy=False), trial)
         seed = int(hash_value([self.seed, study.study_name, place])[:8], 16)
         self.inner = TPESampler(seed=seed, n_startup_trials=self.random_trials)
 
@@ -150,32 +228,74 @@ class _SeededSampler(BaseSampler):
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
 
+def _origin(trial: FrozenTrial) -> int:
+    """Return the number of the trial that *trial* repeats, its own if it repeats none."""
+    return int(trial.system_attrs.get("failed_trial", trial.number))
+
+
+def _place(trials: list[FrozenTrial], trial: FrozenTrial) -> int:
+    """Return how many trials that count come before *trial*; one that is repeated counts once."""
+    counting = {_origin(one) for one in trials if one.state != TrialState.FAIL}
+    return sum(number < _origin(trial) for number in counting)
+
+
 def run_trials(
-    study: optuna.Study, objective: Objective, count: int, advance: Callable[[int], None]
+    study: Study,
+    suggest: Callable[[optuna.Trial], Settings],
+    score: Callable[[optuna.Trial, Settings], float],
+    count: int,
+    advance: Callable[[int], None],
 ) -> list[FrozenTrial]:
     """Bring *study* to *count* finished trials, together with what other processes run, and return them.
 
     Args:
         study: From :func:`open_study`.
-        objective: Value of a trial, to be maximised; may raise ``optuna.TrialPruned``.
+        suggest: Draws a trial's settings.
+        score: Value of a trial, to be maximised; may raise ``optuna.TrialPruned``.
         count: Finished trials asked for; of more, the first are taken.
         advance: Told how many trials are finished, each time.
     """
-    unsigned: dict[int, float] = {}
+    others = _Others(study)
     while True:
-        trials = study.get_trials(deepcopy=False)
-        if _fail_dead(study, trials, unsigned):  # the next trial's draws depend on whether it counts
-            time.sleep(_POLL_SECONDS)
-            continue
-        counted = [one for one in study.get_trials(deepcopy=False) if one.state != TrialState.FAIL][:count]
+        trials = study.trials()
+        counted = sorted((one for one in trials if one.state != TrialState.FAIL), key=_origin)[:count]
         done = [one for one in counted if one.state in FINISHED]
         advance(len(done))
         if len(done) == count:
             return done
-        if len(counted) < count:
-            _run_one(study, objective)
-        else:  # the others are at work elsewhere
+        queued = any(one.state == TrialState.WAITING for one in counted)
+        # the next trial's draws depend on whether those that were left running still count
+        if others.uncertain(trials) or (len(counted) == count and not queued):
             time.sleep(_POLL_SECONDS)
+        else:
+            _run_one(study, suggest, score)
+
+
+class _Others:
+    """The trials that other processes run, or ran when they were killed; this process runs none then."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._seen: dict[int, float] = {}
+        self._signed: set[int] = set()
+        self._found: set[int] | None = None
+
+    def uncertain(self, trials: list[FrozenTrial]) -> bool:
+        """Return whether a trial that was running at the first call may still turn out to be dead."""
+        now = time.monotonic()
+        running = [one for one in trials if one.state == TrialState.RUNNING]
+        for trial in running:
+            since = self._seen.setdefault(trial.number, now)
+            if now - since > GRACE and trial.number not in self._signed:
+                # a trial whose process was killed before its first heartbeat has none that could grow old
+                with _reading(self._study.storage.place):
+                    self._study.storage.record_heartbeat(trial._trial_id)
+                self._signed.add(trial.number)
+        numbers = {trial.number for trial in running}
+        if self._found is None and numbers:
+            _log.info("waiting up to %d s for trials left running: %s", 2 * GRACE, sorted(numbers))
+        self._found = numbers if self._found is None else self._found & numbers
+        return any(now - self._seen[number] <= 2 * (GRACE + 1) for number in self._found)
 
 
 def best_trial(trials: list[FrozenTrial]) -> FrozenTrial:
@@ -187,59 +307,103 @@ def best_trial(trials: list[FrozenTrial]) -> FrozenTrial:
     complete = [one for one in trials if one.state == TrialState.COMPLETE and one.value is not None]
     if not complete:
         raise bad_input("study", found="no complete trial", expected="one", remedy="ask for more --trials")
-    return max(complete, key=lambda one: (one.value or 0.0, -one.number))
+    return max(complete, key=lambda one: (one.value or 0.0, -_origin(one)))
 
 
-def _run_one(study: optuna.Study, objective: Objective) -> None:
-    trial = study.ask()
-    trial.set_user_attr(_OWNER, _process(os.getpid()))
+def _run_one(
+    study: Study,
+    suggest: Callable[[optuna.Trial], Settings],
+    score: Callable[[optuna.Trial, Settings], float],
+) -> None:
+    """Run the next trial; one that ends with an error is queued again before the error goes on."""
+    begun: list[optuna.Trial] = []
+    failures: list[BaseException] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        begun.append(trial)
+        try:
+            settings = suggest(trial)
+            trial.set_user_attr(_SETTLED, True)
+            return score(trial, settings)
+        except optuna.TrialPruned:
+            raise
+        except BaseException as error:
+            failures.append(error)
+            raise
+
     try:
-        value = objective(trial)
-    except optuna.TrialPruned:
-        study.tell(trial, state=TrialState.PRUNED)
-    except BaseException:  # an interrupt too: what is known dead need not be found out later
-        study.tell(trial, state=TrialState.FAIL)
+        study.optuna.optimize(objective, n_trials=1)
+    except BaseException as error:
+        of_study = not failures or _is_of_study(failures[0])
+        if begun and _give_back(study.optuna, begun[0]) and of_study:
+            # no heartbeat for GRACE seconds: the machine slept, or was too busy
+            _log.warning(
+                "trial %d was taken for dead by another process, which runs it again", begun[0].number
+            )
+            return
+        if of_study and isinstance(error, Exception):
+            raise _study_error(error, study.storage.place) from error
         raise
-    else:
-        study.tell(trial, value)
 
 
-def _fail_dead(study: optuna.Study, trials: list[FrozenTrial], unsigned: dict[int, float]) -> bool:
-    """Mark as failed the running trials whose process is no more; this process runs none now.
-
-    *unsigned* keeps when a trial was first seen without its process, by this process's own clock: that one
-    was killed before it could sign, or is about to sign. Return whether there is such a trial still.
-    """
-    waiting = False
-    for trial in trials:
-        if trial.state != TrialState.RUNNING:
-            continue
-        if _OWNER in trial.user_attrs:
-            alive = _alive(trial)
-        else:
-            now = time.monotonic()
-            alive = now - unsigned.setdefault(trial.number, now) < UNSIGNED_SECONDS
-            waiting |= alive
-        if not alive:
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-    return waiting
+def _give_back(study: optuna.Study, trial: optuna.Trial) -> bool:
+    """Mark a trial of this process as failed and queue it again; return whether another process did so."""
+    with contextlib.suppress(Exception):  # if the storage fails, the heartbeat's end says the same later
+        everyone = study.get_trials()
+        found = everyone[trial.number]
+        if found.state == TrialState.FAIL and any(
+            one.number != found.number and _origin(one) == _origin(found) and one.state != TrialState.FAIL
+            for one in everyone
+        ):
+            return True
+        if found.state == TrialState.RUNNING:
+            found = study.tell(trial, state=TrialState.FAIL)
+        if found.state == TrialState.FAIL:
+            _try_again(study, found)
+    return False
 
 
-def _alive(trial: FrozenTrial) -> bool:
-    owner = trial.user_attrs.get(_OWNER)
-    if isinstance(owner, dict) and owner.get("host") == socket.gethostname():
-        process = int(owner["process"])
-        return process != os.getpid() and owner == _process(process)
-    return trial.datetime_start is None or datetime.now() - trial.datetime_start < STALE_AFTER
+def _try_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue the settings of a failed trial again; one that failed while they were drawn draws all anew."""
+    if _SETTLED not in trial.user_attrs:
+        trial.params, trial.distributions = {}, {}
+    with _no_experimental_warnings():
+        RetryHeartbeatStaleTrialCallback()(study, trial)
 
 
-def _process(number: int) -> dict[str, Any]:
-    """Return what tells the process *number* of this machine from another that got its number later."""
+@contextmanager
+def _no_experimental_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+@contextmanager
+def _reading(place: str | Path) -> Iterator[None]:
+    """Turn what goes wrong with the storage at *place* into an error that says what to do."""
     try:
-        os.kill(number, 0)
-        begun = Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    except ProcessLookupError:
-        begun = "ended"
-    except OSError:  # another user's process, or a system without /proc
-        begun = ""
-    return {"host": socket.gethostname(), "process": number, "begun": begun}
+        yield
+    except SertransferError:
+        raise
+    except Exception as error:  # a damaged database is taken at its word, so that any may come
+        raise _study_error(error, place) from error
+
+
+def _is_of_study(error: BaseException) -> bool:
+    return isinstance(error, (SQLAlchemyError, StorageInternalError, UpdateFinishedTrialError))
+
+
+def _study_error(error: Exception, place: str | Path) -> SertransferError:
+    trouble = storage_error(error, mask_secrets(str(place)))
+    if trouble is not None:
+        return trouble
+    reason: BaseException = error
+    while (link := reason.__cause__ or reason.__context__) is not None:
+        reason = link
+    text = " ".join(str(reason).split())[:200]
+    return bad_input(
+        place,
+        found=f"studies that cannot be read or written ({type(reason).__name__}: {text})",
+        expected="an undamaged database of 'sertransfer tune' that can be reached",
+        remedy="give another --storage",
+    )

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import yaml
 
 from sertransfer.config import config_dict
+from sertransfer.errors import bad_input
 from sertransfer.io.files import write_text
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
@@ -15,7 +16,7 @@ from sertransfer.transfer.candidates import Embeddings, candidate_of
 from sertransfer.transfer.probing import probe_subjects
 from sertransfer.transfer.run_options import RunOptions
 from sertransfer.transfer.search_space import TuneConfig
-from sertransfer.transfer.study import open_storage
+from sertransfer.transfer.study import StudyStorage, open_storage
 from sertransfer.transfer.subjects import Part
 from sertransfer.transfer.tuning import tune_head
 from sertransfer.transfer.workflow import Head, HeadResult, transfer
@@ -23,7 +24,11 @@ from sertransfer.transfer.workflow import Head, HeadResult, transfer
 BEST = "best.yaml"
 """Name of the chosen settings in the run folder, as ``sertransfer transfer --config`` takes them."""
 
-JOURNAL = "study.journal"
+STUDIES = "study.db"
+"""SQLite file of the studies in the run folder, which Optuna's dashboard opens."""
+
+_OLD_JOURNAL = "study.journal"
+
 OUTER = ["subject", "label", "score", "prediction", "sentences", "fold"]
 
 
@@ -42,7 +47,7 @@ def tune(
     Args:
         config: Settings.
         manifest: Sentences with labels; ``speaker`` is the subject.
-        storage: Journal file or database URL of the studies, ``run_dir/study.journal`` if not given.
+        storage: SQLite file or database URL of the studies, ``run_dir/study.db`` if not given.
         run_options: Encoder, checkpoint and folder of the run, and what else ``transfer`` takes: see
             :class:`RunOptions`. An interrupted run is resumed.
 
@@ -56,7 +61,7 @@ def tune(
 
     def fit(run: RunFolder, parts: tuple[Part, Part], embeddings: Embeddings) -> HeadResult:
         stored = embeddings.take_all(config.candidates)
-        opened = open_storage(run.path / JOURNAL if storage is None else storage)
+        opened = open_studies(run.path, storage)
         tuned = tune_head(config, parts[0], stored, opened, progress=run_options.get("progress", True))
         note = f"# Chosen by 'sertransfer tune' on {len(tuned.outer_subjects)} training subjects.\n"
         write_text(run.path / BEST, note + yaml.safe_dump(config_dict(tuned.config), sort_keys=False))
@@ -74,3 +79,21 @@ def tune(
         **run_options,
         head=Head(config.protocol(), fit),
     )
+
+
+def open_studies(run_dir: Path, storage: str | Path | None) -> StudyStorage:
+    """Open the *storage* of a run's studies, a file in its folder if none is given.
+
+    Raises:
+        BadInput: If it cannot be opened, or an earlier version began the run with a journal.
+    """
+    if storage is not None:
+        return open_storage(storage)
+    if (run_dir / _OLD_JOURNAL).exists() and not (run_dir / STUDIES).exists():
+        raise bad_input(
+            run_dir / _OLD_JOURNAL,
+            found="the trials of an unfinished search by an earlier version",
+            expected=f"{STUDIES}, which this version keeps trials in",
+            remedy="finish it with that version, or remove the folder to start over",
+        )
+    return open_storage(run_dir / STUDIES)

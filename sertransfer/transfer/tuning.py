@@ -8,7 +8,6 @@ on all training subjects, makes the choice that the reported split is scored wit
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +17,6 @@ import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import NDArray
-from optuna.storages import BaseStorage
 from optuna.trial import FixedTrial
 
 from sertransfer.io.files import hash_value
@@ -33,7 +31,7 @@ from sertransfer.transfer.search_space import TuneConfig, suggest
 from sertransfer.transfer.selection import inner_folds, training_set
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.studied import Studied, importance, trial_warnings
-from sertransfer.transfer.study import best_trial, open_study, run_trials
+from sertransfer.transfer.study import StudyStorage, best_trial, open_study, run_trials
 from sertransfer.transfer.subjects import Part
 
 SHARED = (
@@ -67,7 +65,7 @@ class Tuned:
 
 
 def tune_head(
-    config: TuneConfig, train: Part, stored: Sets, storage: BaseStorage, *, progress: bool = True
+    config: TuneConfig, train: Part, stored: Sets, storage: StudyStorage, *, progress: bool = True
 ) -> Tuned:
     """Choose the head's settings on training subjects.
 
@@ -158,7 +156,7 @@ def _study(
     config: TuneConfig,
     part: Part,
     stored: Sets,
-    storage: BaseStorage,
+    storage: StudyStorage,
     done: Callable[[str, int], None],
 ) -> Studied:
     base, space = config.transfer, config.space
@@ -171,21 +169,26 @@ def _study(
         random_trials=config.random_trials,
     )
 
-    def objective(trial: optuna.Trial) -> float:
+    def score(trial: optuna.Trial, settings: TransferConfig) -> float:
         def report(step: int, value: float) -> None:
             trial.report(value, step)
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        settings = suggest(trial, space, base)
         wanted = candidate_of(settings)
         if wanted not in data:
             data[wanted] = InnerData(part.sentences, training_set(part, stored[wanted], base), base)
-        score: InnerScore = inner_score(data[wanted], settings, space.axes, report)
-        trial.set_user_attr("inner", {"ua": score.ua, "auroc": score.auroc, "warnings": score.warnings})
-        return score.value
+        found: InnerScore = inner_score(data[wanted], settings, space.axes, report)
+        trial.set_user_attr("inner", {"ua": found.ua, "auroc": found.auroc, "warnings": found.warnings})
+        return found.value
 
-    trials = run_trials(study, objective, config.trials, lambda count: done(name, count))
+    trials = run_trials(
+        study,
+        lambda trial: suggest(trial, space, base),
+        score,
+        config.trials,
+        lambda count: done(name, count),
+    )
     best = best_trial(trials)
     _log.info("study %s: best of %d trials %.4f", name, len(trials), best.value)
     return Studied(name, trials, best, suggest(FixedTrial(best.params), space, base))
@@ -221,12 +224,10 @@ def _bar(progress: bool, total: int) -> Iterator[Callable[[str, int], None]]:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Keep Optuna's line a trial, and its notes on experimental classes, out of the terminal."""
+    """Keep Optuna's line a trial, and its traceback of an error that is raised, out of the terminal."""
     level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
+        yield
     finally:
         optuna.logging.set_verbosity(level)

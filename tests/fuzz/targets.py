@@ -360,11 +360,12 @@ def _stored(work: Path) -> list[Target]:
     vectors.mkdir(parents=True)
     write_set(vectors, "key", [home / "chunk.npz"], {"pooling": "mean"})
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = open_study(open_storage(home / "study.journal"), "s", {"a": 1}, seed=0, random_trials=1)
+    study = open_study(open_storage(home / "study.db"), "s", {"a": 1}, seed=0, random_trials=1)
     for value in (0.25, 0.5):
-        trial = study.ask()
-        trial.suggest_float("c", 0.1, 1.0, log=True)
-        study.tell(trial, value)
+        distribution = {"c": optuna.distributions.FloatDistribution(0.1, 1.0, log=True)}
+        study.optuna.add_trial(
+            optuna.create_trial(value=value, params={"c": value}, distributions=distribution)
+        )
     run = home / "run"
     with RunFolder(run).claim({"seed": 0, "model": {"name": "x"}}, {"manifest": "0"}) as claimed:
         claimed.write_metrics(_metrics())
@@ -381,6 +382,9 @@ def _stored(work: Path) -> list[Target]:
     def part(name: str, folder: Path, seed: str, read: Callable[[Path], object]) -> Target:
         return Target(name, ((folder / seed).read_bytes(),), seed, read, folder)
 
+    def studied(path: Path) -> None:
+        open_study(open_storage(path), "s", {"a": 1}, seed=0, random_trials=1).trials()
+
     def opened_set(path: Path) -> None:
         open_set(path.parent, "key")
 
@@ -392,7 +396,7 @@ def _stored(work: Path) -> list[Target]:
         part("embeddings' record", vectors, "embedding.json", opened_set),
         part("embeddings' vectors", vectors, "vectors.npy", opened_set),
         part("chunk of embeddings", home, "chunk.npz", EmbeddedChunk.read),
-        part("study's journal", home, "study.journal", open_storage),
+        part("study's database", home, "study.db", studied),
         part("run's metrics", run, "metrics.json", listed),
         part("run's config", run, "config.yaml", recorded),
         part("run's inputs", run, "inputs.json", recorded),

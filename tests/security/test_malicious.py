@@ -171,7 +171,7 @@ def test_embeddings_are_made_again(tmp_path: Path) -> None:
 
 def test_studies(tmp_path: Path) -> None:
     evil = pickled(tmp_path / "evil", "os.system", "alone", legacy=True).read_bytes()
-    for where, name in ((tmp_path / "journal", "journal"), (f"sqlite:///{tmp_path}/study.db", "study.db")):
+    for where, name in ((tmp_path / "alone", "alone"), (f"sqlite:///{tmp_path}/study.db", "study.db")):
         (tmp_path / name).write_bytes(evil)
         refused(lambda where=where: open_study(open_storage(where), "s", {}, seed=0, random_trials=1), "stud")
 
@@ -393,7 +393,7 @@ COUNTS = {
     "wav2vec 2.0 and HuBERT weights": len(PICKLES),
     "ESPnet model files, in a folder and in an archive": 2 * len(PICKLES),
     "ESPnet statistics (`feats_stats.npz`)": 2,
-    "embeddings, studies (journal, SQLite)": 4,
+    "embeddings, studies (file, URL)": 4,
     "safetensors headers and metadata": 3 * len(HEADERS) + len(FORMATS),
     "configs of `pretrain`, `transfer`, `tune`, `prepare`, front ends": (len(COMMANDS) + 1) * len(DOCUMENTS),
     "settings on the command line": 5 * (len(TAGS) + 1),

@@ -59,8 +59,8 @@ def test_stores_and_studies(corpus, tmp_path):
     front_end = FrontEnd(mels=16, denoise=Denoise(method="none"))
     build_store(read_manifest(manifest), front_end, tmp_path / "features", progress=False)
     take_store(tmp_path / "frames", "k", 2, [("a", 1.0, np.zeros((3, 2), np.float32))], skip_bad=False)
-    open_storage(tmp_path / "studies" / "journal")
+    open_storage(tmp_path / "studies" / "study.db")
     for name in ("features", "frames", "studies"):
         # what lies in a closed folder is closed as well
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o700, name
-    assert stat.S_IMODE((tmp_path / "studies/journal").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "studies/study.db").stat().st_mode) == 0o600

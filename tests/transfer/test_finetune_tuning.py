@@ -124,7 +124,7 @@ def test_a_training_that_breaks_down_is_a_trial_of_no_value(manifest, ssl, kept,
 
 
 def test_a_study_of_other_settings_is_refused(manifest, ssl, kept, tmp_path):
-    storage = tmp_path / "shared.journal"
+    storage = tmp_path / "shared.db"
     tune(manifest, ssl, tmp_path / "one", make(trials=1), embeddings=kept, storage=storage)
     other = make(trials=1, space=replace(SPACE, lr=(0.001, 0.2)))
     with pytest.raises(BadInput, match=r"space lr.*give another --storage"):

@@ -14,12 +14,12 @@ CONFIG = TuneConfig(
 
 
 def study_of(tmp_path, value, count=16):
-    study = open_study(open_storage(tmp_path / "j"), "s/final", {}, seed=0, random_trials=count)
+    study = open_study(open_storage(tmp_path / "study.db"), "s/final", {}, seed=0, random_trials=count)
 
-    def objective(trial):
-        return value(suggest(trial, CONFIG.space, CONFIG.transfer))
+    def settings(trial):
+        return suggest(trial, CONFIG.space, CONFIG.transfer)
 
-    trials = run_trials(study, objective, count, lambda done: None)
+    trials = run_trials(study, settings, lambda trial, config: value(config), count, lambda done: None)
     return Studied("final", trials, trials[3], CONFIG.transfer)
 
 

@@ -1,148 +1,209 @@
-import os
+import sqlite3
 import subprocess
 import sys
-from datetime import datetime
+import time
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from sertransfer.errors import BadInput
+from sertransfer.io.files import StorageError
 from sertransfer.transfer import study as module
 from sertransfer.transfer.study import best_trial, open_storage, open_study, run_trials
 
 IDENTITY = {"space c": "0.1, 1", "embeddings": "abc"}
+WORKER = """
+import os, signal, sys, time
+from sertransfer.transfer import study as module
+module.HEARTBEAT, module.GRACE = 1, 2
+study = module.open_study(module.open_storage(sys.argv[1]), "s/final", {identity!r}, seed=1, random_trials=3)
+def suggest(trial):
+    {suggest}
+def score(trial, settings):
+    {score}
+print([one.params for one in module.run_trials(study, suggest, score, {count}, lambda count: None)])
+"""
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 
 @pytest.fixture(autouse=True)
-def quiet():
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-@pytest.fixture(params=["journal", "sqlite"])
-def where(request, tmp_path):
-    return tmp_path / "study.journal" if request.param == "journal" else f"sqlite:///{tmp_path / 'study.db'}"
+def quick(monkeypatch):
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    monkeypatch.setattr(module, "HEARTBEAT", 1)
+    monkeypatch.setattr(module, "GRACE", 2)
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0.1)
 
 
 def begin(where, name="s/final", identity=IDENTITY, seed=1):
     return open_study(open_storage(where), name, identity, seed=seed, random_trials=3)
 
 
-def objective(trial):
-    x = trial.suggest_float("x", -1, 1)
+def suggest(trial):
+    return trial.suggest_float("x", -1, 1), trial.suggest_categorical("kind", ["a", "b"])
+
+
+def score(trial, settings):
+    x, kind = settings
     trial.report(-abs(x), 0)
     if trial.should_prune():
         raise optuna.TrialPruned
-    return -abs(x - 0.3) - (trial.suggest_categorical("kind", ["a", "b"]) == "b")
+    return -abs(x - 0.3) - (kind == "b")
+
+
+def run(study, count, score=score, suggest=suggest, advance=lambda count: None):
+    return run_trials(study, suggest, score, count, advance)
 
 
 def seen(trials):
     return [(trial.state, trial.value, trial.params) for trial in trials]
 
 
-def test_an_interrupted_study_goes_on_as_the_uninterrupted_one(tmp_path, where):
-    whole = run_trials(begin(tmp_path / "whole.journal"), objective, 8, lambda count: None)
-    calls = 0
+def states(where):
+    return [trial.state for trial in begin(where).optuna.trials]
 
-    def interrupted(trial):
-        nonlocal calls
-        calls += 1
-        if calls == 4:
-            trial.suggest_float("x", -1, 1)
+
+def work(
+    where, *, suggest="return trial.suggest_float('x', -1, 1)", score="return settings", count=3, **options
+):
+    code = WORKER.format(identity=IDENTITY, suggest=suggest, score=score, count=count)
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, str(where)], **options)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return the trials of a study that nothing interrupts."""
+    return run(begin(tmp_path_factory.mktemp("whole") / "study.db"), 8)
+
+
+def test_an_interrupted_study_goes_on_as_the_uninterrupted_one(tmp_path, whole):
+    where = tmp_path / "study.db"
+    calls = []
+
+    def interrupted(trial, settings):
+        calls.append(settings)
+        if len(calls) == 4:
             raise KeyboardInterrupt
-        return objective(trial)
+        return score(trial, settings)
 
     with pytest.raises(KeyboardInterrupt):
-        run_trials(begin(where), interrupted, 8, lambda count: None)
+        run(begin(where), 8, interrupted)
+    assert states(where)[3:] == [TrialState.FAIL, TrialState.WAITING]
     counts = []
-    resumed = run_trials(begin(where), objective, 8, counts.append)
+    resumed = run(begin(where), 8, advance=counts.append)
     assert seen(resumed) == seen(whole)
     assert counts == [3, 4, 5, 6, 7, 8]
     assert {trial.state for trial in whole} <= {TrialState.COMPLETE, TrialState.PRUNED}
-    assert best_trial(whole).value == max(
-        trial.value for trial in whole if trial.state == TrialState.COMPLETE
-    )
-    again = run_trials(begin(where), objective, 8, counts.append)
-    assert seen(again) == seen(whole)
-    assert seen(run_trials(begin(where), objective, 5, counts.append)) == seen(whole)[:5]
+    best = best_trial(whole)
+    assert best.value == max(trial.value for trial in whole if trial.state == TrialState.COMPLETE)
+    assert best_trial(resumed).params == best.params
+    assert seen(run(begin(where), 8)) == seen(whole)
+    assert seen(run(begin(where), 5)) == seen(whole)[:5]
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_trial_that_is_interrupted_between_its_draws_draws_the_same(tmp_path, whole, after):
+    where = tmp_path / "study.db"
+    run(begin(where), 5)  # beyond the random ones
+
+    def interrupted(trial):
+        for name in ["x"][:after]:
+            trial.suggest_float(name, -1, 1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(begin(where), 8, suggest=interrupted)
+    assert seen(run(begin(where), 8)) == seen(whole)
 
 
 def test_another_seed_and_another_study_draw_other_trials(tmp_path):
     drawn = [
-        run_trials(begin(tmp_path / "j", name, seed=seed), objective, 1, lambda count: None)[0].params["x"]
+        run(begin(tmp_path / "j", name, seed=seed), 1)[0].params["x"]
         for name, seed in (("s/1", 1), ("s/2", 1), ("s/3", 2))
     ]
     assert len(set(drawn)) == 3
 
 
-def test_a_killed_worker_is_replaced_and_one_at_work_elsewhere_is_waited_for(tmp_path, monkeypatch):
-    path = tmp_path / "study.journal"
-    code = f"""
-import os, signal
-from sertransfer.transfer.study import open_storage, open_study, run_trials
-study = open_study(open_storage({str(path)!r}), "s/final", {IDENTITY!r}, seed=1, random_trials=3)
-run_trials(study, lambda trial: os.kill(os.getpid(), signal.SIGKILL), 3, lambda count: None)
-"""
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
-    study = begin(path)
-    assert study.trials[0].state == TrialState.RUNNING
-    other = study.ask()  # of another machine, begun just now
-    other.set_user_attr("sertransfer_owner", {"host": "elsewhere", "process": 1, "begun": "1"})
-    waits = []
-
-    def sleep(seconds):
-        waits.append(seconds)
-        study.tell(other.number, -5.0)
-
-    monkeypatch.setattr(module.time, "sleep", sleep)
-    trials = run_trials(study, objective, 3, lambda count: None)
-    assert len(waits) == 1
-    assert study.trials[0].state == TrialState.FAIL
-    assert trials[0].value == -5.0
-    assert len(trials) == 3
+@pytest.mark.parametrize("moment", ["score", "suggest"])
+def test_the_trial_of_a_killed_worker_is_run_again(tmp_path, whole, moment):
+    where = tmp_path / "study.db"
+    run(begin(where), 3)
+    killed = work(where, count=4, **{moment: KILL})
+    assert killed.wait() == -9
+    assert states(where)[3:] == [TrialState.RUNNING]
+    waits = time.monotonic()
+    assert seen(run(begin(where), 8)) == seen(whole)
+    assert time.monotonic() - waits >= 1
+    assert states(where)[3:5] == [TrialState.FAIL, whole[3].state]
 
 
-def test_a_trial_whose_process_was_killed_before_it_signed_is_made_again(tmp_path, where, monkeypatch):
-    monkeypatch.setattr(module, "UNSIGNED_SECONDS", 0.5)
-    whole = run_trials(begin(tmp_path / "whole.journal"), objective, 6, lambda count: None)
-    run_trials(begin(where), objective, 3, lambda count: None)
-    begin(where).ask()  # and no more of this process
-    resumed = run_trials(begin(where), objective, 6, lambda count: None)
-    assert seen(resumed) == seen(whole)
-    assert [one.state for one in begin(where).trials].count(TrialState.FAIL) == 1
+def test_a_trial_that_was_killed_before_its_first_heartbeat_is_run_again(tmp_path, whole):
+    where = tmp_path / "study.db"
+    run(begin(where), 3)
+    study = begin(where).optuna
+    study._storage.create_new_trial(study._study_id)  # and no more of this process
+    assert seen(run(begin(where), 8)) == seen(whole)
+    assert states(where)[3:5] == [TrialState.FAIL, whole[3].state]
 
 
-def test_who_counts_as_alive():
-    def trial(owner, begun=None):
-        made = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"sertransfer_owner": owner})
-        made.datetime_start = begun or datetime.now()
-        return made
+def test_a_trial_at_work_elsewhere_is_waited_for(tmp_path):
+    where = tmp_path / "study.db"
+    other = work(where, count=1, score="time.sleep(6); return settings")
+    while not (where.exists() and where.stat().st_size and states(where)):
+        time.sleep(0.1)
+    trials = run(begin(where), 2)
+    assert other.wait() == 0
+    assert states(where) == [TrialState.COMPLETE] * 2  # no heartbeat was missed in six seconds
+    assert trials[0].value == trials[0].params["x"]
 
-    mine = module._process(os.getpid())
-    assert not module._alive(trial(mine))  # this process runs no trial while it asks
-    parent = module._process(os.getppid())
-    assert module._alive(trial(parent))
-    assert not module._alive(trial({**parent, "begun": "at another time"}))
-    assert not module._alive(trial({**parent, "process": 2**22 + 1}))
-    assert module._alive(trial(None))
-    assert not module._alive(trial(None, datetime(2000, 1, 1)))
+
+def test_workers_that_begin_at_once_share_the_trials_and_agree(tmp_path):
+    where = tmp_path / "study.db"
+    workers = [work(where, count=6, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    told = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    assert len(set(told)) == 1
+    assert told[0].count("'x'") == 6
+    drawn = [trial.params["x"] for trial in begin(where).optuna.trials]
+    assert len(set(drawn)) == len(drawn)  # no two draw as one
+
+
+def test_a_worker_that_was_taken_for_dead_leaves_the_trial_to_the_other(tmp_path, caplog):
+    where = tmp_path / "study.db"
+    lost = []
+
+    def slow(trial, settings):
+        if not lost:
+            lost.append(trial.number)
+            other = begin(where)
+            module._try_again(other.optuna, other.optuna.tell(trial.number, state=TrialState.FAIL))
+            if len(settings) == 2:
+                return 5.0
+        return score(trial, settings)
+
+    trials = run(begin(where), 2, slow)
+    assert "taken for dead" in caplog.text
+    assert [trial.value for trial in trials] != [5.0, 5.0]
+    assert states(where)[0] == TrialState.FAIL
+    assert len(states(where)) == 3
 
 
 def test_a_failing_trial_is_an_error_not_a_score(tmp_path):
-    def broken(trial):
+    def broken(trial, settings):
         raise ZeroDivisionError
 
     study = begin(tmp_path / "j")
     with pytest.raises(ZeroDivisionError):
-        run_trials(study, broken, 2, lambda count: None)
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL]
+        run(study, 2, broken)
+    assert [trial.state for trial in study.optuna.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
-def test_the_storage_of_another_study_is_refused_by_name(where):
+def test_the_storage_of_another_study_is_refused_by_name(tmp_path):
+    where = tmp_path / "study.db"
     begin(where)
-    assert begin(where).user_attrs["sertransfer_identity"] == IDENTITY
+    assert begin(where).optuna.user_attrs["sertransfer_identity"] == IDENTITY
     with pytest.raises(BadInput) as caught:
-        begin(where, identity={**IDENTITY, "embeddings": "other", "seed": "0"})
+        begin(f"sqlite:///{where}", identity={**IDENTITY, "embeddings": "other", "seed": "0"})
     assert len(caught.value.faults) == 2
     assert "study 's/final'" in str(caught.value)
     assert "embeddings = 'abc' in its storage" in str(caught.value)
@@ -152,17 +213,60 @@ def test_the_storage_of_another_study_is_refused_by_name(where):
         begin(where, "s/foreign")
 
 
-def test_a_storage_that_can_not_be_opened_is_named_without_its_password(tmp_path):
-    broken = tmp_path / "broken.journal"
-    broken.write_text("no journal\nat all\n")
-    for where in (broken, tmp_path / "broken.journal" / "below"):
-        with pytest.raises(BadInput, match=r"broken\.journal"):
+@pytest.mark.parametrize("name", ["a?b#c%20d.db", "{SCHEMA_VERSION} é.db"])
+def test_a_path_may_hold_any_character(tmp_path, name):
+    run(begin(tmp_path / name), 1)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_storage_that_cannot_be_opened_is_named_without_its_password(tmp_path):
+    broken = tmp_path / "broken.db"
+    broken.write_text("no database\nat all\n")
+    for where in (broken, broken / "below", f"sqlite:///{broken}"):
+        with pytest.raises(BadInput, match=r"broken\.db"):
             begin(where)
+    with pytest.raises(BadInput, match="IsADirectory"):
+        begin(tmp_path)
     for url in ("postgresql://me:secret@127.0.0.1:1/none", "nonsense://me:secret@x/y"):
         with pytest.raises(BadInput) as caught:
             open_storage(url)
         assert "secret" not in str(caught.value)
         assert "me:***@" in str(caught.value)
+
+
+def test_the_journal_of_an_earlier_version_is_called_that(tmp_path):
+    old = tmp_path / "study.journal"
+    old.write_text('{"op_code":0,"worker_id":"x","study_name":"s","directions":[1]}\n')
+    with pytest.raises(BadInput, match="the study journal of an earlier version"):
+        open_storage(old)
+
+
+def test_a_database_that_was_damaged_is_named(tmp_path):
+    where = tmp_path / "study.db"
+    run(begin(where), 1)
+    with sqlite3.connect(where) as database:
+        database.execute("UPDATE trials SET state = 'LOST'")
+    with pytest.raises(BadInput, match=r"study\.db.*cannot be read"):
+        run(begin(where), 2)
+    data = where.read_bytes()
+    where.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    with pytest.raises(BadInput, match=r"study\.db.*malformed"):
+        begin(where)
+
+
+def test_a_full_disk_is_called_that(tmp_path):
+    where = tmp_path / "study.db"
+    study = begin(where)
+    with sqlite3.connect(where) as database:
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+
+    def fill(trial, settings):
+        with study.storage.engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        trial.set_user_attr("much", "x" * 2**20)
+
+    with pytest.raises(StorageError, match=r"study\.db: no space is left"):
+        run(study, 1, fill)
 
 
 def test_only_pruned_trials_make_no_best():

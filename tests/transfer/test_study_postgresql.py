@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,12 +20,20 @@ pytest.importorskip("psycopg", reason="PostgreSQL driver not installed: psycopg[
 
 IDENTITY = {"space": "x"}
 WORKER = """
-import json, sys, optuna
-from sertransfer.transfer.study import open_storage, open_study, run_trials
+import json, os, signal, sys, optuna
+from sertransfer.transfer import study as module
+module.HEARTBEAT, module.GRACE = 1, 2
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-study = open_study(open_storage(sys.argv[1]), "s/final", {"space": "x"}, seed=1, random_trials=3)
-trials = run_trials(study, lambda trial: trial.suggest_float("x", 0, 1), 8, lambda count: None)
-print(json.dumps([[trial.number, trial.value] for trial in trials]))
+storage = module.open_storage(sys.argv[1])
+study = module.open_study(storage, "s/final", {"space": "x"}, seed=1, random_trials=3)
+def suggest(trial):
+    return trial.suggest_float("x", 0, 1)
+def score(trial, x):
+    if sys.argv[2:]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+trials = module.run_trials(study, suggest, score, 8, lambda count: None)
+print(json.dumps([[trial.params["x"], trial.value] for trial in trials]))
 """
 
 
@@ -65,13 +74,23 @@ def url():
         shutil.rmtree(home, ignore_errors=True)
 
 
-def test_two_workers_share_the_trials_and_agree(url):
-    open_study(open_storage(url), "s/final", IDENTITY, seed=1, random_trials=3)
-    workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER, url], stdout=subprocess.PIPE, text=True) for _ in "ab"
-    ]
+def work(url, *more):
+    return subprocess.Popen([sys.executable, "-c", WORKER, url, *more], stdout=subprocess.PIPE, text=True)
+
+
+def test_two_workers_share_the_trials_and_agree_though_a_third_is_killed(url):
+    killed, *workers = [work(url, "kill"), work(url), work(url)]  # at once, on an empty database
+    assert killed.wait(timeout=120) == -signal.SIGKILL
     one, other = (json.loads(worker.communicate(timeout=120)[0]) for worker in workers)
     assert one == other
     assert len(one) == 8
+    assert len({x for x, _ in one}) == 8
+    states = [trial.state.name for trial in begin(url).trials()]
+    assert states.count("FAIL") == 1
+    assert "RUNNING" not in states
     with pytest.raises(BadInput, match="study 's/final'"):
-        open_study(open_storage(url), "s/final", {"space": "y"}, seed=1, random_trials=3)
+        begin(url, {"space": "y"})
+
+
+def begin(url, identity=IDENTITY):
+    return open_study(open_storage(url), "s/final", identity, seed=1, random_trials=3)

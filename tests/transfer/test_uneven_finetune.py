@@ -248,7 +248,7 @@ def tune(small, folder, storage, seed=SEED, manifest: Manifest | None = None):
 
 
 def test_a_study_is_not_continued_with_other_labels_or_weights(small, tmp_path):
-    storage = tmp_path / "shared.journal"
+    storage = tmp_path / "shared.db"
     metrics = tune(small, tmp_path / "one", storage)
     assert metrics["finetune"]["inner_loss"] == pytest.approx(metrics["tuning"]["inner_loss"]["best"])
     (trial,) = pd.read_csv(tmp_path / "one" / "trials.csv").to_dict("records")

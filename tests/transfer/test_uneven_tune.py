@@ -46,7 +46,7 @@ def tuned(uneven, tmp_path_factory):
     home = tmp_path_factory.mktemp("tuned")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "write_report", lambda path: (path / "report.html").write_text(""))
-        storage = home / "study.journal"
+        storage = home / "study.db"
         metrics = tune(CONFIG, uneven.manifest, **uneven.options(home / "run"), storage=storage)
     return home / "run", metrics, storage
 
