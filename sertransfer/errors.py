@@ -98,6 +98,13 @@ class BadInput(SertransferError):
         return "\n".join(lines)
 
 
+class FailedElsewhere(SertransferError):
+    """Another process of the run failed and says why; this one ends in silence."""
+
+    def __init__(self) -> None:
+        super().__init__("another process of this run failed, and says why")
+
+
 def bad_input(where: object, *, found: object, expected: object, remedy: str) -> BadInput:
     """Build the exception for a single fault (raise what is returned)."""
     return BadInput(Fault(str(where), str(found), str(expected), remedy))

@@ -3,7 +3,7 @@
 Nothing heavier than argparse is imported here; each command imports what it calls. A setting of a
 config is given as ``--group.key value``; what argparse does not know is taken for such a setting.
 Standard output holds the result and where it is; progress, warnings and errors go to standard error.
-Started as one of several processes (torchrun, srun), only the first runs the command and speaks.
+Of several processes (torchrun, srun) process 0 runs the command and speaks; the others join its training.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from collections.abc import Sequence
 from sertransfer import __version__
 from sertransfer.cli import completion, corpora, prediction, pretraining, results, transfer
 from sertransfer.cli.options import Commands, Overrides
-from sertransfer.errors import SertransferError, bad_input, nearest
-from sertransfer.fitting.launch import FailedElsewhere, Launch, read_launch
+from sertransfer.errors import FailedElsewhere, SertransferError, bad_input, nearest
 from sertransfer.io.files import memory_error, storage_error
 from sertransfer.io.spelling import LINES, LogLine, printable
 
@@ -57,21 +56,23 @@ def _fit_surroundings() -> None:
 
 
 def _main(argv: Sequence[str] | None) -> int:
+    rank, together = _find_rank()
     try:
-        launch = read_launch(os.environ)
         refuse_removed(sys.argv[1:] if argv is None else argv)
-    except FailedElsewhere as error:
-        return error.exit_status
     except SertransferError as error:
-        return _fail(str(error), error.exit_status, verbose=False)
-    args, rest = _parse(argv, launch)
+        return error.exit_status if rank else _fail(str(error), error.exit_status, verbose=False)
+    args, rest = _parse(argv, speaks=rank == 0)
+    together = together and args.command == "pretrain"
+    if rank and not together:
+        return 0  # process 0 is enough
     try:
-        if launch is None:
-            _run(args, rest)
-        else:
-            from sertransfer.fitting.processes import run_together  # imports torch
+        if together:
+            from sertransfer.fitting.distributed import connected  # imports torch
 
-            run_together(launch, lambda: _run(args, rest))
+            with connected():
+                _run(args, rest, shows=rank == 0)
+        else:
+            _run(args, rest)
     except FailedElsewhere as error:
         return error.exit_status
     except SertransferError as error:
@@ -91,9 +92,22 @@ def _main(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _parse(argv: Sequence[str] | None, launch: Launch | None) -> tuple[argparse.Namespace, list[str]]:
+def _find_rank() -> tuple[int, bool]:
+    """Return the number of this process, and whether torchrun or srun started it as one of several.
+
+    ``WORLD_SIZE`` and ``SLURM_NTASKS`` alone mean nothing: the one is set in many a container, the other in a
+    batch script before ``srun`` starts anything.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]) > 1
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return int(os.environ["SLURM_PROCID"]), True
+    return 0, False
+
+
+def _parse(argv: Sequence[str] | None, *, speaks: bool) -> tuple[argparse.Namespace, list[str]]:
     """Parse the command line, which is the same for all processes: only the first complains, or logs."""
-    if launch is None or launch.rank == 0:
+    if speaks:
         args, rest = build_parser().parse_known_args(argv)
     else:
         logging.disable()
@@ -108,8 +122,8 @@ def _parse(argv: Sequence[str] | None, launch: Launch | None) -> tuple[argparse.
     return args, rest
 
 
-def _run(args: argparse.Namespace, rest: list[str]) -> None:
-    """Run the command that was parsed."""
+def _run(args: argparse.Namespace, rest: list[str], *, shows: bool = True) -> None:
+    """Run the command that was parsed, and show its result."""
     if rest and not args.takes_settings:
         options = [option for option in vars(args) if option not in ("run", "command", "takes_settings")]
         raise bad_input(
@@ -119,6 +133,9 @@ def _run(args: argparse.Namespace, rest: list[str]) -> None:
             remedy=nearest(rest[0].lstrip("-").replace("-", "_"), options),
         )
     overrides = parse_overrides(rest)
+    if not shows:
+        args.run(args, overrides)
+        return
     # flushed here, where a closed pipe is caught: at the interpreter's exit it would be an error
     if args.json is not True:  # 'predict' takes a file there too, which it writes itself
         result = args.run(args, overrides)

@@ -11,9 +11,9 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from sertransfer.fitting import distributed
 from sertransfer.fitting.batches import Batch
 from sertransfer.fitting.breakdown import breakdown
-from sertransfer.fitting.processes import ALONE
 
 
 class SeededModule(LightningModule, ABC):
@@ -31,7 +31,6 @@ class SeededModule(LightningModule, ABC):
 
     Attributes:
         rate_setting: Name of the setting of the learning rate, for the same message.
-        processes: Which have a share of each batch; their sums are those of whole batches.
     """
 
     rate_setting: ClassVar[str]
@@ -47,7 +46,6 @@ class SeededModule(LightningModule, ABC):
         super().__init__()
         self.network = network
         self.sums = {"loss": 0.0, "hits": 0.0, "items": 0.0}
-        self.processes = ALONE
         self._seed, self._ids, self._resume_point = seed, ids, resume_point
 
     @abstractmethod
@@ -64,7 +62,7 @@ class SeededModule(LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the random state that belongs to this batch."""
-        rank = [] if self.processes.first else [self.processes.rank]
+        rank = [distributed.rank()] if distributed.rank() else []
         key = np.random.SeedSequence([self._seed, self.trainer.current_epoch, batch_idx, *rank])
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
@@ -90,15 +88,15 @@ class SeededModule(LightningModule, ABC):
 
     def _whole(self, loss: float, hits: float, batch: Batch) -> tuple[float, float, float]:
         """Return mean loss, hits and items of the batch over all processes."""
-        if self.processes.count == 1:
+        if distributed.count() == 1:
             return loss, hits, float(len(batch.targets))
-        shares = np.array(self.processes.gather_numbers([loss, batch.scale, hits, len(batch.targets)]))
+        shares = np.array(distributed.gather_numbers([loss, batch.scale, hits, len(batch.targets)]))
         mean = float((shares[:, 0] * shares[:, 1]).sum() / shares[:, 1].sum())
         return mean, float(shares[:, 2].sum()), float(shares[:, 3].sum())
 
     def _stop(self, value: float, batch: Batch) -> None:
         own = [self._ids[item] for item in batch.items.tolist()]
-        names = [name for share in self.processes.gather(own) for name in share]
+        names = [name for share in distributed.gather(own) for name in share]
         what = f"the loss is {value} at step {self.trainer.global_step}, in epoch {self.current_epoch + 1}"
         raise breakdown(what, names, self._resume_point(), self.rate_setting)
 

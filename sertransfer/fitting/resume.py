@@ -17,10 +17,10 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sertransfer.errors import bad_input
+from sertransfer.fitting import distributed
 from sertransfer.fitting.batches import TrainingBatches
 from sertransfer.fitting.breakdown import breakdown
 from sertransfer.fitting.module import SeededModule
-from sertransfer.fitting.processes import ALONE, Processes
 from sertransfer.io.files import atomic_path, check_archive, regular_file, storage_error
 
 _log = logging.getLogger(__name__)
@@ -70,27 +70,24 @@ class ResumePoint(Callback):
     is part of its own state: Lightning restores that of a loader inside epochs, but not at their ends.
     """
 
-    def __init__(
-        self, path: Path, batches: TrainingBatches, *, every: int, processes: Processes = ALONE
-    ) -> None:
+    def __init__(self, path: Path, batches: TrainingBatches, *, every: int) -> None:
         self.path = path
         self.batches = batches
         self.every = every
-        self.processes = processes
         self._items = torch.empty(0, dtype=torch.int64)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the batches stand."""
-        return {**self.batches.state_dict(), "processes": self.processes.count}
+        return {**self.batches.state_dict(), "processes": distributed.count()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Set the batches to where they stood."""
         before = state_dict.get("processes", 1)
-        if before != self.processes.count:
+        if before != distributed.count():
             _log.warning(
                 "the run goes on in %d processes instead of %d: on the same batches and windows, but with "
                 "other masks, mixing, dropout and batch statistics",
-                self.processes.count,
+                distributed.count(),
                 before,
             )
         self.batches.load_state_dict(state_dict)
@@ -114,10 +111,10 @@ class ResumePoint(Callback):
 
         What the first process would save is what counts, and all stop or go on together.
         """
-        name = self.processes.share(lambda: _first_broken(pl_module))
+        name = distributed.share(lambda: _first_broken(pl_module))
         if name is not None:
             step, ids = trainer.global_step, self.batches.utterances.ids
-            items = [item for share in self.processes.gather(self._items.tolist()) for item in share]
+            items = [item for share in distributed.gather(self._items.tolist()) for item in share]
             what = f"'{name}' is not finite after step {step}, in epoch {trainer.current_epoch + 1}"
             point = str(self.path) if self.path.exists() else "none yet"
             setting = pl_module.rate_setting if isinstance(pl_module, SeededModule) else "the rate"

@@ -21,9 +21,9 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from sertransfer.errors import bad_input
+from sertransfer.fitting import distributed
 from sertransfer.fitting.batches import TrainingBatches
 from sertransfer.fitting.module import SeededModule
-from sertransfer.fitting.processes import ALONE, JoinedEnvironment, Processes
 from sertransfer.fitting.resume import AtomicCheckpointIO, ResumePoint
 from sertransfer.fitting.workers import watched_workers
 from sertransfer.io.files import storage_error
@@ -73,10 +73,11 @@ def fit(
     accumulate: int,
     precision: str,
     progress: bool,
-    processes: Processes = ALONE,
     sync_batch_norm: bool = False,
 ) -> None:
     """Train *module*'s network in place, from *resume_point* if it is there.
+
+    All connected processes call this, each with its share of the batches.
 
     Args:
         module: What to do with a batch.
@@ -89,24 +90,22 @@ def fit(
         accumulate: Batches a step.
         precision: As Lightning names it.
         progress: Whether a bar is shown on a terminal.
-        processes: All of which call this, with their shares of the batches.
         sync_batch_norm: Whether batch norms take the statistics of all shares together (GPUs only).
     """
     device = choose_device()
     network: nn.Module = module.network
-    module.processes = processes
     called = list(callbacks)
-    bar = progress and processes.first and sys.stderr.isatty()
+    bar = progress and distributed.rank() == 0 and sys.stderr.isatty()
     if bar:
         called.append(_Bar(leave=True, console_kwargs={"stderr": True}))
-    called.append(ResumePoint(resume_point, batches, every=every, processes=processes))
-    start = str(resume_point) if processes.share(resume_point.exists) else None
+    called.append(ResumePoint(resume_point, batches, every=every))
+    start = str(resume_point) if distributed.share(resume_point.exists) else None
     if start is not None:
         _log.info("resuming from %s", start)
     with _quiet_lightning(), torch.random.fork_rng():
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            **_layout(processes, AtomicCheckpointIO(), sync_batch_norm=sync_batch_norm),
+            **_layout(AtomicCheckpointIO(), sync_batch_norm=sync_batch_norm),
             precision=precision,  # type: ignore[arg-type]  # its own literal, checked by the settings
             max_epochs=epochs,
             accumulate_grad_batches=accumulate,
@@ -129,19 +128,17 @@ def fit(
         network.to(device)
 
 
-def _layout(
-    processes: Processes, checkpoints: AtomicCheckpointIO, *, sync_batch_norm: bool
-) -> dict[str, Any]:
+def _layout(checkpoints: AtomicCheckpointIO, *, sync_batch_norm: bool) -> dict[str, Any]:
     """Return which devices the trainer has, and what connects it with others."""
-    launch = processes.launch
-    if launch is None:
+    environment = distributed.find_environment() if distributed.count() > 1 else None
+    if environment is None:
         return {"devices": 1, "plugins": [checkpoints, LightningEnvironment()]}  # whatever started it
     return {
-        "devices": launch.local_count,
-        "num_nodes": launch.nodes,
+        "devices": distributed.local_count(),
+        "num_nodes": distributed.count() // distributed.local_count(),
         "strategy": DDPStrategy(),
         "sync_batchnorm": sync_batch_norm,
-        "plugins": [checkpoints, JoinedEnvironment(launch)],
+        "plugins": [checkpoints, environment],
     }
 
 

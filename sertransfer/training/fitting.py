@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +13,10 @@ from torch import Tensor, nn
 
 from sertransfer.errors import bad_input
 from sertransfer.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
+from sertransfer.fitting import distributed
 from sertransfer.fitting.batches import TrainingBatches, Utterances
 from sertransfer.fitting.epoch_log import EpochLog
 from sertransfer.fitting.prediction import Probabilities, predict_probabilities
-from sertransfer.fitting.processes import Processes, current
 from sertransfer.fitting.resident import keep_on_device
 from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision, choose_device, fit
 from sertransfer.io.run_folder import RunFolder
@@ -74,7 +73,7 @@ def train_network(
 ) -> Trained:
     """Train *network* in place, from the run's resume point if there is one.
 
-    Several processes share the work: this one has the others train along.
+    Of several processes this is process 0; the others call :func:`train_along`.
 
     Args:
         config: Settings.
@@ -89,10 +88,9 @@ def train_network(
         NonFiniteLoss: If the loss breaks down.
     """
     check_precision(config.precision)
-    processes = current()
-    _check_processes(config, processes)
-    processes.call(_train_along, config, train, speakers, run.path)
-    selection, mean, chosen = _fit(config, network, train, speakers, run, processes, progress=progress)
+    _check_processes(config)
+    distributed.broadcast((config, train, speakers, run.path))
+    selection, mean, chosen = _fit(config, network, train, speakers, run, progress=progress)
     if selection is None:
         final = network if mean is None else mean.network
         state = {name: value.detach().cpu().contiguous() for name, value in final.state_dict().items()}
@@ -103,15 +101,18 @@ def train_network(
     return Trained(selection.best_state(), chosen)
 
 
-def _train_along(config: PretrainConfig, train: Utterances, speakers: list[str], folder: Path) -> None:
-    """Take part in the training of another process."""
-    _fit(config, build_network(config), train, speakers, RunFolder(folder), current(), progress=False)
+def train_along() -> None:
+    """Take part in the training of process 0; it sends ``None`` if there is nothing to train."""
+    task = distributed.broadcast()
+    if task is not None:
+        config, train, speakers, folder = task
+        _fit(config, build_network(config), train, speakers, RunFolder(folder), progress=False)
 
 
-def _check_processes(config: PretrainConfig, processes: Processes) -> None:
-    if processes.count > 1:
-        _log.info("training in %d processes", processes.count)
-    if processes.count > 1 and config.sync_batch_norm and choose_device().type == "cpu":
+def _check_processes(config: PretrainConfig) -> None:
+    if distributed.count() > 1:
+        _log.info("training in %d processes", distributed.count())
+    if distributed.count() > 1 and config.sync_batch_norm and choose_device().type == "cpu":
         raise bad_input(
             "setting sync_batch_norm",
             found="true, for several processes without GPUs",
@@ -158,7 +159,6 @@ def _fit(
     train: Utterances,
     speakers: list[str],
     run: RunFolder,
-    processes: Processes,
     *,
     progress: bool,
 ) -> tuple[InnerSelection | None, WeightMean | None, dict[str, Any]]:
@@ -172,7 +172,7 @@ def _fit(
         chosen |= {"held_out": len(held), "held_out_speakers": sorted({speakers[item] for item in held})}
         learnt = train.subset(kept)
         score = _inner_score(config, train.subset(held))
-        selection = InnerSelection(score, run.checkpoints / BEST, processes=processes)
+        selection = InnerSelection(score, run.checkpoints / BEST)
     mean = WeightMean(network, config.regularisation.ema) if config.regularisation.ema else None
     if selection is not None and mean is not None:
         selection.subject = mean.network
@@ -198,8 +198,8 @@ def _fit(
         workers=config.workers,
         pin=choose_device().type == "cuda",
         accumulate=config.accumulate,
-        rank=processes.rank,
-        shares=processes.count,
+        rank=distributed.rank(),
+        shares=distributed.count(),
         weights=weighed,
     )
     callbacks: list[Callback] = [callback for callback in (mean, selection) if callback is not None]
@@ -215,7 +215,6 @@ def _fit(
         accumulate=config.accumulate,
         precision=config.precision,
         progress=progress,
-        processes=processes,
         sync_batch_norm=config.sync_batch_norm,
     )
     return selection, mean, chosen

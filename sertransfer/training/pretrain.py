@@ -13,6 +13,7 @@ import torch
 from sertransfer import __version__
 from sertransfer.audio.prints import TRAINING_PRINTS, utterance_prints
 from sertransfer.audio.store import FeatureStore, build_store
+from sertransfer.fitting import distributed
 from sertransfer.fitting.trainer import BEST, RESUME_POINT
 from sertransfer.io.files import hash_file
 from sertransfer.io.run_folder import RunFolder
@@ -20,7 +21,14 @@ from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.training.adversarial import adversarial_epsilon
 from sertransfer.training.features import Parts, check_parts, select_parts, used_rows
-from sertransfer.training.fitting import Trained, build_network, check_model, predict_with, train_network
+from sertransfer.training.fitting import (
+    Trained,
+    build_network,
+    check_model,
+    predict_with,
+    train_along,
+    train_network,
+)
 from sertransfer.training.parts import (
     Part,
     default_store,
@@ -58,7 +66,9 @@ def pretrain(
 ) -> dict[str, Any]:
     """Train on the manifest's ``train`` split, score its ``test`` split, and write the run folder.
 
-    A killed run is taken up where it was by the same call; a finished one returns its metrics.
+    A killed run is taken up where it was by the same call; a finished one returns its metrics. Several
+    processes (:mod:`sertransfer.fitting.distributed`) all make this call: process 0 does the work, the others
+    join the training.
 
     Args:
         config: Settings.
@@ -76,16 +86,21 @@ def pretrain(
     """
     check_settings(config)
     check_model(config)  # before there is a folder
+    if distributed.rank():
+        train_along()
+        metrics: dict[str, Any] = distributed.broadcast()
+        return metrics
     with RunFolder(run_dir).claim(config.protocol(), {"manifest": hash_manifest(manifest)}) as run:
         if finished_for(run, skip_bad=skip_bad):
             _log.info("%s is finished; nothing to do", run.path)
+            distributed.broadcast(None)  # to train_along: nothing to train
         else:
-            metrics = _work(config, manifest, run, skip_bad=skip_bad, progress=progress)
-            run.write_metrics(metrics)
+            run.write_metrics(_work(config, manifest, run, skip_bad=skip_bad, progress=progress))
         for name in (RESUME_POINT, BEST):  # also where a process that had finished was killed before this
             (run.checkpoints / name).unlink(missing_ok=True)
         write_report(run.path)
-        return run.read_metrics()
+        metrics = distributed.broadcast(run.read_metrics())
+        return metrics
 
 
 def _work(

@@ -14,8 +14,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 
 from sertransfer.errors import bad_input
+from sertransfer.fitting import distributed
 from sertransfer.fitting.best import keep_best, read_best
-from sertransfer.fitting.processes import ALONE, Processes
 
 _log = logging.getLogger(__name__)
 
@@ -67,22 +67,14 @@ class InnerSelection(Callback):
     Args:
         score: Takes the network, returns WA and UA of the held-out items.
         path: File of the best weights so far.
-        processes: All that train.
 
     Attributes:
         subject: What is scored and kept in place of the network itself, such as a mean of its weights.
     """
 
-    def __init__(
-        self,
-        score: Callable[[nn.Module], tuple[float, float]],
-        path: Path,
-        *,
-        processes: Processes = ALONE,
-    ) -> None:
+    def __init__(self, score: Callable[[nn.Module], tuple[float, float]], path: Path) -> None:
         self.score = score
         self.path = path
-        self.processes = processes
         self.subject: nn.Module | None = None
         self.best: dict[str, float] = {}
         self.latest: dict[str, float] = {}
@@ -90,14 +82,13 @@ class InnerSelection(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the epoch."""
         network = pl_module.get_submodule("network") if self.subject is None else self.subject
-        wa, ua = self.processes.share(lambda: self.score(network))
+        wa, ua = distributed.share(lambda: self.score(network))
         self.latest = {"epoch": trainer.current_epoch + 1, "wa": wa, "ua": ua}
         pl_module.log_dict({"inner_wa": wa, "inner_ua": ua}, batch_size=1)
         if ua > self.best.get("ua", -1.0):
             self.best = self.latest
-            if not self.processes.first:
-                return
-            keep_best(network, self.path)
+            if distributed.rank() == 0:
+                keep_best(network, self.path)
 
     def scores(self) -> dict[str, float]:
         """Return the scores of the latest epoch as columns of the learning curve."""

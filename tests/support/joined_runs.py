@@ -1,10 +1,11 @@
 """Trainings that several processes do together; the process of test_distributed runs the same ones alone.
 
-As a script it is one of the processes: ``joined_runs.py FOLDER``.
+As a script it is one of the processes: ``joined_runs.py FOLDER``, or ``joined_runs.py FAILURE`` and a command
+of the program, whose process 1 fails in its third batch.
 """
 
-import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from sertransfer.cli.main import main
+from sertransfer.errors import SertransferError
 from sertransfer.fitting.batches import Utterances
 from sertransfer.fitting.breakdown import NonFiniteLoss
-from sertransfer.fitting.launch import read_launch
-from sertransfer.fitting.processes import current, run_together
+from sertransfer.fitting.distributed import connected, rank
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.models import registry
 from sertransfer.training import fitting
@@ -93,19 +96,23 @@ class Killed(Exception):
     """Stands for the end of all processes."""
 
 
-def kill_after(batches):
-    """Have the next training end before batch number *batches*; on every process."""
+def stop_before(batch, stop):
+    """Have the next training call *stop* before its batch number *batch*."""
     begun = []
     start = Classifier.on_train_batch_start
 
-    def counted(self, batch, batch_idx):
-        if len(begun) == batches:
+    def counted(self, taken, batch_idx):
+        if len(begun) == batch:
             Classifier.on_train_batch_start = start
-            raise Killed
+            stop()
         begun.append(batch_idx)
-        start(self, batch, batch_idx)
+        start(self, taken, batch_idx)
 
     Classifier.on_train_batch_start = counted
+
+
+def kill():
+    raise Killed
 
 
 def poison():
@@ -117,47 +124,47 @@ def poison():
 
 
 def train(folder, config):
-    """Train in *folder*; return the weights, or what stopped it."""
-    with RunFolder(folder).claim({}, {}) as run:
-        try:
-            trained = fitting.train_network(
-                config, fitting.build_network(config), data(), SPEAKERS, run, progress=False
-            )
-        except Killed:
-            return None
-        except NonFiniteLoss as error:
-            return str(error)
+    """Train in *folder*; return the weights, or what stopped it. Process 1 takes part."""
+    try:
+        if rank():
+            return fitting.train_along()
+        with RunFolder(folder).claim({}, {}) as run:
+            network = fitting.build_network(config)
+            trained = fitting.train_network(config, network, data(), SPEAKERS, run, progress=False)
+    except Killed:
+        return None
+    except NonFiniteLoss as error:
+        return str(error)
     return {"state": trained.state, "selection": trained.selection}
 
 
-_train_along = fitting._train_along
-
-
-def along(*arguments):
-    """Take part, and survive what the first process survives."""
-    with contextlib.suppress(Killed, NonFiniteLoss):
-        _train_along(*arguments)
-
-
 def work(folder):
-    """Do all trainings; the results are what the test compares."""
+    """Do all trainings; the results of process 0 are what the test compares."""
     results = {name: train(folder / name, settings(**options)) for name, options in EXACT.items()}
     drawn = settings("probe", **DRAWN)
     results["whole"] = train(folder / "whole", drawn)
-    current().call(kill_after, 6)
-    kill_after(6)
+    stop_before(6, kill)
     results["killed"] = train(folder / "resumed", drawn)
     results["resumed"] = train(folder / "resumed", drawn)
-    current().call(poison)
     poison()
     results["broken"] = train(folder / "broken", settings())
-    torch.save(results, folder / "results.pt")
+    if rank() == 0:
+        torch.save(results, folder / "results.pt")
+
+
+def fail():
+    raise SertransferError("process 1 has had enough")
+
+
+FAILURES = {"killed": lambda: os.kill(os.getpid(), signal.SIGKILL), "raises": fail}
 
 
 if __name__ == "__main__":
-    # functions are sent by the name of their module, which is the same for all processes
-    from support import joined_runs
-
-    joined_runs.register()
-    fitting._train_along = joined_runs.along
-    run_together(read_launch(os.environ), lambda: joined_runs.work(Path(sys.argv[1])))
+    first, *command = sys.argv[1:]
+    if command:
+        if os.environ["RANK"] == "1":
+            stop_before(2, FAILURES[first])
+        sys.exit(main(command))
+    register()
+    with connected():
+        work(Path(first))

@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 from support import joined_runs
+from torch.distributed import HashStore
 
+from sertransfer.cli.main import main
+from sertransfer.errors import BadInput, FailedElsewhere
+from sertransfer.fitting import distributed
 from sertransfer.fitting.trainer import RESUME_POINT
 from sertransfer.manifest import write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
+from sertransfer.training import fitting
 from sertransfer.training.evaluate import evaluate
+from sertransfer.training.settings import PretrainConfig
 
 SCRIPT = Path(joined_runs.__file__)
 CLI = ["-m", "sertransfer.cli"]
@@ -66,6 +72,15 @@ def run_pair(*words):
         [out for out, _ in outputs],
         [err for _, err in outputs],
     )
+
+
+def torchrun(*words):
+    """Start two processes by torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*command, *map(str, words)],
+        env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +162,7 @@ SETTINGS = [
 def test_torchrun_scores_every_utterance_once(manifest, tmp_path):
     values, path = manifest
     run = tmp_path / "run"
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *CLI, "pretrain"]
-    words = [*command, "--manifest", path, "--run-dir", run, *SETTINGS]
-    done = subprocess.run(
-        [sys.executable, *map(str, words)],
-        env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False,
-    )  # fmt: skip
+    done = torchrun(*CLI, "pretrain", "--manifest", path, "--run-dir", run, *SETTINGS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("11 utterances") == 1
     assert (run / "log.txt").read_text().count("training in 2 processes") == 1
@@ -173,8 +183,116 @@ def test_bad_input_is_said_once_and_ends_all(manifest, tmp_path):
     statuses, outputs, errors = run_pair(
         *CLI, "pretrain", "--manifest", broken, "--run-dir", tmp_path / "run", *SETTINGS, "--model", "vgg11"
     )
-    assert statuses == [2, 2]
+    assert statuses == [2, 1]
     assert errors[0].count("no_such.wav") == 1
     assert outputs[1] == ""
     assert "sertransfer: error" not in errors[1]
     assert (tmp_path / "run/faults.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("failure", "statuses", "speaker", "message"),
+    [("killed", [1, -9], 0, "ended without a word"), ("raises", [1, 1], 1, "process 1 has had enough")],
+)
+def test_a_process_that_fails_in_training_ends_the_other(
+    failure, statuses, speaker, message, manifest, tmp_path
+):
+    """Nobody ends the other process here, as torchrun would: it notices by itself."""
+    command = ["pretrain", "--manifest", manifest[1], "--run-dir", tmp_path / "run", *SETTINGS]
+    ended, outputs, errors = run_pair(SCRIPT, failure, *command)
+    assert ended == statuses
+    assert outputs == ["", ""]
+    assert [error.count("sertransfer: error: ") for error in errors] == [1 - speaker, speaker]
+    assert errors[speaker].count(message) == 1
+    assert "Traceback" not in "".join(errors)
+
+
+def test_torchrun_ends_the_others_of_a_killed_process(manifest, tmp_path):
+    command = ["pretrain", "--manifest", manifest[1], "--run-dir", tmp_path / "run", *SETTINGS]
+    done = torchrun(SCRIPT, "killed", *command)
+    assert done.returncode == 1
+    assert "Signal 9 (SIGKILL) received" in done.stderr
+    assert done.stderr.count("sertransfer: error: ") <= 1
+    assert not (tmp_path / "run/metrics.json").exists()
+
+
+def test_other_commands_run_in_process_0_alone(monkeypatch, capsys):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    assert main(["models"]) == 0
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("RANK", "0")
+    assert main(["models"]) == 0
+    assert "pyresnet152" in capsys.readouterr().out
+
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "8", "RANK": "5", "LOCAL_RANK": "1"}
+SRUN = {
+    "SLURM_STEP_NUM_TASKS": "8", "SLURM_NTASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NODELIST": "gpu[07-08]",
+    "SLURM_JOB_ID": "1234567",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank"),
+    [
+        ({}, None),
+        ({"WORLD_SIZE": "8", "RANK": "5"}, None),
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, None),
+        (TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"}, None),
+        (SRUN | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),
+        (TORCHRUN, 5),
+        (SRUN, 5),
+        (SRUN | TORCHRUN | {"RANK": "3"}, 3),
+    ],
+    ids=["nothing", "a container", "a batch script", "torchrun of one", "srun of one", "torchrun", "srun",
+         "torchrun inside srun"],
+)  # fmt: skip
+def test_who_started_a_process(variables, rank, monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(variables))
+    found = distributed.find_environment()
+    assert (None if found is None else found.global_rank()) == rank
+    assert _find_rank() == (rank or 0, rank is not None)
+
+
+def test_srun_must_say_how_many_tasks_a_machine_has(monkeypatch):
+    variables = {name: value for name, value in SRUN.items() if name != "SLURM_NTASKS_PER_NODE"}
+    monkeypatch.setattr(os, "environ", variables)
+    with pytest.raises(FailedElsewhere):
+        distributed.find_environment()
+    variables["SLURM_PROCID"] = "0"
+    with pytest.raises(BadInput, match="--ntasks-per-node"):
+        distributed.find_environment()
+
+
+class Gone(HashStore):
+    def compare_set(self, *_):
+        raise RuntimeError("connection reset by peer")
+
+
+def test_the_first_process_that_fails_speaks(monkeypatch):
+    monkeypatch.setattr(distributed, "PATIENCE", 0.0)
+    store, fault, lost = HashStore(), MemoryError(), RuntimeError("[gloo] Connection closed by peer")
+    assert distributed._first_failure(store, 1, fault) is fault
+    assert isinstance(distributed._first_failure(store, 0, lost), FailedElsewhere)
+    assert "without a word" in str(distributed._first_failure(HashStore(), 0, lost))
+    assert isinstance(distributed._first_failure(Gone(), 1, lost), FailedElsewhere)
+
+
+def test_a_process_that_is_alone_needs_nobody():
+    assert (distributed.rank(), distributed.count()) == (0, 1)
+    assert distributed.gather("x") == ["x"]
+    assert distributed.gather_numbers([1, 2]) == [[1, 2]]
+    assert distributed.share(lambda: 3) == 3
+    with distributed.connected():
+        assert distributed.count() == 1
+
+
+def test_batch_norm_of_several_processes_needs_gpus(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    fitting._check_processes(PretrainConfig(sync_batch_norm=True))
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    fitting._check_processes(PretrainConfig())
+    with pytest.raises(BadInput, match="sync_batch_norm"):
+        fitting._check_processes(PretrainConfig(sync_batch_norm=True))

@@ -119,3 +119,8 @@ def test_all_bad_values_are_listed_at_once():
         *("schedule.warmup", "regularisation.label_smoothing"),
         *("regularisation.mixup", "regularisation.ema"),
     }
+
+
+def test_old_runs_keep_their_protocol():
+    assert "sync_batch_norm" not in PretrainConfig().protocol()
+    assert PretrainConfig(sync_batch_norm=True).protocol()["sync_batch_norm"] is True
