@@ -8,8 +8,7 @@ import numpy as np
 from measure import Options, by_turns, one_core, timed_row
 from stores import MELS, sentence_frames, write_store
 
-from sertransfer.fitting.batches import TrainingBatches, Utterances
-from sertransfer.fitting.plans import plan_epoch
+from sertransfer.fitting.batches import TrainingBatches, Utterances, plan_epoch
 
 BATCH = 32
 SENTENCES = 16_000

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback
 
 from sertransfer.fitting.batches import TrainingBatches, Utterances
+from sertransfer.fitting.device_cache import keep_on_device
 from sertransfer.fitting.module import SeededModule
-from sertransfer.fitting.resident import keep_on_device
 from sertransfer.fitting.trainer import fit
 from sertransfer.models.registry import build_model
 from sertransfer.training.classifier import Classifier

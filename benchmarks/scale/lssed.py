@@ -161,8 +161,7 @@ def open_store(work: Path) -> Callable[[], Any]:
 def epoch(work: Path) -> Callable[[], Any]:
     """Take the training part and plan an epoch of batches of 256: what happens before the first batch."""
     from sertransfer.audio.store import FeatureStore
-    from sertransfer.fitting.batches import TrainingBatches
-    from sertransfer.fitting.plans import plan_epoch
+    from sertransfer.fitting.batches import TrainingBatches, plan_epoch
     from sertransfer.manifest import read_manifest
     from sertransfer.training.parts import select_part, take_utterances
 

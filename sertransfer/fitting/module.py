@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -11,9 +12,9 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from sertransfer.errors import SertransferError
 from sertransfer.fitting import distributed
 from sertransfer.fitting.batches import Batch
-from sertransfer.fitting.breakdown import breakdown
 
 
 class SeededModule(LightningModule, ABC):
@@ -114,3 +115,27 @@ class SeededModule(LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the sums up again."""
         self.sums = dict(checkpoint["epoch_sums"])
+
+
+_log = logging.getLogger(__name__)
+
+
+class NonFiniteLoss(SertransferError):
+    """Training broke down: the loss is NaN or infinite."""
+
+
+def breakdown(what: str, names: Sequence[str], resume_point: str, setting: str) -> NonFiniteLoss:
+    """Return the exception that says *what* broke down, on which utterances, and what to do; log it whole.
+
+    Args:
+        what: What is not finite, and when.
+        names: The utterances of the batch.
+        resume_point: Where the last good state lies.
+        setting: The learning rate's name.
+    """
+    _log.error("%s; utterances of the batch: %s", what, ", ".join(names))
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more (see log.txt)" if names[10:] else "")
+    return NonFiniteLoss(
+        f"{what}; utterances of the batch: {shown}; last good checkpoint: {resume_point}; "
+        f"lower {setting}, or train in 32-true or bf16-mixed precision, in another --run-dir"
+    )

@@ -22,10 +22,10 @@ from torch import nn
 
 from sertransfer.errors import bad_input
 from sertransfer.fitting import distributed
-from sertransfer.fitting.batches import TrainingBatches
+from sertransfer.fitting.batches import TrainingBatches, watched_workers
+from sertransfer.fitting.callbacks import AtomicCheckpointIO, ResumePoint
+from sertransfer.fitting.inference import choose_device
 from sertransfer.fitting.module import SeededModule
-from sertransfer.fitting.resume import AtomicCheckpointIO, ResumePoint
-from sertransfer.fitting.workers import watched_workers
 from sertransfer.io.files import storage_error
 
 _log = logging.getLogger(__name__)
@@ -46,11 +46,6 @@ class _Bar(RichProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | Any]:
         """Return what stands behind the bar."""
         return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}
-
-
-def choose_device() -> torch.device:
-    """Return this process' CUDA device, the first by default, or the CPU where there is none."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def check_precision(precision: str, setting: str = "precision") -> None:

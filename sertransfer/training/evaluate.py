@@ -13,8 +13,7 @@ from sertransfer.audio.resting import calibration_ids
 from sertransfer.audio.store import build_store
 from sertransfer.corpora.listening import silence_remarks
 from sertransfer.errors import Faults, bad_input
-from sertransfer.fitting.prediction import predict_probabilities
-from sertransfer.fitting.trainer import choose_device
+from sertransfer.fitting.inference import choose_device, predict_probabilities
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.files import hash_file
 from sertransfer.io.run_folder import RunFolder

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 
 from sertransfer.audio.resting import calibration_ids
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import Faults, bad_input
+from sertransfer.fitting.batches import Integers
 from sertransfer.manifest import Manifest
 from sertransfer.training.parts import Part, check_part, feature_workers, select_part
 from sertransfer.training.settings import PretrainConfig, check_settings
@@ -80,4 +85,41 @@ def make_features(
         workers=feature_workers(config.workers, len(rows)),
         skip_bad=skip_bad,
         progress=progress,
+    )
+
+
+def inner_split(
+    targets: Integers, speakers: Sequence[str], *, share: float, seed: int
+) -> tuple[Integers, Integers]:
+    """Split training items by speaker into those to train on and those to select on.
+
+    Every class stands on both sides, and the classes' shares are kept as far as whole speakers allow.
+
+    Args:
+        targets: Class of each item, shape ``(items,)``.
+        speakers: Speaker of each item.
+        share: Share of the items to hold out; with fewer than ``1 / share`` speakers it is more.
+        seed: Of the order in which speakers are dealt out.
+
+    Returns:
+        Positions to train on and positions held out, each in ascending order.
+
+    Raises:
+        BadInput: If no split by whole speakers leaves every class on both sides.
+    """
+    names = np.asarray(speakers, dtype=str)
+    folds = min(max(2, round(1 / share)), len(np.unique(names)))
+    classes = np.unique(targets)
+    if folds >= 2 and np.bincount(targets)[classes].min() >= 2:
+        # the number of items of a class may be below the number of folds: then fewer folds are dealt
+        folds = min(folds, int(np.bincount(targets)[classes].min()))
+        dealt = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+        for kept, held in dealt.split(names, targets, groups=names):
+            if all(np.array_equal(np.unique(targets[side]), classes) for side in (kept, held)):
+                return kept.astype(np.int64), held.astype(np.int64)
+    raise bad_input(
+        "the training part",
+        found=f"{len(np.unique(names))} speakers, who can not be split with every class on both sides",
+        expected="speakers enough for an inner split",
+        remedy="set selection.rule to last",
     )

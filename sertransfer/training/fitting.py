@@ -15,17 +15,16 @@ from sertransfer.errors import bad_input
 from sertransfer.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from sertransfer.fitting import distributed
 from sertransfer.fitting.batches import TrainingBatches, Utterances
-from sertransfer.fitting.epoch_log import EpochLog
-from sertransfer.fitting.prediction import Probabilities, predict_probabilities
-from sertransfer.fitting.resident import keep_on_device
-from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision, choose_device, fit
+from sertransfer.fitting.callbacks import EpochLog, InnerSelection, WeightMean
+from sertransfer.fitting.device_cache import keep_on_device
+from sertransfer.fitting.inference import Probabilities, choose_device, predict_probabilities
+from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision, fit
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.registry import build_model
-from sertransfer.training.averaging import WeightMean
 from sertransfer.training.classifier import Classifier, balanced_weights
+from sertransfer.training.features import inner_split
 from sertransfer.training.scoring import attack
-from sertransfer.training.selection import InnerSelection, inner_split
 from sertransfer.training.settings import PretrainConfig
 
 _log = logging.getLogger(__name__)

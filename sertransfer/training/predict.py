@@ -17,8 +17,7 @@ from sertransfer.audio.store import build_store
 from sertransfer.corpora.listening import heard_warnings
 from sertransfer.errors import bad_input
 from sertransfer.fitting.batches import Utterances
-from sertransfer.fitting.prediction import predict_probabilities
-from sertransfer.fitting.trainer import choose_device
+from sertransfer.fitting.inference import choose_device, predict_probabilities
 from sertransfer.front_end import Cropping
 from sertransfer.io.scratch import scratch_folder
 from sertransfer.io.spelling import printable

@@ -27,7 +27,7 @@ from sertransfer.evaluation.metrics import (
     unweighted_accuracy,
     weighted_accuracy,
 )
-from sertransfer.fitting.prediction import Perturb, Probabilities
+from sertransfer.fitting.inference import Perturb, Probabilities
 from sertransfer.io.files import write_text
 from sertransfer.training.adversarial import fgsm
 from sertransfer.training.parts import UNKNOWN_SPEAKERS

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from sertransfer.audio.reading import read_segment
 from sertransfer.encoders.base import Encoder
 from sertransfer.errors import BadInput, Fault, SertransferError
-from sertransfer.fitting.workers import watched_workers
+from sertransfer.fitting.batches import watched_workers
 from sertransfer.io.files import hash_value, make_folder, refuse_links, remove_abandoned
 from sertransfer.io.locks import hold
 from sertransfer.io.progress import bar

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sertransfer.encoders.base import UtteranceHead
 from sertransfer.errors import bad_input
-from sertransfer.fitting.trainer import choose_device
+from sertransfer.fitting.inference import choose_device
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
 from sertransfer.training_audio import TrainingAudio

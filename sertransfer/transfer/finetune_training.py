@@ -14,9 +14,10 @@ import numpy as np
 from torch import nn
 
 from sertransfer.fitting.batches import TrainingBatches, Utterances
-from sertransfer.fitting.epoch_log import EpochLog
-from sertransfer.fitting.resident import keep_on_device
-from sertransfer.fitting.trainer import BEST, RESUME_POINT, choose_device, fit
+from sertransfer.fitting.callbacks import EpochLog
+from sertransfer.fitting.device_cache import keep_on_device
+from sertransfer.fitting.inference import choose_device
+from sertransfer.fitting.trainer import BEST, RESUME_POINT, fit
 from sertransfer.transfer.deciding import check_enough
 from sertransfer.transfer.finetune_data import BalancedDraw, Integers, as_utterances, split_inner
 from sertransfer.transfer.finetune_learner import Learner, Task

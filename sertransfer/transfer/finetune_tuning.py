@@ -23,7 +23,7 @@ import yaml
 from optuna.trial import FixedTrial, FrozenTrial
 
 from sertransfer.config import config_dict
-from sertransfer.fitting.breakdown import NonFiniteLoss
+from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.io.files import hash_value, make_folder, write_text
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest

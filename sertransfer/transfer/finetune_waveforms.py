@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from sertransfer.encoders.base import LayeredEncoder, UtteranceHead
 from sertransfer.encoders.registry import open_encoder
-from sertransfer.fitting.trainer import choose_device
+from sertransfer.fitting.inference import choose_device
 from sertransfer.timebase import seconds_to_samples
 from sertransfer.transfer.deciding import usable_part
 from sertransfer.transfer.depth import Depth, Stage

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sertransfer.fitting.batches import Batch, Utterances
+from sertransfer.fitting.inference import predict_probabilities
 from sertransfer.fitting.module import SeededModule
-from sertransfer.fitting.prediction import predict_probabilities
 from sertransfer.transfer.depth import Depth
 from sertransfer.transfer.probe import Floats
 from sertransfer.transfer.settings import TransferConfig

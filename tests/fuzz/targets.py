@@ -199,7 +199,7 @@ def _weights(work: Path) -> list[Target]:
     from safetensors.torch import save_file
 
     from sertransfer.encoders.weights import read_weights
-    from sertransfer.fitting.resume import AtomicCheckpointIO
+    from sertransfer.fitting.callbacks import AtomicCheckpointIO
     from sertransfer.front_end import Cropping, FrontEnd
     from sertransfer.io.checksums import SEAL
     from sertransfer.models.checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint

@@ -31,7 +31,7 @@ import sertransfer
 from sertransfer.cli.main import main
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.errors import BadInput
-from sertransfer.fitting.resume import AtomicCheckpointIO
+from sertransfer.fitting.callbacks import AtomicCheckpointIO
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.registry import build_model

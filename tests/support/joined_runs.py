@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sertransfer.cli.main import main
 from sertransfer.errors import SertransferError
 from sertransfer.fitting.batches import Utterances
-from sertransfer.fitting.breakdown import NonFiniteLoss
 from sertransfer.fitting.distributed import connected, rank
+from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.models import registry
 from sertransfer.training import fitting

@@ -12,7 +12,7 @@ import torch
 from support import joined_runs
 from torch.distributed import HashStore
 
-from sertransfer.cli.main import main
+from sertransfer.cli.main import _find_rank, main
 from sertransfer.errors import BadInput, FailedElsewhere
 from sertransfer.fitting import distributed
 from sertransfer.fitting.trainer import RESUME_POINT

@@ -9,7 +9,7 @@ import pytest
 from support.training_fakes import make_tones, tone_config
 
 from sertransfer.errors import BadInput
-from sertransfer.fitting.breakdown import NonFiniteLoss
+from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.training.classifier import Classifier
 from sertransfer.training.parts import feature_workers

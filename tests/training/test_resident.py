@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from sertransfer.audio.store import build_store
-from sertransfer.fitting import resident
-from sertransfer.fitting.batches import Utterances, load_batches
-from sertransfer.fitting.plans import Plan
-from sertransfer.fitting.resident import ResidentFeatures, keep_on_device
+from sertransfer.fitting import device_cache
+from sertransfer.fitting.batches import Plan, Utterances, load_batches
+from sertransfer.fitting.device_cache import ResidentFeatures, keep_on_device
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.training.pretrain import pretrain
 from sertransfer.training.settings import ModelSettings
@@ -22,7 +21,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def room(monkeypatch):
     def make(size):
-        monkeypatch.setattr(resident, "_room", lambda device: size)
+        monkeypatch.setattr(device_cache, "_room", lambda device: size)
 
     return make
 
@@ -36,7 +35,7 @@ def stored(tones, config, tmp_path):
 
 @pytest.mark.parametrize("wanted", [1, 7, 400])
 def test_windows_are_those_of_the_file(stored, wanted, monkeypatch):
-    monkeypatch.setattr(resident, "_BLOCK", 5)
+    monkeypatch.setattr(device_cache, "_BLOCK", 5)
     held = Utterances(ResidentFeatures(stored.store, CPU), stored.positions, stored.targets, stored.ids)
     items = np.array([3, 0, 11, 3])
     starts = np.array([0, 2, 5, 1])

@@ -4,7 +4,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 
 from sertransfer.fitting.batches import Batch
-from sertransfer.fitting.breakdown import NonFiniteLoss
+from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.training.classifier import Classifier, balanced_weights, make_masks
 from sertransfer.training.settings import Augment, Optimiser, PretrainConfig, Regularisation, Schedule
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from sertransfer.errors import BadInput
-from sertransfer.fitting.breakdown import NonFiniteLoss
-from sertransfer.fitting.resume import AtomicCheckpointIO
+from sertransfer.fitting.callbacks import AtomicCheckpointIO
+from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.fitting.trainer import RESUME_POINT
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import write_manifest

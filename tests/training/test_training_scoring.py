@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from sertransfer.fitting.prediction import predict_probabilities
+from sertransfer.fitting.inference import predict_probabilities
 from sertransfer.training.scoring import score_metrics, score_table
 
 CLASSES = ("angry", "neutral", "happy", "sad")

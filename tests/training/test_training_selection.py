@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sertransfer.errors import BadInput
-from sertransfer.training.selection import InnerSelection, inner_split
+from sertransfer.fitting.callbacks import InnerSelection
+from sertransfer.training.features import inner_split
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,6 +1,6 @@
 import torch
 
-from sertransfer.training.averaging import WeightMean
+from sertransfer.fitting.callbacks import WeightMean
 
 
 class Trainer:

@@ -5,8 +5,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from sertransfer.errors import SertransferError
-from sertransfer.fitting.batches import Utterances
-from sertransfer.fitting.workers import watched_workers
+from sertransfer.fitting.batches import Utterances, watched_workers
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.training.fitting import build_network, train_network
 from sertransfer.training.settings import ModelSettings, PretrainConfig

@@ -12,7 +12,7 @@ from support.transfer_fakes import NEGATIVE, POSITIVE, Killed, make_interviews
 from sertransfer.cli.main import main
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
-from sertransfer.fitting.breakdown import NonFiniteLoss
+from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.transfer import finetune_tuning
 from sertransfer.transfer.finetune_space import FinetuneSpace, FinetuneTuneConfig
 from sertransfer.transfer.finetuner import Finetuner

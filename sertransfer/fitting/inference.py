@@ -9,15 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sertransfer.fitting.batches import Utterances, load_batches
-from sertransfer.fitting.plans import plan_evaluation
-from sertransfer.fitting.workers import watched_workers
+from sertransfer.fitting.batches import Utterances, load_batches, plan_evaluation, watched_workers
 from sertransfer.io.progress import tracked
 
 Probabilities = NDArray[np.float64]
 
 Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a network, features and targets to the features that are scored."""
+
+
+def choose_device() -> torch.device:
+    """Return this process' CUDA device, the first by default, or the CPU where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def predict_probabilities(
