@@ -23,8 +23,8 @@ import torch
 import torchaudio.functional as F
 
 from sertransfer.io.files import write_json
-from sertransfer.training.demo_recogniser import train_demo_recogniser
-from sertransfer.training.recogniser import EXPERIMENT, RATE, Size, Utterance, train, write_data
+from sertransfer.pretraining.demo_recogniser import train_demo_recogniser
+from sertransfer.pretraining.recogniser import EXPERIMENT, RATE, Size, Utterance, train, write_data
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 FSDD_RATE = 8_000

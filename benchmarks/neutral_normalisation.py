@@ -35,8 +35,8 @@ from sertransfer.evaluation.metrics import (
 )
 from sertransfer.io.files import write_json
 from sertransfer.manifest import Manifest
-from sertransfer.training.pretrain import pretrain
-from sertransfer.training.settings import PretrainConfig
+from sertransfer.pretraining.settings import PretrainConfig
+from sertransfer.pretraining.workflow import pretrain
 
 HERE = Path(__file__).parent
 CLASSES = ("angry", "happy", "sad")

@@ -348,7 +348,7 @@ def test_recordings_that_turn_out_bad_in_stage_1(run, emodb_manifest, tmp_path, 
     shutil.copytree(emodb_manifest[0], root)
     with_nan(root / "wav" / "03a01Wa.wav")
     (root / "wav" / "08a01Fa.wav").unlink()
-    monkeypatch.setattr("sertransfer.training.pretrain.write_report", lambda folder: None)
+    monkeypatch.setattr("sertransfer.pretraining.workflow.write_report", lambda folder: None)
     words = [
         "pretrain",
         "--manifest",

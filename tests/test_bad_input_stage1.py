@@ -28,8 +28,8 @@ TINY = ["--model", "pyresnet_tiny", "--model.width", "0.0625"]
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
     """Spare the tests the drawing of plots that they do not look at."""
-    for module in ("pretrain", "evaluate"):
-        monkeypatch.setattr(f"sertransfer.training.{module}.write_report", lambda folder: None)
+    for module in ("workflow", "evaluate"):
+        monkeypatch.setattr(f"sertransfer.pretraining.{module}.write_report", lambda folder: None)
 
 
 @pytest.fixture(scope="module")

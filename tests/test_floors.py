@@ -13,7 +13,7 @@ FLOORS = {
     "manifest": 2, "front_end": 2, "config": 2, "training_audio": 2,
     "audio": 3, "corpora": 3, "models": 3,
     "encoders": 4, "fitting": 4,
-    "training": 5, "transfer": 5, "reporting": 5, "export": 6,
+    "pretraining": 5, "transfer": 5, "reporting": 5, "export": 6,
     "cli": 7,
 }  # fmt: skip
 FORBIDDEN = {
@@ -24,9 +24,9 @@ FORBIDDEN = {
     ("corpora", "models"),
     ("fitting", "encoders"),
     ("encoders", "fitting"),
-    ("training", "transfer"),
-    ("transfer", "training"),
-    ("reporting", "training"),
+    ("pretraining", "transfer"),
+    ("transfer", "pretraining"),
+    ("reporting", "pretraining"),
     ("reporting", "transfer"),
 }
 
@@ -108,7 +108,7 @@ def test_no_cycle():
     [
         ("sertransfer.errors", "sertransfer.manifest"),
         ("sertransfer.models.registry", "sertransfer.corpora.lssed"),
-        ("sertransfer.training.pretrain", "sertransfer.transfer.probe"),
+        ("sertransfer.pretraining.workflow", "sertransfer.transfer.probe"),
     ],
 )
 def test_a_wrong_import_is_seen(name, imported):

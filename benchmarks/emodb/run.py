@@ -34,8 +34,8 @@ from sertransfer.errors import BadInput
 from sertransfer.io.files import atomic_path, hash_file, hash_value, write_json
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.training.pretrain import CHECKPOINT, pretrain
-from sertransfer.training.settings import PretrainConfig
+from sertransfer.pretraining.settings import PretrainConfig
+from sertransfer.pretraining.workflow import CHECKPOINT, pretrain
 
 HERE = Path(__file__).parent
 PEER = FEATURE_SETS[0]

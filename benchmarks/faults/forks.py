@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HEAVY = (
-    "training.pretrain",
+    "pretraining.workflow",
     "transfer.finetune",
     "transfer.tune",
     "transfer.finetune_tuning",

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sertransfer.training.fitting import build_network
-from sertransfer.training.settings import PretrainConfig
+from sertransfer.pretraining.settings import PretrainConfig
+from sertransfer.pretraining.workflow import build_network
 
 BATCH, FRAMES, TEST = 64, 64, 256
 SIGNAL = 0.35

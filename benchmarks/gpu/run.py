@@ -39,7 +39,7 @@ from sertransfer.io.files import write_json, write_text
 from sertransfer.models.checkpoint import Checkpoint
 from sertransfer.models.inference import prepare_for_inference
 from sertransfer.models.registry import build_model
-from sertransfer.training.settings import CLASSES, ModelSettings, PretrainConfig
+from sertransfer.pretraining.settings import CLASSES, ModelSettings, PretrainConfig
 from sertransfer.transfer.settings import FinetuneConfig, TransferConfig
 
 RESULTS = Path(__file__).parents[1] / "results"

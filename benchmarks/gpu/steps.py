@@ -19,9 +19,9 @@ from sertransfer.fitting.device_cache import keep_on_device
 from sertransfer.fitting.module import SeededModule
 from sertransfer.fitting.trainer import fit
 from sertransfer.models.registry import build_model
-from sertransfer.training.classifier import Classifier
-from sertransfer.training.fitting import build_network
-from sertransfer.training.settings import PretrainConfig
+from sertransfer.pretraining.classifier import Classifier
+from sertransfer.pretraining.settings import PretrainConfig
+from sertransfer.pretraining.workflow import build_network
 from sertransfer.transfer.depth import Depth, replace_classifier
 from sertransfer.transfer.finetuner import Finetuner
 from sertransfer.transfer.settings import TransferConfig

@@ -33,8 +33,8 @@ from sertransfer.evaluation import metrics
 from sertransfer.io.files import write_json
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.training.pretrain import pretrain
-from sertransfer.training.settings import PretrainConfig
+from sertransfer.pretraining.settings import PretrainConfig
+from sertransfer.pretraining.workflow import pretrain
 from sertransfer.transfer.probe import Booleans, Floats, Vectors, fit_path, sentence_weights
 from sertransfer.transfer.settings import ProbeConfig
 

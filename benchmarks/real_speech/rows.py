@@ -31,8 +31,8 @@ from sertransfer.encoders.registry import open_encoder
 from sertransfer.io.files import write_json, write_text
 from sertransfer.manifest import Manifest, read_manifest, write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.training.pretrain import pretrain
-from sertransfer.training.settings import PretrainConfig
+from sertransfer.pretraining.settings import PretrainConfig
+from sertransfer.pretraining.workflow import pretrain
 from sertransfer.transfer.embedding import embed
 from sertransfer.transfer.embedding_set import EmbeddingSet
 from sertransfer.transfer.probing import probe_subjects

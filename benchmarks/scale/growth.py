@@ -111,8 +111,8 @@ def epoch(count: int, work: Path) -> Callable[[], None]:
 
 def stage_1(count: int, work: Path) -> Callable[[], None]:
     """Features, one training epoch of a small network, scores and report."""
-    from sertransfer.training.pretrain import pretrain
-    from sertransfer.training.settings import ModelSettings, PretrainConfig
+    from sertransfer.pretraining.settings import ModelSettings, PretrainConfig
+    from sertransfer.pretraining.workflow import pretrain
 
     made = manifest_rows(count, work)
     config = PretrainConfig(

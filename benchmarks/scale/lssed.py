@@ -163,7 +163,7 @@ def epoch(work: Path) -> Callable[[], Any]:
     from sertransfer.audio.store import FeatureStore
     from sertransfer.fitting.batches import TrainingBatches, plan_epoch
     from sertransfer.manifest import read_manifest
-    from sertransfer.training.parts import select_part, take_utterances
+    from sertransfer.pretraining.data import select_part, take_utterances
 
     store, made = FeatureStore(sparse_store(work)), read_manifest(work / "manifest.csv")
     classes = sorted(set(made.table["label"]))

@@ -20,7 +20,7 @@ from sertransfer.cli.main import build_parser
 from sertransfer.config import config_dict
 from sertransfer.corpora.registry import CORPORA
 from sertransfer.front_end import FrontEnd
-from sertransfer.training.settings import PretrainConfig
+from sertransfer.pretraining.settings import PretrainConfig
 from sertransfer.transfer.finetune_space import FinetuneTuneConfig
 from sertransfer.transfer.search_space import TuneConfig
 from sertransfer.transfer.settings import TransferConfig
@@ -51,8 +51,8 @@ MODULES = (
     "sertransfer.encoders.registry",
     "sertransfer.corpora.prepare",
     "sertransfer.corpora.collection",
-    "sertransfer.training.pretrain",
-    "sertransfer.training.evaluate",
+    "sertransfer.pretraining.workflow",
+    "sertransfer.pretraining.evaluate",
     "sertransfer.transfer.workflow",
     "sertransfer.transfer.tune",
     "sertransfer.transfer.sentence_model",

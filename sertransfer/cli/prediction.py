@@ -114,8 +114,8 @@ def _write(
 
 def _emotions(args: argparse.Namespace, model: Path) -> Result:
     from sertransfer.audio.files import find_audio, name_others
+    from sertransfer.pretraining.predict import predict_emotions
     from sertransfer.reporting.prediction_page import emotions_text, write_emotion_table
-    from sertransfer.training.predict import predict_emotions
 
     found = predict_emotions(model, find_audio(args.audio), skip_bad=args.skip_bad, progress=not args.quiet)
     found["not_scored"] = name_others(args.audio)

@@ -89,9 +89,8 @@ def run_pretrain(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Run stage 1."""
     from sertransfer.config import load_config
     from sertransfer.manifest import read_manifest
-    from sertransfer.training.fitting import check_model
-    from sertransfer.training.pretrain import pretrain
-    from sertransfer.training.settings import PretrainConfig
+    from sertransfer.pretraining.settings import PretrainConfig
+    from sertransfer.pretraining.workflow import check_model, pretrain
 
     if args.model is not None:
         overrides = {"model.name": args.model, **overrides}
@@ -123,8 +122,8 @@ def run_features(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Make the feature store of stage 1."""
     from sertransfer.config import load_config
     from sertransfer.manifest import read_manifest
-    from sertransfer.training.features import make_features
-    from sertransfer.training.settings import PretrainConfig
+    from sertransfer.pretraining.data import make_features
+    from sertransfer.pretraining.settings import PretrainConfig
 
     store = make_features(
         load_config(PretrainConfig, args.config, overrides),
@@ -142,7 +141,7 @@ def run_features(args: argparse.Namespace, overrides: Overrides) -> Result:
 def run_evaluate(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Score a checkpoint on a split."""
     from sertransfer.manifest import read_manifest
-    from sertransfer.training.evaluate import evaluate
+    from sertransfer.pretraining.evaluate import evaluate
 
     metrics = evaluate(
         args.checkpoint,

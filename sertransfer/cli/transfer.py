@@ -169,8 +169,8 @@ def run_demo_recogniser(args: argparse.Namespace, overrides: Overrides) -> Resul
     """Train the demo's recogniser."""
     import sys
 
-    from sertransfer.training.demo_recogniser import train_demo_recogniser
-    from sertransfer.training.recogniser import EXPERIMENT
+    from sertransfer.pretraining.demo_recogniser import train_demo_recogniser
+    from sertransfer.pretraining.recogniser import EXPERIMENT
 
     def say(text: str) -> None:
         if not args.quiet:

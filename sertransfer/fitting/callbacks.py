@@ -222,7 +222,7 @@ class WeightMean(Callback):
 
     Args:
         network: What is trained, on its device or not.
-        decay: The limit, as in :class:`sertransfer.training.settings.Regularisation`.
+        decay: The limit, as in :class:`sertransfer.pretraining.settings.Regularisation`.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

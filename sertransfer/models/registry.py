@@ -138,7 +138,7 @@ def adv_resnet152(
 
 
 def _attacked(network: N, epsilon: float) -> N:
-    """Mark *network* for adversarial training; see :mod:`sertransfer.training.adversarial`."""
+    """Mark *network* for adversarial training; see :mod:`sertransfer.pretraining.adversarial`."""
     if not 0 < epsilon < math.inf:
         raise bad_input(
             "adversarial training",

@@ -25,7 +25,7 @@ from sertransfer.errors import BadInput
 from sertransfer.front_end import FrontEnd
 from sertransfer.io.files import hash_value
 from sertransfer.manifest import Manifest, make_table, write_manifest
-from sertransfer.training.settings import PretrainConfig
+from sertransfer.pretraining.settings import PretrainConfig
 
 RESTING = FrontEnd(normalise="resting", mels=16)
 ROWS = [

@@ -13,7 +13,7 @@ from loading import load_script
 
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
-from sertransfer.training.settings import PretrainConfig, check_settings
+from sertransfer.pretraining.settings import PretrainConfig, check_settings
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

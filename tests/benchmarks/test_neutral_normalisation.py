@@ -39,7 +39,7 @@ def test_every_row_but_the_neutral_ones_is_scored_once_an_arm_and_seed(
 ) -> None:
     write_tree(tmp_path / "emodb", 0.3, 1)
     monkeypatch.setattr(script, "SEEDS", (0,))
-    monkeypatch.setattr("sertransfer.training.pretrain.write_report", lambda folder: None)
+    monkeypatch.setattr("sertransfer.pretraining.workflow.write_report", lambda folder: None)
     found = script.score_all(tmp_path / "emodb", tmp_path / "work", epochs=1)
     for tables in found.values():
         assert tables[0]["speaker"].nunique() == 10

@@ -13,7 +13,7 @@ from loading import load_script
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
 from sertransfer.evaluation import metrics
-from sertransfer.training.settings import PretrainConfig
+from sertransfer.pretraining.settings import PretrainConfig
 from sertransfer.transfer.settings import TransferConfig
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "real_speech"

@@ -181,7 +181,7 @@ def _sound(work: Path) -> list[Target]:
 
 def _settings(work: Path) -> list[Target]:
     from sertransfer.config import load_config
-    from sertransfer.training.settings import PretrainConfig
+    from sertransfer.pretraining.settings import PretrainConfig
     from sertransfer.transfer.search_space import TuneConfig
     from sertransfer.transfer.settings import TransferConfig
 

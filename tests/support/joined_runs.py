@@ -22,9 +22,9 @@ from sertransfer.fitting.distributed import connected, rank
 from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.models import registry
-from sertransfer.training import fitting
-from sertransfer.training.classifier import Classifier
-from sertransfer.training.settings import (
+from sertransfer.pretraining import workflow
+from sertransfer.pretraining.classifier import Classifier
+from sertransfer.pretraining.settings import (
     Augment,
     ModelSettings,
     Optimiser,
@@ -127,10 +127,10 @@ def train(folder, config):
     """Train in *folder*; return the weights, or what stopped it. Process 1 takes part."""
     try:
         if rank():
-            return fitting.train_along()
+            return workflow.train_along()
         with RunFolder(folder).claim({}, {}) as run:
-            network = fitting.build_network(config)
-            trained = fitting.train_network(config, network, data(), SPEAKERS, run, progress=False)
+            network = workflow.build_network(config)
+            trained = workflow.train_network(config, network, data(), SPEAKERS, run, progress=False)
     except Killed:
         return None
     except NonFiniteLoss as error:

@@ -10,7 +10,7 @@ from torch import nn
 
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
 from sertransfer.manifest import Manifest, make_table
-from sertransfer.training.settings import ModelSettings, Optimiser, PretrainConfig
+from sertransfer.pretraining.settings import ModelSettings, Optimiser, PretrainConfig
 
 PITCHES = {"angry": 1600, "neutral": 400, "happy": 900, "sad": 150, "bored": 250}
 

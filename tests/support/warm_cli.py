@@ -23,7 +23,7 @@ HEAVY = (
     "corpora.prepare",
     "encoders.espnet.encoder",
     "encoders.ssl",
-    "training.pretrain",
+    "pretraining.workflow",
     "transfer.finetune",
     "transfer.tune",
 )

@@ -35,8 +35,8 @@ def probe(probe_model):
 @pytest.fixture
 def no_report(monkeypatch):
     """Spare a test the drawing of plots that it does not look at."""
-    for module in ("pretrain", "evaluate"):
-        monkeypatch.setattr(f"sertransfer.training.{module}.write_report", lambda folder: None)
+    for module in ("workflow", "evaluate"):
+        monkeypatch.setattr(f"sertransfer.pretraining.{module}.write_report", lambda folder: None)
 
 
 @pytest.fixture

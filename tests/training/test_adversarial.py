@@ -14,13 +14,11 @@ from sertransfer.fitting.inference import predict_probabilities
 from sertransfer.models import registry
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.models.registry import build_model
-from sertransfer.training.adversarial import adversarial_epsilon, adversarial_step, fgsm
-from sertransfer.training.classifier import Classifier
-from sertransfer.training.evaluate import evaluate
-from sertransfer.training.fitting import build_network
-from sertransfer.training.pretrain import pretrain
-from sertransfer.training.scoring import attack
-from sertransfer.training.settings import Optimiser
+from sertransfer.pretraining.adversarial import adversarial_epsilon, adversarial_step, attack, fgsm
+from sertransfer.pretraining.classifier import Classifier
+from sertransfer.pretraining.evaluate import evaluate
+from sertransfer.pretraining.settings import Optimiser
+from sertransfer.pretraining.workflow import build_network, pretrain
 
 
 @pytest.fixture(scope="module")

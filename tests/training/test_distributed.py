@@ -18,9 +18,9 @@ from sertransfer.fitting import distributed
 from sertransfer.fitting.trainer import RESUME_POINT
 from sertransfer.manifest import write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.training import fitting
-from sertransfer.training.evaluate import evaluate
-from sertransfer.training.settings import PretrainConfig
+from sertransfer.pretraining import workflow
+from sertransfer.pretraining.evaluate import evaluate
+from sertransfer.pretraining.settings import PretrainConfig
 
 SCRIPT = Path(joined_runs.__file__)
 CLI = ["-m", "sertransfer.cli"]
@@ -291,8 +291,8 @@ def test_a_process_that_is_alone_needs_nobody():
 
 def test_batch_norm_of_several_processes_needs_gpus(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    fitting._check_processes(PretrainConfig(sync_batch_norm=True))
+    workflow._check_processes(PretrainConfig(sync_batch_norm=True))
     monkeypatch.setattr(distributed, "count", lambda: 2)
-    fitting._check_processes(PretrainConfig())
+    workflow._check_processes(PretrainConfig())
     with pytest.raises(BadInput, match="sync_batch_norm"):
-        fitting._check_processes(PretrainConfig(sync_batch_norm=True))
+        workflow._check_processes(PretrainConfig(sync_batch_norm=True))

@@ -16,8 +16,8 @@ from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import build_from, load_model, read_checkpoint, write_checkpoint
-from sertransfer.training.evaluate import evaluate
-from sertransfer.training.pretrain import pretrain
+from sertransfer.pretraining.evaluate import evaluate
+from sertransfer.pretraining.workflow import pretrain
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from sertransfer.cli.main import main
 from sertransfer.errors import BadInput
 from sertransfer.manifest import write_manifest
-from sertransfer.training import pretrain as stage_1
-from sertransfer.training.features import make_features
+from sertransfer.pretraining import workflow
+from sertransfer.pretraining.data import make_features
 
 
 def test_stage_1_finds_the_store_that_was_made(tmp_path: Path, config, tones, monkeypatch) -> None:
@@ -27,9 +27,9 @@ def test_stage_1_finds_the_store_that_was_made(tmp_path: Path, config, tones, mo
     def reached(*given: object, **more: object) -> None:
         raise Reached
 
-    monkeypatch.setattr(stage_1, "train_network", reached)
+    monkeypatch.setattr(workflow, "train_network", reached)
     with pytest.raises(Reached):
-        stage_1.pretrain(replace(config, store=str(cache)), manifest, tmp_path / "run", progress=False)
+        workflow.pretrain(replace(config, store=str(cache)), manifest, tmp_path / "run", progress=False)
 
 
 def test_a_missing_folder_and_missing_classes_are_refused(tmp_path: Path, config, tones) -> None:

@@ -11,10 +11,10 @@ from support.training_fakes import make_tones, tone_config
 from sertransfer.errors import BadInput
 from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.training.classifier import Classifier
-from sertransfer.training.parts import feature_workers
-from sertransfer.training.pretrain import pretrain
-from sertransfer.training.settings import Augment, ModelSettings, Optimiser, Selection
+from sertransfer.pretraining.classifier import Classifier
+from sertransfer.pretraining.data import feature_workers
+from sertransfer.pretraining.settings import Augment, ModelSettings, Optimiser, Selection
+from sertransfer.pretraining.workflow import pretrain
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping
 from sertransfer.models.pyresnet import DEPTHS
 from sertransfer.models.registry import MODELS, build_model
-from sertransfer.training.settings import (
+from sertransfer.pretraining.settings import (
     Augment,
     ModelSettings,
     Optimiser,

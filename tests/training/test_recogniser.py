@@ -10,9 +10,9 @@ import yaml
 
 from sertransfer.cli.main import main
 from sertransfer.encoders.registry import open_encoder
-from sertransfer.training import demo_recogniser
-from sertransfer.training.demo_recogniser import LETTERS, NOTE, generate, train_demo_recogniser
-from sertransfer.training.recogniser import EXPERIMENT, write_data
+from sertransfer.pretraining import demo_recogniser
+from sertransfer.pretraining.demo_recogniser import LETTERS, NOTE, generate, train_demo_recogniser
+from sertransfer.pretraining.recogniser import EXPERIMENT, write_data
 
 
 def test_generated_vowels_follow_from_their_seed(tmp_path):

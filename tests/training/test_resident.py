@@ -12,8 +12,8 @@ from sertransfer.fitting import device_cache
 from sertransfer.fitting.batches import Plan, Utterances, load_batches
 from sertransfer.fitting.device_cache import ResidentFeatures, keep_on_device
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.training.pretrain import pretrain
-from sertransfer.training.settings import ModelSettings
+from sertransfer.pretraining.settings import ModelSettings
+from sertransfer.pretraining.workflow import pretrain
 
 CPU = torch.device("cpu")
 
@@ -115,7 +115,7 @@ def test_a_compiled_step_trains_the_same_network(
     manifest = tones(tmp_path / "tones")
     plain = replace(config, epochs=1, model=ModelSettings(probe_model, dropout=0.0))
     pretrain(plain, manifest, tmp_path / "plain", progress=False)
-    monkeypatch.setattr("sertransfer.training.classifier.torch.compile", compile_quickly)
+    monkeypatch.setattr("sertransfer.pretraining.classifier.torch.compile", compile_quickly)
     pretrain(replace(plain, compile=True), manifest, tmp_path / "compiled", progress=False)
     assert len(compiled) == 1
     ours, theirs = weights(tmp_path / "compiled"), weights(tmp_path / "plain")

@@ -5,8 +5,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from sertransfer.fitting.batches import Batch
 from sertransfer.fitting.module import NonFiniteLoss
-from sertransfer.training.classifier import Classifier, balanced_weights, make_masks
-from sertransfer.training.settings import Augment, Optimiser, PretrainConfig, Regularisation, Schedule
+from sertransfer.pretraining.augment import make_masks
+from sertransfer.pretraining.classifier import Classifier, balanced_weights
+from sertransfer.pretraining.settings import Augment, Optimiser, PretrainConfig, Regularisation, Schedule
 
 
 class Trainer:

@@ -14,9 +14,9 @@ from sertransfer.errors import BadInput
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.training.evaluate import evaluate
-from sertransfer.training.pretrain import pretrain
-from sertransfer.training.settings import PretrainConfig, Selection
+from sertransfer.pretraining.evaluate import evaluate
+from sertransfer.pretraining.settings import PretrainConfig, Selection
+from sertransfer.pretraining.workflow import pretrain
 
 pytestmark = pytest.mark.usefixtures("no_report")
 

@@ -16,10 +16,8 @@ from sertransfer.fitting.trainer import RESUME_POINT
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
-from sertransfer.training.classifier import Classifier
-from sertransfer.training.fitting import build_network, train_network
-from sertransfer.training.pretrain import pretrain
-from sertransfer.training.settings import (
+from sertransfer.pretraining.classifier import Classifier
+from sertransfer.pretraining.settings import (
     Augment,
     ModelSettings,
     Optimiser,
@@ -28,6 +26,7 @@ from sertransfer.training.settings import (
     Schedule,
     Selection,
 )
+from sertransfer.pretraining.workflow import build_network, pretrain, train_network
 
 FIELD = {"schedule": Schedule("cosine", 1), "regularisation": Regularisation(0.1, 0.4, 0.9)}
 
@@ -107,7 +106,7 @@ import torch
 sys.path.insert(0, {tests!r})
 from support import training_fakes
 from sertransfer.manifest import read_manifest
-from sertransfer.training.pretrain import pretrain
+from sertransfer.pretraining.workflow import pretrain
 
 torch.set_num_threads(1)
 saves, save = {saves}, torch.save

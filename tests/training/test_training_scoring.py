@@ -5,7 +5,7 @@ import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from sertransfer.fitting.inference import predict_probabilities
-from sertransfer.training.scoring import score_metrics, score_table
+from sertransfer.pretraining.evaluate import score_metrics, score_table
 
 CLASSES = ("angry", "neutral", "happy", "sad")
 

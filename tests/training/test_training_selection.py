@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sertransfer.errors import BadInput
 from sertransfer.fitting.callbacks import InnerSelection
-from sertransfer.training.features import inner_split
+from sertransfer.pretraining.data import inner_split
 
 
 @settings(max_examples=30, deadline=None)

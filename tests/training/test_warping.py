@@ -4,10 +4,10 @@ import torch
 
 from sertransfer.fitting.batches import Batch
 from sertransfer.front_end import FrontEnd
+from sertransfer.pretraining.augment import Warp, band_centres, stretch
+from sertransfer.pretraining.classifier import Classifier
+from sertransfer.pretraining.settings import Augment, PretrainConfig
 from sertransfer.timebase import parse_framing
-from sertransfer.training.classifier import Classifier
-from sertransfer.training.settings import Augment, PretrainConfig
-from sertransfer.training.warping import Warp, band_centres, stretch
 
 
 @pytest.fixture

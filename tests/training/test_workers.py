@@ -7,8 +7,8 @@ from torch.utils.data import DataLoader, Dataset
 from sertransfer.errors import SertransferError
 from sertransfer.fitting.batches import Utterances, watched_workers
 from sertransfer.io.run_folder import RunFolder
-from sertransfer.training.fitting import build_network, train_network
-from sertransfer.training.settings import ModelSettings, PretrainConfig
+from sertransfer.pretraining.settings import ModelSettings, PretrainConfig
+from sertransfer.pretraining.workflow import build_network, train_network
 
 
 class Deadly(Dataset):

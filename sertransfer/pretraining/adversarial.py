@@ -18,9 +18,12 @@ model scored on clean and on generated inputs. Our choices where the paper is si
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from sertransfer.fitting.inference import Perturb
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -64,3 +67,12 @@ def adversarial_step(
     generated = fgsm(network, x, y, epsilon, loss=loss)
     clean, fake = network(torch.cat([x, generated])).chunk(2)
     return clean, (loss(clean, y) + loss(fake, y)) / 2
+
+
+def attack(epsilon: float | None) -> Perturb | None:
+    """Return the adversarial step of size *epsilon* on what is scored; ``None``, no attack, for ``None``."""
+    return None if epsilon is None else partial(_step, epsilon)
+
+
+def _step(epsilon: float, network: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
+    return fgsm(network, features, targets, epsilon)

@@ -1,28 +1,34 @@
-"""The rows of a manifest that a task uses, and what it leaves out, counted aloud."""
+"""The rows that stage 1 trains on and scores, and their features; what is left out is counted aloud."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+from torch import nn
 
 from sertransfer.audio.prints import utterance_prints
-from sertransfer.audio.resting import REST, rest_rule
-from sertransfer.errors import Faults
-from sertransfer.fitting.batches import Utterances
+from sertransfer.audio.resting import REST, calibration_ids, rest_rule
+from sertransfer.audio.store import FeatureStore, build_store
+from sertransfer.errors import Faults, bad_input
+from sertransfer.fitting.batches import Integers, Utterances
+from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest
+from sertransfer.pretraining.settings import PretrainConfig, check_settings
 from sertransfer.training_audio import TrainingAudio, compare_audio
 
 if TYPE_CHECKING:
     from sertransfer.audio.store import FeatureStore
+
 
 _log = logging.getLogger(__name__)
 
@@ -202,3 +208,148 @@ def finished_for(run: RunFolder, *, skip_bad: bool) -> bool:
 def hash_manifest(manifest: Manifest) -> str:
     """Return the SHA-256 of the manifest's CSV."""
     return hashlib.sha256(manifest.table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+
+
+Parts = dict[str, Part]
+
+
+def select_parts(config: PretrainConfig, manifest: Manifest) -> Parts:
+    """Return ``train`` and ``test``, without rows that measure a resting state and would be scored."""
+    parts = {}
+    # an inner selection scores speakers of the training part
+    for split, scored in (("train", config.selection.rule == "inner"), ("test", True)):
+        calibration = calibration_ids(manifest, config.front_end, scored=scored)
+        parts[split] = select_part(manifest, split, config.classes, calibration=calibration)
+    return parts
+
+
+def check_parts(parts: Parts, config: PretrainConfig) -> None:
+    """Refuse parts that can not be trained on, or scored.
+
+    Raises:
+        BadInput: With all that is missing.
+    """
+    faults = Faults()
+    check_part(parts["train"], config.classes, faults)
+    if len(parts["test"]) or parts["test"].calibration:
+        check_part(parts["test"], config.classes, faults, absent=config.absent)
+    faults.raise_if_any()
+
+
+def used_rows(manifest: Manifest, parts: Parts) -> Manifest:
+    """Return the rows of all parts, in the order of the manifest: those that the feature store holds."""
+    ids = {identity for part in parts.values() for identity in part.table["id"]}
+    return manifest.with_table(manifest.table[manifest.table["id"].isin(ids)].reset_index(drop=True))
+
+
+def make_features(
+    config: PretrainConfig,
+    manifest: Manifest,
+    cache: Path | None,
+    *,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> FeatureStore:
+    """Make the feature store that :func:`sertransfer.pretraining.workflow.pretrain` looks for.
+
+    Args:
+        config: Settings of stage 1.
+        manifest: All utterances.
+        cache: The cache folder, which stage 1 is given as ``store``; ``None`` = the one of the settings.
+        skip_bad: Leave utterances out whose audio is faulty, and record them, instead of stopping.
+        progress: Show a progress bar.
+
+    Raises:
+        BadInput: If settings, manifest or audio are at fault.
+    """
+    check_settings(config)
+    folder = cache if cache is not None else Path(config.store or "")
+    if cache is None and not config.store:
+        raise bad_input(
+            "command line", found="no --into", expected="the cache folder", remedy="give --into DIR"
+        )
+    parts = select_parts(config, manifest)
+    check_parts(parts, config)
+    rows = used_rows(manifest, parts)
+    return build_store(
+        rows,
+        config.front_end,
+        folder,
+        rest=manifest,
+        workers=feature_workers(config.workers, len(rows)),
+        skip_bad=skip_bad,
+        progress=progress,
+    )
+
+
+def inner_split(
+    targets: Integers, speakers: Sequence[str], *, share: float, seed: int
+) -> tuple[Integers, Integers]:
+    """Split training items by speaker into those to train on and those to select on.
+
+    Every class stands on both sides, and the classes' shares are kept as far as whole speakers allow.
+
+    Args:
+        targets: Class of each item, shape ``(items,)``.
+        speakers: Speaker of each item.
+        share: Share of the items to hold out; with fewer than ``1 / share`` speakers it is more.
+        seed: Of the order in which speakers are dealt out.
+
+    Returns:
+        Positions to train on and positions held out, each in ascending order.
+
+    Raises:
+        BadInput: If no split by whole speakers leaves every class on both sides.
+    """
+    names = np.asarray(speakers, dtype=str)
+    folds = min(max(2, round(1 / share)), len(np.unique(names)))
+    classes = np.unique(targets)
+    if folds >= 2 and np.bincount(targets)[classes].min() >= 2:
+        # the number of items of a class may be below the number of folds: then fewer folds are dealt
+        folds = min(folds, int(np.bincount(targets)[classes].min()))
+        dealt = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+        for kept, held in dealt.split(names, targets, groups=names):
+            if all(np.array_equal(np.unique(targets[side]), classes) for side in (kept, held)):
+                return kept.astype(np.int64), held.astype(np.int64)
+    raise bad_input(
+        "the training part",
+        found=f"{len(np.unique(names))} speakers, who can not be split with every class on both sides",
+        expected="speakers enough for an inner split",
+        remedy="set selection.rule to last",
+    )
+
+
+def count_short(
+    network: nn.Module, parts: Mapping[str, Utterances], front_end: FrontEnd, cropping: Cropping
+) -> dict[str, Any]:
+    """Return the ``filled_up`` block of ``metrics.json``, and log it where there is something to say.
+
+    Args:
+        network: Its ``least`` says how many mels and frames it takes; any number where it has none.
+        parts: Utterances by the name of their split.
+        front_end: Gives the framing and the number of mels.
+        cropping: Where it pads, every utterance has the frames of the crop.
+
+    Returns:
+        ``least_frames`` and ``least_seconds`` of the network, ``mels`` that are added to every utterance,
+        and ``utterances`` that are filled up in time, by split.
+    """
+    least = int(getattr(network, "least", 1))
+    framing = front_end.framing
+    longest = cropping.frames(framing)
+    counts = {}
+    for split, part in parts.items():
+        counts[split] = len(part) * (longest < least) if cropping.pad else int((part.frames < least).sum())
+    mels = max(0, least - front_end.mels)
+    seconds = round((least - 1) * framing.hop / framing.sample_rate, 3)
+    if any(counts.values()) or mels:
+        shown = ", ".join(f"{split} {count} of {len(parts[split])}" for split, count in counts.items())
+        _log.warning(
+            "the network takes %d frames (%.2f s) and as many mels at least; filled up with zeros are "
+            "utterances of %s; mels added to each: %d",
+            least,
+            seconds,
+            shown,
+            mels,
+        )
+    return {"least_frames": least, "least_seconds": seconds, "mels": mels, "utterances": counts}

@@ -1,7 +1,8 @@
-"""The training step of stage 1 as a Lightning module: masks, mixup, cross-entropy, SGD."""
+"""The training step of stage 1 as a Lightning module: masks, mixup, cross-entropy, SGD and its schedule."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchaudio.transforms import FrequencyMasking, TimeMasking
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
 from torchvision.transforms.v2 import MixUp
 
 from sertransfer.fitting.batches import Batch
 from sertransfer.fitting.module import SeededModule
-from sertransfer.training.adversarial import adversarial_epsilon, adversarial_step
-from sertransfer.training.schedule import make_schedule, relative_rate
-from sertransfer.training.settings import Augment, PretrainConfig
-from sertransfer.training.warping import Warp
+from sertransfer.pretraining.adversarial import adversarial_epsilon, adversarial_step
+from sertransfer.pretraining.augment import make_masks, make_warp
+from sertransfer.pretraining.settings import PretrainConfig, Schedule
 
 
 class Classifier(SeededModule):
@@ -91,23 +92,28 @@ class Classifier(SeededModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
 
-def make_warp(config: PretrainConfig) -> list[nn.Module]:
-    """Return the stretching of time and frequency, if the settings ask for it."""
-    tempo, pitch = config.augment.tempo, config.augment.pitch
-    return [Warp(config.front_end, tempo=tempo, pitch=pitch)] if tempo or pitch else []
-
-
-def make_masks(augment: Augment) -> nn.Module:
-    """Return the masks, drawn for each utterance of a batch ``(batch, 1, mels, frames)`` anew."""
-    masks: list[nn.Module] = []
-    if augment.freq_mask:
-        masks.append(FrequencyMasking(augment.freq_mask, iid_masks=True))
-    if augment.time_mask:
-        masks.append(TimeMasking(augment.time_mask, iid_masks=True))
-    return nn.Sequential(*masks)
-
-
 def balanced_weights(targets: NDArray[np.int64], classes: int) -> Tensor:
     """Return ``items / (classes * items of the class)`` for each class, shape ``(classes,)``."""
     counts = np.bincount(targets, minlength=classes)
     return torch.tensor(len(targets) / (classes * counts), dtype=torch.float32)
+
+
+def relative_rate(config: PretrainConfig, epoch: int) -> float:
+    """Return the rate of *epoch*, counted from 0, as a share of ``optimiser.lr``.
+
+    Warm-up rises in equal steps and ends one step below the full rate; the steps of the ``step`` rule are
+    counted from the first epoch, with or without it.
+    """
+    warmup = config.schedule.warmup
+    if epoch < warmup:
+        return (epoch + 1) / (warmup + 1)
+    if config.schedule.rule == "step":
+        return float(config.optimiser.factor ** (epoch // config.optimiser.step))
+    return 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / (config.epochs - warmup)))
+
+
+def make_schedule(optimiser: Optimizer, config: PretrainConfig) -> LRScheduler:
+    """Return the schedule of *optimiser*, stepped at each epoch's end; its state is plain values."""
+    if config.schedule == Schedule():
+        return StepLR(optimiser, step_size=config.optimiser.step, gamma=config.optimiser.factor)
+    return LambdaLR(optimiser, lambda epoch: relative_rate(config, epoch))

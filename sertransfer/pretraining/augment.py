@@ -1,4 +1,4 @@
-"""Spectrograms as if spoken faster or slower, higher or lower: new voices made from known ones."""
+"""Augmentation: spectrograms as if spoken faster or slower, higher or lower, and masks (SpecAugment)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
+from torchaudio.transforms import FrequencyMasking, TimeMasking
 
 from sertransfer.front_end import FrontEnd
+from sertransfer.pretraining.settings import Augment, PretrainConfig
 
 _BINS = 8001
 """Points at which the filters are looked at to find their peaks: 1 Hz apart at 16 kHz."""
@@ -75,3 +77,19 @@ def band_centres(front_end: FrontEnd) -> NDArray[np.float64]:
     frequencies = np.linspace(0, rate // 2, _BINS)
     centres: NDArray[np.float64] = frequencies[bank.argmax(dim=0).numpy()]
     return centres
+
+
+def make_warp(config: PretrainConfig) -> list[nn.Module]:
+    """Return the stretching of time and frequency, if the settings ask for it."""
+    tempo, pitch = config.augment.tempo, config.augment.pitch
+    return [Warp(config.front_end, tempo=tempo, pitch=pitch)] if tempo or pitch else []
+
+
+def make_masks(augment: Augment) -> nn.Module:
+    """Return the masks, drawn for each utterance of a batch ``(batch, 1, mels, frames)`` anew."""
+    masks: list[nn.Module] = []
+    if augment.freq_mask:
+        masks.append(FrequencyMasking(augment.freq_mask, iid_masks=True))
+    if augment.time_mask:
+        masks.append(TimeMasking(augment.time_mask, iid_masks=True))
+    return nn.Sequential(*masks)
