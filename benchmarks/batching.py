@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 from measure import Options, by_turns, one_core, timed_row
+from sertransfer.training.batches import TrainingBatches, Utterances, plan_epoch
 from stores import MELS, sentence_frames, write_store
-
-from sertransfer.fitting.batches import TrainingBatches, Utterances, plan_epoch
 
 BATCH = 32
 SENTENCES = 16_000

@@ -39,7 +39,7 @@ def _tensors(path: Path) -> None:
 
 
 def _resume_point(path: Path) -> None:
-    from sertransfer.fitting.callbacks import AtomicCheckpointIO
+    from sertransfer.training.callbacks import AtomicCheckpointIO
 
     AtomicCheckpointIO().load_checkpoint(path)
 
@@ -177,7 +177,7 @@ def finished(place: Path) -> dict[str, Any]:
             found["trials"] += sum(one.state.is_finished() and one.value is not None
                                    for one in storage.get_all_trials(study._study_id))  # fmt: skip
     for point in place.rglob("resume.ckpt"):
-        from sertransfer.fitting.callbacks import AtomicCheckpointIO
+        from sertransfer.training.callbacks import AtomicCheckpointIO
 
         found["steps"] = max(found["steps"], int(AtomicCheckpointIO().load_checkpoint(point)["global_step"]))
     return found

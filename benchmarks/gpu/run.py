@@ -28,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from agreement import agreement
+from sertransfer.training.batches import Utterances
 from steps import Stopwatch, finetuning_rate, plain_rate, repeated_rate, training_rate, wait_for
 from stores import MELS, write_store
 from torch.utils.flop_counter import FlopCounterMode
 
 from sertransfer.encoders.ser import SerEncoder
-from sertransfer.fitting.batches import Utterances
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.files import write_json, write_text
 from sertransfer.models.checkpoint import Checkpoint

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback
+from sertransfer.training.batches import TrainingBatches, Utterances
+from sertransfer.training.device_cache import keep_on_device
+from sertransfer.training.module import SeededModule
+from sertransfer.training.trainer import fit
 
-from sertransfer.fitting.batches import TrainingBatches, Utterances
-from sertransfer.fitting.device_cache import keep_on_device
-from sertransfer.fitting.module import SeededModule
-from sertransfer.fitting.trainer import fit
 from sertransfer.models.registry import build_model
 from sertransfer.pretraining.classifier import Classifier
 from sertransfer.pretraining.settings import PretrainConfig

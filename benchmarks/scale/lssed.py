@@ -161,9 +161,9 @@ def open_store(work: Path) -> Callable[[], Any]:
 def epoch(work: Path) -> Callable[[], Any]:
     """Take the training part and plan an epoch of batches of 256: what happens before the first batch."""
     from sertransfer.audio.store import FeatureStore
-    from sertransfer.fitting.batches import TrainingBatches, plan_epoch
     from sertransfer.manifest import read_manifest
     from sertransfer.pretraining.data import select_part, take_utterances
+    from sertransfer.training.batches import TrainingBatches, plan_epoch
 
     store, made = FeatureStore(sparse_store(work)), read_manifest(work / "manifest.csv")
     classes = sorted(set(made.table["label"]))

@@ -67,7 +67,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return 0  # process 0 is enough
     try:
         if together:
-            from sertransfer.fitting.distributed import connected  # imports torch
+            from sertransfer.training.distributed import connected
 
             with connected():
                 _run(args, rest, shows=rank == 0)

@@ -23,7 +23,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from sertransfer.fitting.inference import Perturb
+from sertransfer.training.inference import Perturb
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -14,11 +14,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
 from torchvision.transforms.v2 import MixUp
 
-from sertransfer.fitting.batches import Batch
-from sertransfer.fitting.module import SeededModule
 from sertransfer.pretraining.adversarial import adversarial_epsilon, adversarial_step
 from sertransfer.pretraining.augment import make_masks, make_warp
 from sertransfer.pretraining.settings import PretrainConfig, Schedule
+from sertransfer.training.batches import Batch
+from sertransfer.training.module import SeededModule
 
 
 class Classifier(SeededModule):

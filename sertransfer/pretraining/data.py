@@ -19,11 +19,11 @@ from sertransfer.audio.prints import utterance_prints
 from sertransfer.audio.resting import REST, calibration_ids, rest_rule
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import Faults, bad_input
-from sertransfer.fitting.batches import Integers, Utterances
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest
 from sertransfer.pretraining.settings import PretrainConfig, check_settings
+from sertransfer.training.batches import Integers, Utterances
 from sertransfer.training_audio import TrainingAudio, compare_audio
 
 if TYPE_CHECKING:

@@ -30,7 +30,6 @@ from sertransfer.evaluation.metrics import (
     unweighted_accuracy,
     weighted_accuracy,
 )
-from sertransfer.fitting.inference import Probabilities, choose_device, predict_probabilities
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.files import hash_file, write_text
 from sertransfer.io.run_folder import RunFolder
@@ -51,6 +50,7 @@ from sertransfer.pretraining.data import (
     shared_audio,
     take_utterances,
 )
+from sertransfer.training.inference import Probabilities, choose_device, predict_probabilities
 
 _log = logging.getLogger(__name__)
 

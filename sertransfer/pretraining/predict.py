@@ -16,13 +16,13 @@ from sertransfer.audio.resting import uses_rest
 from sertransfer.audio.store import build_store
 from sertransfer.corpora.listening import heard_warnings
 from sertransfer.errors import bad_input
-from sertransfer.fitting.batches import Utterances
-from sertransfer.fitting.inference import choose_device, predict_probabilities
 from sertransfer.front_end import Cropping
 from sertransfer.io.scratch import scratch_folder
 from sertransfer.io.spelling import printable
 from sertransfer.manifest import AudioSource, Manifest, make_table
 from sertransfer.models.checkpoint import build_from, read_checkpoint
+from sertransfer.training.batches import Utterances
+from sertransfer.training.inference import choose_device, predict_probabilities
 from sertransfer.training_audio import TrainingAudio, compare_audio
 
 NOTE = (

@@ -19,12 +19,6 @@ from sertransfer.audio.prints import TRAINING_PRINTS, utterance_prints
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import bad_input
 from sertransfer.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
-from sertransfer.fitting import distributed
-from sertransfer.fitting.batches import TrainingBatches, Utterances
-from sertransfer.fitting.callbacks import EpochLog, InnerSelection, WeightMean
-from sertransfer.fitting.device_cache import keep_on_device
-from sertransfer.fitting.inference import Probabilities, choose_device, predict_probabilities
-from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision, fit
 from sertransfer.io.files import hash_file
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
@@ -57,6 +51,12 @@ from sertransfer.pretraining.evaluate import (
     write_scores,
 )
 from sertransfer.pretraining.settings import PretrainConfig, check_settings
+from sertransfer.training import distributed
+from sertransfer.training.batches import TrainingBatches, Utterances
+from sertransfer.training.callbacks import EpochLog, InnerSelection, WeightMean
+from sertransfer.training.device_cache import keep_on_device
+from sertransfer.training.inference import Probabilities, choose_device, predict_probabilities
+from sertransfer.training.trainer import BEST, RESUME_POINT, check_precision, fit
 from sertransfer.training_audio import TrainingAudio, make_training_audio
 
 _log = logging.getLogger(__name__)
@@ -76,8 +76,8 @@ def pretrain(
     """Train on the manifest's ``train`` split, score its ``test`` split, and write the run folder.
 
     A killed run is taken up where it was by the same call; a finished one returns its metrics. Several
-    processes (:mod:`sertransfer.fitting.distributed`) all make this call: process 0 does the work, the others
-    join the training.
+    processes (:mod:`sertransfer.training.distributed`) all make this call: process 0 does the work, and the
+    others join the training.
 
     Args:
         config: Settings.

@@ -21,12 +21,12 @@ from torch.utils.data import DataLoader, Dataset
 from sertransfer.audio.reading import read_segment
 from sertransfer.encoders.base import Encoder
 from sertransfer.errors import BadInput, Fault, SertransferError
-from sertransfer.fitting.batches import watched_workers
 from sertransfer.io.files import hash_value, make_folder, refuse_links, remove_abandoned
 from sertransfer.io.locks import hold
 from sertransfer.io.progress import bar
 from sertransfer.manifest import Manifest, check_recordings
 from sertransfer.timebase import samples_to_seconds
+from sertransfer.training.batches import watched_workers
 from sertransfer.transfer.embedding_set import EmbeddedChunk, EmbeddingSet, open_set, raise_faults, write_set
 from sertransfer.transfer.sentences import (
     Sentence,

@@ -16,8 +16,8 @@ from sertransfer import __version__
 from sertransfer.encoders.base import LayerMix
 from sertransfer.errors import bad_input
 from sertransfer.evaluation.aggregation import aggregate
-from sertransfer.fitting.trainer import BEST, RESUME_POINT, check_precision
 from sertransfer.io.run_folder import RunFolder
+from sertransfer.training.trainer import BEST, RESUME_POINT, check_precision
 from sertransfer.transfer.deciding import Scored, decide_subjects, decisions, with_clusters
 from sertransfer.transfer.finetune_data import as_utterances
 from sertransfer.transfer.finetune_learner import Task

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from sertransfer.audio.reading import inspect
 from sertransfer.audio.store import FeatureStore, build_store
-from sertransfer.fitting.batches import Utterances
 from sertransfer.front_end import FrontEnd
 from sertransfer.io.files import make_folder
 from sertransfer.manifest import Manifest
+from sertransfer.training.batches import Utterances
 from sertransfer.transfer.deciding import usable_part
 from sertransfer.transfer.finetune_learner import SentenceStore
 from sertransfer.transfer.selection import TrainingSet, inner_folds

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from sertransfer.fitting.batches import Features
 from sertransfer.manifest import Manifest
+from sertransfer.training.batches import Features
 from sertransfer.training_audio import TrainingAudio
 from sertransfer.transfer.depth import Depth
 from sertransfer.transfer.subjects import Part

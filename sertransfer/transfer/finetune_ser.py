@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sertransfer.encoders.base import UtteranceHead
 from sertransfer.errors import bad_input
-from sertransfer.fitting.inference import choose_device
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
+from sertransfer.training.inference import choose_device
 from sertransfer.training_audio import TrainingAudio
 from sertransfer.transfer.depth import Depth, Stage, replace_classifier
 from sertransfer.transfer.finetune_data import take_features

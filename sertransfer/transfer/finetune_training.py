@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from sertransfer.fitting.batches import TrainingBatches, Utterances
-from sertransfer.fitting.callbacks import EpochLog
-from sertransfer.fitting.device_cache import keep_on_device
-from sertransfer.fitting.inference import choose_device
-from sertransfer.fitting.trainer import BEST, RESUME_POINT, fit
+from sertransfer.training.batches import TrainingBatches, Utterances
+from sertransfer.training.callbacks import EpochLog
+from sertransfer.training.device_cache import keep_on_device
+from sertransfer.training.inference import choose_device
+from sertransfer.training.trainer import BEST, RESUME_POINT, fit
 from sertransfer.transfer.deciding import check_enough
 from sertransfer.transfer.finetune_data import BalancedDraw, Integers, as_utterances, split_inner
 from sertransfer.transfer.finetune_learner import Learner, Task

@@ -23,11 +23,11 @@ import yaml
 from optuna.trial import FixedTrial, FrozenTrial
 
 from sertransfer.config import config_dict
-from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.io.files import hash_value, make_folder, write_text
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.tables import flat
+from sertransfer.training.module import NonFiniteLoss
 from sertransfer.transfer.finetune import Search, check_finetune
 from sertransfer.transfer.finetune_learner import Task
 from sertransfer.transfer.finetune_space import FinetuneTuneConfig, suggest_finetuning

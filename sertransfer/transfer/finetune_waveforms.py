@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from sertransfer.encoders.base import LayeredEncoder, UtteranceHead
 from sertransfer.encoders.registry import open_encoder
-from sertransfer.fitting.inference import choose_device
 from sertransfer.timebase import seconds_to_samples
+from sertransfer.training.inference import choose_device
 from sertransfer.transfer.deciding import usable_part
 from sertransfer.transfer.depth import Depth, Stage
 from sertransfer.transfer.finetune_learner import Learner, Task, Write

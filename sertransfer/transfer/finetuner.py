@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sertransfer.fitting.batches import Batch, Utterances
-from sertransfer.fitting.inference import predict_probabilities
-from sertransfer.fitting.module import SeededModule
+from sertransfer.training.batches import Batch, Utterances
+from sertransfer.training.inference import predict_probabilities
+from sertransfer.training.module import SeededModule
 from sertransfer.transfer.depth import Depth
 from sertransfer.transfer.probe import Floats
 from sertransfer.transfer.settings import TransferConfig

@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from sertransfer.fitting.callbacks import keep_best, read_best
+from sertransfer.training.callbacks import keep_best, read_best
 
 _log = logging.getLogger(__name__)
 

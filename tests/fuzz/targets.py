@@ -197,9 +197,9 @@ def _settings(work: Path) -> list[Target]:
 
 def _weights(work: Path) -> list[Target]:
     from safetensors.torch import save_file
+    from sertransfer.training.callbacks import AtomicCheckpointIO
 
     from sertransfer.encoders.weights import read_weights
-    from sertransfer.fitting.callbacks import AtomicCheckpointIO
     from sertransfer.front_end import Cropping, FrontEnd
     from sertransfer.io.checksums import SEAL
     from sertransfer.models.checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
+from sertransfer.training.trainer import _quiet_threads
 
 from sertransfer.cli.main import main
 from sertransfer.errors import SertransferError, bad_input
-from sertransfer.fitting.trainer import _quiet_threads
 from sertransfer.io.files import (
     StorageError,
     atomic_path,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from sertransfer.training.callbacks import AtomicCheckpointIO
 from support.espnet_fakes import make_config, make_experiment, pack
 from support.evil_files import (
     BOMBS,
@@ -31,7 +32,6 @@ import sertransfer
 from sertransfer.cli.main import main
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.errors import BadInput
-from sertransfer.fitting.callbacks import AtomicCheckpointIO
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.registry import build_model

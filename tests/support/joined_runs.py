@@ -17,9 +17,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sertransfer.cli.main import main
 from sertransfer.errors import SertransferError
-from sertransfer.fitting.batches import Utterances
-from sertransfer.fitting.distributed import connected, rank
-from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.models import registry
 from sertransfer.pretraining import workflow
@@ -32,6 +29,9 @@ from sertransfer.pretraining.settings import (
     Regularisation,
     Selection,
 )
+from sertransfer.training.batches import Utterances
+from sertransfer.training.distributed import connected, rank
+from sertransfer.training.module import NonFiniteLoss
 from support import training_fakes
 
 ITEMS = 27  # steps of 7, 7, 7 and 6 of at most 8: the shares of two processes are unequal

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from sertransfer.training.batches import Utterances
 from support.training_fakes import MemoryStore, Probe, make_tones, tone_config
 
-from sertransfer.fitting.batches import Utterances
 from sertransfer.models import registry
 
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from sertransfer.training.inference import predict_probabilities
 from torch import nn
 
 from sertransfer.errors import BadInput
-from sertransfer.fitting.inference import predict_probabilities
 from sertransfer.models import registry
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.models.registry import build_model

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from sertransfer.training.trainer import RESUME_POINT
 from support import joined_runs
 from torch.distributed import HashStore
 
 from sertransfer.cli.main import _find_rank, main
 from sertransfer.errors import BadInput, FailedElsewhere
-from sertransfer.fitting import distributed
-from sertransfer.fitting.trainer import RESUME_POINT
 from sertransfer.manifest import write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.pretraining import workflow
 from sertransfer.pretraining.evaluate import evaluate
 from sertransfer.pretraining.settings import PretrainConfig
+from sertransfer.training import distributed
 
 SCRIPT = Path(joined_runs.__file__)
 CLI = ["-m", "sertransfer.cli"]

@@ -9,12 +9,12 @@ import pytest
 from support.training_fakes import make_tones, tone_config
 
 from sertransfer.errors import BadInput
-from sertransfer.fitting.module import NonFiniteLoss
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.pretraining.classifier import Classifier
 from sertransfer.pretraining.data import feature_workers
 from sertransfer.pretraining.settings import Augment, ModelSettings, Optimiser, Selection
 from sertransfer.pretraining.workflow import pretrain
+from sertransfer.training.module import NonFiniteLoss
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from sertransfer.audio.store import build_store
-from sertransfer.fitting import device_cache
-from sertransfer.fitting.batches import Plan, Utterances, load_batches
-from sertransfer.fitting.device_cache import ResidentFeatures, keep_on_device
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.pretraining.settings import ModelSettings
 from sertransfer.pretraining.workflow import pretrain
+from sertransfer.training import device_cache
+from sertransfer.training.batches import Plan, Utterances, load_batches
+from sertransfer.training.device_cache import ResidentFeatures, keep_on_device
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sertransfer.errors import BadInput
-from sertransfer.fitting.batches import Plan, TrainingBatches, divide_step, plan_epoch, plan_evaluation
+from sertransfer.training.batches import Plan, TrainingBatches, divide_step, plan_epoch, plan_evaluation
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=70)
 

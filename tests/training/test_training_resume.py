@@ -10,9 +10,6 @@ import pytest
 import torch
 
 from sertransfer.errors import BadInput
-from sertransfer.fitting.callbacks import AtomicCheckpointIO
-from sertransfer.fitting.module import NonFiniteLoss
-from sertransfer.fitting.trainer import RESUME_POINT
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
@@ -27,6 +24,9 @@ from sertransfer.pretraining.settings import (
     Selection,
 )
 from sertransfer.pretraining.workflow import build_network, pretrain, train_network
+from sertransfer.training.callbacks import AtomicCheckpointIO
+from sertransfer.training.module import NonFiniteLoss
+from sertransfer.training.trainer import RESUME_POINT
 
 FIELD = {"schedule": Schedule("cosine", 1), "regularisation": Regularisation(0.1, 0.4, 0.9)}
 

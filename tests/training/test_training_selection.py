@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sertransfer.training.callbacks import InnerSelection
 
 from sertransfer.errors import BadInput
-from sertransfer.fitting.callbacks import InnerSelection
 from sertransfer.pretraining.data import inner_split
 
 

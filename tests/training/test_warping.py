@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from sertransfer.training.batches import Batch
 
-from sertransfer.fitting.batches import Batch
 from sertransfer.front_end import FrontEnd
 from sertransfer.pretraining.augment import Warp, band_centres, stretch
 from sertransfer.pretraining.classifier import Classifier

@@ -1,6 +1,5 @@
 import torch
-
-from sertransfer.fitting.callbacks import WeightMean
+from sertransfer.training.callbacks import WeightMean
 
 
 class Trainer:

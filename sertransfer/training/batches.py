@@ -144,7 +144,7 @@ class WindowFeatures(Features, Protocol):
 
 @runtime_checkable
 class DeviceFeatures(Features, Protocol):
-    """What is needed of a :class:`sertransfer.fitting.device_cache.ResidentFeatures`."""
+    """What is needed of a :class:`sertransfer.training.device_cache.ResidentFeatures`."""
 
     def cut(self, positions: Integers, starts: Integers, wanted: int) -> Tensor:
         """Return a window of each utterance, shape ``(batch, mels, wanted)``, on the device."""

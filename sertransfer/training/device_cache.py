@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sertransfer.audio.store import FeatureStore
-from sertransfer.fitting.batches import Integers, Utterances
+from sertransfer.training.batches import Integers, Utterances
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sertransfer.fitting.batches import Utterances, load_batches, plan_evaluation, watched_workers
 from sertransfer.io.progress import tracked
+from sertransfer.training.batches import Utterances, load_batches, plan_evaluation, watched_workers
 
 Probabilities = NDArray[np.float64]
 

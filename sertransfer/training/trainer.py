@@ -21,12 +21,12 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from sertransfer.errors import bad_input
-from sertransfer.fitting import distributed
-from sertransfer.fitting.batches import TrainingBatches, watched_workers
-from sertransfer.fitting.callbacks import AtomicCheckpointIO, ResumePoint
-from sertransfer.fitting.inference import choose_device
-from sertransfer.fitting.module import SeededModule
 from sertransfer.io.files import storage_error
+from sertransfer.training import distributed
+from sertransfer.training.batches import TrainingBatches, watched_workers
+from sertransfer.training.callbacks import AtomicCheckpointIO, ResumePoint
+from sertransfer.training.inference import choose_device
+from sertransfer.training.module import SeededModule
 
 _log = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 A resumed run ends with the very weights of an undisturbed one (bit for bit on a CPU): Lightning restores
 weights, optimiser, schedule, counters and the states of callbacks, the batches know where they stood
-(:class:`sertransfer.fitting.batches.TrainingBatches`), and every batch sets its own random state
-(:class:`sertransfer.fitting.module.SeededModule`). Lightning's own callbacks would lose that: its early
+(:class:`sertransfer.training.batches.TrainingBatches`), and every batch sets its own random state
+(:class:`sertransfer.training.module.SeededModule`). Lightning's own callbacks would lose that: its early
 stopping trains one more epoch when a run that had stopped is resumed, its checkpoints find the best weights
 by an absolute path, and its weight averaging exchanges the weights of the resume point.
 """
@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sertransfer.errors import bad_input
-from sertransfer.fitting import distributed
-from sertransfer.fitting.batches import TrainingBatches
-from sertransfer.fitting.module import SeededModule, breakdown
 from sertransfer.io.checksums import SEAL, UNSEALED, check_seal, seal
 from sertransfer.io.files import atomic_path, check_archive, regular_file, storage_error, write_text
 from sertransfer.io.progress import clock_time
+from sertransfer.training import distributed
+from sertransfer.training.batches import TrainingBatches
+from sertransfer.training.module import SeededModule, breakdown
 
 _log = logging.getLogger(__name__)
 

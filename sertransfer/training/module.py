@@ -13,8 +13,8 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from sertransfer.errors import SertransferError
-from sertransfer.fitting import distributed
-from sertransfer.fitting.batches import Batch
+from sertransfer.training import distributed
+from sertransfer.training.batches import Batch
 
 
 class SeededModule(LightningModule, ABC):
