@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from measure import Options, by_turns, one_core, timed_row
-from sertransfer.training.batches import TrainingBatches, Utterances, plan_epoch
 from stores import MELS, sentence_frames, write_store
+
+from sertransfer.training.batches import TrainingBatches, Utterances, plan_epoch
 
 BATCH = 32
 SENTENCES = 16_000

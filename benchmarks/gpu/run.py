@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from agreement import agreement
-from sertransfer.training.batches import Utterances
 from steps import Stopwatch, finetuning_rate, plain_rate, repeated_rate, training_rate, wait_for
 from stores import MELS, write_store
 from torch.utils.flop_counter import FlopCounterMode
@@ -40,6 +39,7 @@ from sertransfer.models.checkpoint import Checkpoint
 from sertransfer.models.inference import prepare_for_inference
 from sertransfer.models.registry import build_model
 from sertransfer.pretraining.settings import CLASSES, ModelSettings, PretrainConfig
+from sertransfer.training.batches import Utterances
 from sertransfer.transfer.settings import FinetuneConfig, TransferConfig
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback
-from sertransfer.training.batches import TrainingBatches, Utterances
-from sertransfer.training.device_cache import keep_on_device
-from sertransfer.training.module import SeededModule
-from sertransfer.training.trainer import fit
 
 from sertransfer.models.registry import build_model
 from sertransfer.pretraining.classifier import Classifier
 from sertransfer.pretraining.settings import PretrainConfig
 from sertransfer.pretraining.workflow import build_network
+from sertransfer.training.batches import TrainingBatches, Utterances
+from sertransfer.training.device_cache import keep_on_device
+from sertransfer.training.module import SeededModule
+from sertransfer.training.trainer import fit
 from sertransfer.transfer.depth import Depth, replace_classifier
 from sertransfer.transfer.finetuner import Finetuner
 from sertransfer.transfer.settings import TransferConfig

@@ -92,8 +92,9 @@ def store(count: int, work: Path) -> Callable[[], None]:
 def epoch(count: int, work: Path) -> Callable[[], None]:
     """Read an epoch of batches out of a store."""
     import numpy as np
-    from sertransfer.training.batches import TrainingBatches, Utterances
     from stores import write_store
+
+    from sertransfer.training.batches import TrainingBatches, Utterances
 
     made = write_store(work / "store", np.full(count, 79, dtype=np.int64))
     items = np.arange(count, dtype=np.int64)

@@ -162,14 +162,14 @@ def epoch(work: Path) -> Callable[[], Any]:
     """Take the training part and plan an epoch of batches of 256: what happens before the first batch."""
     from sertransfer.audio.store import FeatureStore
     from sertransfer.manifest import read_manifest
-    from sertransfer.pretraining.data import select_part, take_utterances
+    from sertransfer.pretraining.data import select_split, take_utterances
     from sertransfer.training.batches import TrainingBatches, plan_epoch
 
     store, made = FeatureStore(sparse_store(work)), read_manifest(work / "manifest.csv")
     classes = sorted(set(made.table["label"]))
 
     def run() -> dict[str, Any]:
-        utterances, _ = take_utterances(store, select_part(made, "train", classes), classes)
+        utterances, _ = take_utterances(store, select_split(made, "train", classes), classes)
         batches = TrainingBatches(utterances, batch_size=256, longest=157, pad=False, seed=0)
         batches.state_dict()
         plans = plan_epoch(utterances.frames, batch_size=256, longest=157, pad=False, seed=0, epoch=0)

@@ -39,7 +39,7 @@ UNKNOWN_SPEAKERS = {"", UNKNOWN_SPEAKER}
 
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     """One split's rows whose labels are among the classes.
 
     Attributes:
@@ -68,7 +68,7 @@ class Part:
         """The speakers that are known."""
         return set(self.table["speaker"]) - UNKNOWN_SPEAKERS
 
-    def without(self, ids: set[str]) -> Part:
+    def without(self, ids: set[str]) -> Split:
         """Return the part without the rows *ids*."""
         kept = self.table[~self.table["id"].isin(ids)].reset_index(drop=True)
         return replace(self, manifest=self.manifest.with_table(kept))
@@ -79,9 +79,9 @@ class Part:
         return {name: int(found.get(name, 0)) for name in classes}
 
 
-def select_part(
+def select_split(
     manifest: Manifest, split: str, classes: Sequence[str], *, calibration: Collection[str] = ()
-) -> Part:
+) -> Split:
     """Return the rows of *split* whose label is among *classes*; the others are counted and logged.
 
     Args:
@@ -108,10 +108,10 @@ def select_part(
             len(rows),
             shown,
         )
-    return Part(split, kept, counts, int(held.sum()))
+    return Split(split, kept, counts, int(held.sum()))
 
 
-def resting_facts(store: FeatureStore, manifest: Manifest, parts: Iterable[Part]) -> dict[str, Any]:
+def resting_facts(store: FeatureStore, manifest: Manifest, parts: Iterable[Split]) -> dict[str, Any]:
     """Return what ``metrics.json`` says of the speakers' resting states; nothing where there are none."""
     if store.resting is None:
         return {}
@@ -120,7 +120,7 @@ def resting_facts(store: FeatureStore, manifest: Manifest, parts: Iterable[Part]
 
 
 def shared_audio(
-    trained_on: TrainingAudio | None, part: Part, what: str, *, cache: Path | None = None
+    trained_on: TrainingAudio | None, part: Split, what: str, *, cache: Path | None = None
 ) -> dict[str, Any]:
     """Return how much audio of *part* a model was trained on, under whatever names; warn where it is any.
 
@@ -147,7 +147,7 @@ def shared_audio(
     return found
 
 
-def check_part(part: Part, classes: Sequence[str], faults: Faults, *, absent: str = "error") -> None:
+def check_split(part: Split, classes: Sequence[str], faults: Faults, *, absent: str = "error") -> None:
     """Add a fault if *part* is empty, or holds nothing of a class where that is an error."""
     where = f"split '{part.split}' of the manifest"
     if not len(part):
@@ -176,7 +176,7 @@ def check_part(part: Part, classes: Sequence[str], faults: Faults, *, absent: st
         )
 
 
-def take_utterances(store: FeatureStore, part: Part, classes: Sequence[str]) -> tuple[Utterances, Part]:
+def take_utterances(store: FeatureStore, part: Split, classes: Sequence[str]) -> tuple[Utterances, Split]:
     """Return the part's features and targets, and the part without the rows that the store left out."""
     held = part.without(set(part.table["id"]) - set(store.ids))
     ids = held.table["id"].tolist()
@@ -210,33 +210,33 @@ def hash_manifest(manifest: Manifest) -> str:
     return hashlib.sha256(manifest.table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
-Parts = dict[str, Part]
+Splits = dict[str, Split]
 
 
-def select_parts(config: PretrainConfig, manifest: Manifest) -> Parts:
+def select_splits(config: PretrainConfig, manifest: Manifest) -> Splits:
     """Return ``train`` and ``test``, without rows that measure a resting state and would be scored."""
     parts = {}
     # an inner selection scores speakers of the training part
     for split, scored in (("train", config.selection.rule == "inner"), ("test", True)):
         calibration = calibration_ids(manifest, config.front_end, scored=scored)
-        parts[split] = select_part(manifest, split, config.classes, calibration=calibration)
+        parts[split] = select_split(manifest, split, config.classes, calibration=calibration)
     return parts
 
 
-def check_parts(parts: Parts, config: PretrainConfig) -> None:
+def check_splits(parts: Splits, config: PretrainConfig) -> None:
     """Refuse parts that can not be trained on, or scored.
 
     Raises:
         BadInput: With all that is missing.
     """
     faults = Faults()
-    check_part(parts["train"], config.classes, faults)
+    check_split(parts["train"], config.classes, faults)
     if len(parts["test"]) or parts["test"].calibration:
-        check_part(parts["test"], config.classes, faults, absent=config.absent)
+        check_split(parts["test"], config.classes, faults, absent=config.absent)
     faults.raise_if_any()
 
 
-def used_rows(manifest: Manifest, parts: Parts) -> Manifest:
+def used_rows(manifest: Manifest, parts: Splits) -> Manifest:
     """Return the rows of all parts, in the order of the manifest: those that the feature store holds."""
     ids = {identity for part in parts.values() for identity in part.table["id"]}
     return manifest.with_table(manifest.table[manifest.table["id"].isin(ids)].reset_index(drop=True))
@@ -268,8 +268,8 @@ def make_features(
         raise bad_input(
             "command line", found="no --into", expected="the cache folder", remedy="give --into DIR"
         )
-    parts = select_parts(config, manifest)
-    check_parts(parts, config)
+    parts = select_splits(config, manifest)
+    check_splits(parts, config)
     rows = used_rows(manifest, parts)
     return build_store(
         rows,

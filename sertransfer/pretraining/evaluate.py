@@ -38,15 +38,15 @@ from sertransfer.models.checkpoint import Checkpoint, build_from, checkpoint_fil
 from sertransfer.pretraining.adversarial import adversarial_epsilon, attack
 from sertransfer.pretraining.data import (
     UNKNOWN_SPEAKERS,
-    Part,
-    check_part,
+    Split,
+    check_split,
     count_short,
     default_store,
     feature_workers,
     finished_for,
     hash_manifest,
     resting_facts,
-    select_part,
+    select_split,
     shared_audio,
     take_utterances,
 )
@@ -101,7 +101,7 @@ def evaluate(
             _log.info("%s is finished; nothing to do", run.path)
         else:
             calibration = calibration_ids(manifest, front_end, scored=True)
-            part = select_part(manifest, split, carried.classes, calibration=calibration)
+            part = select_split(manifest, split, carried.classes, calibration=calibration)
             part = _checked(part, carried.classes, absent)
             features = build_store(
                 part.manifest,
@@ -167,14 +167,14 @@ def evaluate(
         return run.read_metrics()
 
 
-def _checked(part: Part, classes: tuple[str, ...], absent: str) -> Part:
+def _checked(part: Split, classes: tuple[str, ...], absent: str) -> Split:
     faults = Faults()
-    check_part(part, classes, faults, absent=absent)
+    check_split(part, classes, faults, absent=absent)
     faults.raise_if_any()
     return part
 
 
-def _shared(checkpoint: Checkpoint, part: Part) -> int | None:
+def _shared(checkpoint: Checkpoint, part: Split) -> int | None:
     """Return how many speakers of *part* the checkpoint was trained on; ``None`` where it does not say.
 
     Names of speakers are those of a corpus: equal ones of different corpora are different people.

@@ -58,7 +58,7 @@ class Optimiser:
 
 
 @dataclass(frozen=True)
-class Selection:
+class EpochSelection:
     """Which epoch's weights are kept.
 
     Attributes:
@@ -158,7 +158,7 @@ class PretrainConfig:
     compile: bool = False
     sync_batch_norm: bool = False
     class_weights: Literal["none", "balanced"] = "none"
-    selection: Selection = field(default_factory=Selection)
+    selection: EpochSelection = field(default_factory=EpochSelection)
     augment: Augment = field(default_factory=Augment)
     schedule: Schedule = field(default_factory=Schedule)
     regularisation: Regularisation = field(default_factory=Regularisation)

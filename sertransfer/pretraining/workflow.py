@@ -28,9 +28,9 @@ from sertransfer.models.registry import build_model
 from sertransfer.pretraining.adversarial import adversarial_epsilon, attack
 from sertransfer.pretraining.classifier import Classifier, balanced_weights
 from sertransfer.pretraining.data import (
-    Part,
-    Parts,
-    check_parts,
+    Split,
+    Splits,
+    check_splits,
     count_short,
     default_store,
     feature_workers,
@@ -38,7 +38,7 @@ from sertransfer.pretraining.data import (
     hash_manifest,
     inner_split,
     resting_facts,
-    select_parts,
+    select_splits,
     shared_audio,
     take_utterances,
     used_rows,
@@ -117,15 +117,15 @@ def _work(
 ) -> dict[str, Any]:
     classes = config.classes
     network = build_network(config)
-    parts = select_parts(config, manifest)
-    check_parts(parts, config)
+    parts = select_splits(config, manifest)
+    check_splits(parts, config)
     unused = int((~manifest.table["split"].isin(list(parts))).sum())
     if unused:
         _log.warning("%d rows are in neither train nor test and are not used", unused)
     store = _features(config, manifest, parts, run.path, skip_bad=skip_bad, progress=progress)
     train, parts["train"] = take_utterances(store, parts["train"], classes)
     test, parts["test"] = take_utterances(store, parts["test"], classes)
-    check_parts(parts, config)
+    check_splits(parts, config)
     shared = parts["train"].speakers & parts["test"].speakers
     _log.log(
         logging.WARNING if shared else logging.INFO, "speakers shared between train and test: %d", len(shared)
@@ -191,9 +191,15 @@ def _work(
 
 
 def _features(
-    config: PretrainConfig, manifest: Manifest, parts: Parts, run_dir: Path, *, skip_bad: bool, progress: bool
+    config: PretrainConfig,
+    manifest: Manifest,
+    parts: Splits,
+    run_dir: Path,
+    *,
+    skip_bad: bool,
+    progress: bool,
 ) -> FeatureStore:
-    """Return the features of all parts, in the order of the manifest."""
+    """Return the features of both splits, in the order of the manifest."""
     rows = used_rows(manifest, parts)
     return build_store(
         rows,
@@ -207,7 +213,7 @@ def _features(
 
 
 def _checkpoint(
-    config: PretrainConfig, manifest: Manifest, train: Part, trained: Trained, heard: TrainingAudio
+    config: PretrainConfig, manifest: Manifest, train: Split, trained: TrainedNetwork, heard: TrainingAudio
 ) -> Checkpoint:
     provenance: dict[str, Any] = {
         "corpus": sorted(set(train.table["corpus"])),
@@ -239,7 +245,7 @@ def _checkpoint(
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
     """What training ends with: the weights that are kept, and how they were chosen."""
 
     state: dict[str, Tensor]
@@ -277,7 +283,7 @@ def train_network(
     run: RunFolder,
     *,
     progress: bool,
-) -> Trained:
+) -> TrainedNetwork:
     """Train *network* in place, from the run's resume point if there is one.
 
     Of several processes this is process 0; the others call :func:`train_along`.
@@ -301,11 +307,11 @@ def train_network(
     if selection is None:
         final = network if mean is None else mean.network
         state = {name: value.detach().cpu().contiguous() for name, value in final.state_dict().items()}
-        return Trained(state, chosen)
+        return TrainedNetwork(state, chosen)
     best = selection.best
     chosen |= {"epoch": int(best["epoch"]), "inner_wa": best["wa"], "inner_ua": best["ua"]}
     _log.info("epoch %d is kept: UA %.3f on held-out training speakers", best["epoch"], best["ua"])
-    return Trained(selection.best_state(), chosen)
+    return TrainedNetwork(selection.best_state(), chosen)
 
 
 def train_along() -> None:

@@ -29,7 +29,7 @@ POOL = 8
 """Batches that are sorted by length together: enough that little is cut, few enough to stay random."""
 
 
-class Plan(NamedTuple):
+class BatchPlan(NamedTuple):
     """What one batch is to hold: items, the first frame of each, and the frames of all.
 
     The mean loss is multiplied by the scale, so that unequal parts of a step count as their items do: the
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 
 def plan_epoch(
     frames: Integers, *, batch_size: int, longest: int, pad: bool, seed: int, epoch: int
-) -> list[Plan]:
+) -> list[BatchPlan]:
     """Plan the batches of one training epoch; each item occurs once.
 
     The items are spread evenly over ``ceil(items / batch_size)`` batches, so that none is left with a
@@ -73,7 +73,7 @@ def plan_epoch(
         items = order[bounds[number] : bounds[number + 1]]
         width = longest if pad else int(kept[items].min())
         spare = np.maximum(frames[items] - width, 0)
-        plans.append(Plan(items, np.floor(place[items] * (spare + 1)).astype(np.int64), width))
+        plans.append(BatchPlan(items, np.floor(place[items] * (spare + 1)).astype(np.int64), width))
     return plans
 
 
@@ -85,7 +85,7 @@ def even_sizes(items: int, batch_size: int) -> Integers:
     return sizes
 
 
-def plan_evaluation(frames: Integers, *, batch_size: int, longest: int, pad: bool) -> list[Plan]:
+def plan_evaluation(frames: Integers, *, batch_size: int, longest: int, pad: bool) -> list[BatchPlan]:
     """Plan the batches of an evaluation: equal frame counts only, so that neighbours change no score.
 
     With *pad* each item gives its first *longest* frames, filled up with zeros; without, all its frames.
@@ -97,13 +97,13 @@ def plan_evaluation(frames: Integers, *, batch_size: int, longest: int, pad: boo
         items = np.flatnonzero(widths == width)
         most = max(1, min(batch_size, batch_size * longest // max(1, width)))
         for part in np.array_split(items, -(-len(items) // most)):
-            plans.append(Plan(part, np.zeros(len(part), dtype=np.int64), width))
+            plans.append(BatchPlan(part, np.zeros(len(part), dtype=np.int64), width))
     return plans
 
 
 def divide_step(
-    step: Plan, weights: NDArray[np.float64], *, accumulate: int, rank: int, shares: int
-) -> list[Plan]:
+    step: BatchPlan, weights: NDArray[np.float64], *, accumulate: int, rank: int, shares: int
+) -> list[BatchPlan]:
     """Return one process' shares of the batches of *step*; their sizes differ by one item at most.
 
     Args:
@@ -119,11 +119,11 @@ def divide_step(
         own = np.arange(len(step.items))[number::accumulate][rank::shares]
         items = step.items[own]
         scale = float(accumulate * shares * weights[items].sum() / total)
-        divided.append(Plan(items, step.starts[own], step.frames, scale))
+        divided.append(BatchPlan(items, step.starts[own], step.frames, scale))
     return divided
 
 
-class Features(Protocol):
+class FeatureSource(Protocol):
     """What is needed of any store of features or waveforms."""
 
     @property
@@ -135,7 +135,7 @@ class Features(Protocol):
 
 
 @runtime_checkable
-class WindowFeatures(Features, Protocol):
+class WindowFeatures(FeatureSource, Protocol):
     """What :class:`sertransfer.audio.store.FeatureStore` has besides: many windows at once."""
 
     def windows(self, indices: Integers, starts: Integers, wanted: int) -> NDArray[Any]:
@@ -143,7 +143,7 @@ class WindowFeatures(Features, Protocol):
 
 
 @runtime_checkable
-class DeviceFeatures(Features, Protocol):
+class DeviceFeatures(FeatureSource, Protocol):
     """What is needed of a :class:`sertransfer.training.device_cache.ResidentFeatures`."""
 
     def cut(self, positions: Integers, starts: Integers, wanted: int) -> Tensor:
@@ -170,7 +170,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Utterances(Dataset[Batch]):
-    """The utterances of one part of the data; a :class:`Plan` indexes it, a :class:`Batch` comes out.
+    """The utterances of one part of the data; a :class:`BatchPlan` indexes it, a :class:`Batch` comes out.
 
     Attributes:
         store: Their features.
@@ -179,7 +179,7 @@ class Utterances(Dataset[Batch]):
         ids: Name of each item.
     """
 
-    store: Features
+    store: FeatureSource
     positions: Integers
     targets: Integers
     ids: Sequence[str]
@@ -198,7 +198,7 @@ class Utterances(Dataset[Batch]):
             self.store, self.positions[items], self.targets[items], [self.ids[i] for i in items]
         )
 
-    def __getitem__(self, plan: Plan) -> Batch:
+    def __getitem__(self, plan: BatchPlan) -> Batch:
         store, positions = self.store, self.positions[plan.items]
         if isinstance(store, DeviceFeatures):
             return self._batch(plan, store.cut(positions, plan.starts, plan.frames))
@@ -210,12 +210,12 @@ class Utterances(Dataset[Batch]):
             features = _one_by_one(store, positions, plan.starts, plan.frames)
         return self._batch(plan, torch.from_numpy(features).transpose(1, 2))
 
-    def _batch(self, plan: Plan, features: Tensor) -> Batch:
+    def _batch(self, plan: BatchPlan, features: Tensor) -> Batch:
         targets = torch.from_numpy(self.targets[plan.items])
         return Batch(features[:, None], targets, torch.from_numpy(plan.items), plan.scale)
 
 
-def _one_by_one(store: Features, positions: Integers, starts: Integers, wanted: int) -> NDArray[Any]:
+def _one_by_one(store: FeatureSource, positions: Integers, starts: Integers, wanted: int) -> NDArray[Any]:
     """Return a window of each utterance, shape ``(batch, wanted, mels)``, zeros behind what is short."""
     parts = [
         store.read(position, start, start + wanted).T
@@ -228,7 +228,7 @@ def _one_by_one(store: Features, positions: Integers, starts: Integers, wanted: 
 
 
 def load_batches(
-    utterances: Utterances, plans: Sequence[Plan], *, workers: int, pin: bool
+    utterances: Utterances, plans: Sequence[BatchPlan], *, workers: int, pin: bool
 ) -> DataLoader[Batch]:
     """Return a loader that reads *plans* in order, ahead of their use where *workers* allows.
 

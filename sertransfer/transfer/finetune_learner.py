@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from sertransfer.manifest import Manifest
-from sertransfer.training.batches import Features
+from sertransfer.training.batches import FeatureSource
 from sertransfer.training_audio import TrainingAudio
 from sertransfer.transfer.depth import Depth
 from sertransfer.transfer.subjects import Part
@@ -19,7 +19,7 @@ Write = Callable[[dict[str, Tensor], dict[str, Any], Path], None]
 """Takes the trained state, what is to be said of the training, and the file."""
 
 
-class SentenceStore(Features, Protocol):
+class SentenceStore(FeatureSource, Protocol):
     """A store of what the network takes of each sentence."""
 
     @property

@@ -197,7 +197,6 @@ def _settings(work: Path) -> list[Target]:
 
 def _weights(work: Path) -> list[Target]:
     from safetensors.torch import save_file
-    from sertransfer.training.callbacks import AtomicCheckpointIO
 
     from sertransfer.encoders.weights import read_weights
     from sertransfer.front_end import Cropping, FrontEnd
@@ -205,6 +204,7 @@ def _weights(work: Path) -> list[Target]:
     from sertransfer.models.checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
     from sertransfer.models.registry import build_model
     from sertransfer.models.safe_pickle import read_pickled
+    from sertransfer.training.callbacks import AtomicCheckpointIO
     from sertransfer.transfer.probe import fit_path, read_probe, write_probe
     from sertransfer.transfer.sentence_model import load_sentence_model
     from sertransfer.transfer.settings import ProbeConfig

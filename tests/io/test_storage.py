@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
-from sertransfer.training.trainer import _quiet_threads
 
 from sertransfer.cli.main import main
 from sertransfer.errors import SertransferError, bad_input
@@ -21,6 +20,7 @@ from sertransfer.io.files import (
     writing,
 )
 from sertransfer.io.run_folder import RunFolder
+from sertransfer.training.trainer import _quiet_threads
 
 
 def full(*_, **__):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from sertransfer.training.callbacks import AtomicCheckpointIO
 from support.espnet_fakes import make_config, make_experiment, pack
 from support.evil_files import (
     BOMBS,
@@ -35,6 +34,7 @@ from sertransfer.errors import BadInput
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.registry import build_model
+from sertransfer.training.callbacks import AtomicCheckpointIO
 from sertransfer.transfer.embedding_set import EmbeddedChunk, open_set
 from sertransfer.transfer.probe import read_probe
 from sertransfer.transfer.sentence_model import load_sentence_model

@@ -23,11 +23,11 @@ from sertransfer.pretraining import workflow
 from sertransfer.pretraining.classifier import Classifier
 from sertransfer.pretraining.settings import (
     Augment,
+    EpochSelection,
     ModelSettings,
     Optimiser,
     PretrainConfig,
     Regularisation,
-    Selection,
 )
 from sertransfer.training.batches import Utterances
 from sertransfer.training.distributed import connected, rank
@@ -36,7 +36,7 @@ from support import training_fakes
 
 ITEMS = 27  # steps of 7, 7, 7 and 6 of at most 8: the shares of two processes are unequal
 SPEAKERS = [f"s{item // 4}" for item in range(ITEMS)]
-MEAN = {"selection": Selection("inner", 0.2), "regularisation": Regularisation(0.1, 0.0, 0.9)}
+MEAN = {"selection": EpochSelection("inner", 0.2), "regularisation": Regularisation(0.1, 0.0, 0.9)}
 DRAWN = {
     "augment": Augment(3, 5),
     "regularisation": Regularisation(mixup=0.4),

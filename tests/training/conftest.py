@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from sertransfer.training.batches import Utterances
 from support.training_fakes import MemoryStore, Probe, make_tones, tone_config
 
 from sertransfer.models import registry
+from sertransfer.training.batches import Utterances
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from sertransfer.training.inference import predict_probabilities
 from torch import nn
 
 from sertransfer.errors import BadInput
@@ -19,6 +18,7 @@ from sertransfer.pretraining.classifier import Classifier
 from sertransfer.pretraining.evaluate import evaluate
 from sertransfer.pretraining.settings import Optimiser
 from sertransfer.pretraining.workflow import build_network, pretrain
+from sertransfer.training.inference import predict_probabilities
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from sertransfer.training.trainer import RESUME_POINT
 from support import joined_runs
 from torch.distributed import HashStore
 
@@ -21,6 +20,7 @@ from sertransfer.pretraining import workflow
 from sertransfer.pretraining.evaluate import evaluate
 from sertransfer.pretraining.settings import PretrainConfig
 from sertransfer.training import distributed
+from sertransfer.training.trainer import RESUME_POINT
 
 SCRIPT = Path(joined_runs.__file__)
 CLI = ["-m", "sertransfer.cli"]

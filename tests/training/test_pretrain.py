@@ -12,7 +12,7 @@ from sertransfer.errors import BadInput
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.pretraining.classifier import Classifier
 from sertransfer.pretraining.data import feature_workers
-from sertransfer.pretraining.settings import Augment, ModelSettings, Optimiser, Selection
+from sertransfer.pretraining.settings import Augment, EpochSelection, ModelSettings, Optimiser
 from sertransfer.pretraining.workflow import pretrain
 from sertransfer.training.module import NonFiniteLoss
 
@@ -106,7 +106,7 @@ def test_an_inner_split_selects_and_shared_and_generated_are_said(tmp_path, tone
     manifest = tones(tmp_path / "corpus", train=48)
     manifest.table.loc[manifest.table["speaker"] == "t0", "speaker"] = "s0"
     (tmp_path / "corpus" / "DEMO.txt").write_text("generated")
-    config = replace(config, epochs=2, selection=Selection("inner", 0.2), channels_last=False)
+    config = replace(config, epochs=2, selection=EpochSelection("inner", 0.2), channels_last=False)
     metrics = pretrain(config, manifest, tmp_path / "run", progress=False)
     chosen = metrics["selection"]
     assert chosen["rule"] == "inner"

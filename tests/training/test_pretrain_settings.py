@@ -10,12 +10,12 @@ from sertransfer.models.pyresnet import DEPTHS
 from sertransfer.models.registry import MODELS, build_model
 from sertransfer.pretraining.settings import (
     Augment,
+    EpochSelection,
     ModelSettings,
     Optimiser,
     PretrainConfig,
     Regularisation,
     Schedule,
-    Selection,
     check_settings,
 )
 
@@ -104,7 +104,7 @@ def test_all_bad_values_are_listed_at_once():
         checkpoint_every=-1,
         cropping=Cropping(0.0),
         optimiser=Optimiser(lr=0, momentum=1, weight_decay=-1, step=0, factor=0),
-        selection=Selection("inner", 0.9),
+        selection=EpochSelection("inner", 0.9),
         augment=Augment(-1, -1),
         schedule=Schedule("cosine", 5),
         regularisation=Regularisation(1.0, -0.1, 1.0),

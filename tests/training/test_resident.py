@@ -12,7 +12,7 @@ from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.pretraining.settings import ModelSettings
 from sertransfer.pretraining.workflow import pretrain
 from sertransfer.training import device_cache
-from sertransfer.training.batches import Plan, Utterances, load_batches
+from sertransfer.training.batches import BatchPlan, Utterances, load_batches
 from sertransfer.training.device_cache import ResidentFeatures, keep_on_device
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def test_windows_are_those_of_the_file(stored, wanted, monkeypatch):
     held = Utterances(ResidentFeatures(stored.store, CPU), stored.positions, stored.targets, stored.ids)
     items = np.array([3, 0, 11, 3])
     starts = np.array([0, 2, 5, 1])
-    plan = Plan(items, starts, wanted, 0.5)
+    plan = BatchPlan(items, starts, wanted, 0.5)
     ours, theirs = held[plan], stored[plan]
     assert ours.features.dtype == theirs.features.dtype == torch.float16
     torch.testing.assert_close(ours.features, theirs.features, rtol=0, atol=0)
@@ -52,7 +52,7 @@ def test_windows_are_those_of_the_file(stored, wanted, monkeypatch):
 @pytest.mark.parametrize("wanted", [1, 7, 400])
 def test_many_windows_at_once_are_those_read_one_by_one(stored, wanted):
     items, starts = np.array([3, 0, 11, 3]), np.array([0, 2, 5, 1])
-    batch = stored[Plan(items, starts, wanted)]
+    batch = stored[BatchPlan(items, starts, wanted)]
     many = batch.features[:, 0].transpose(1, 2).numpy()
     assert many.shape == (4, wanted, 32)
     assert many.flags.c_contiguous
@@ -64,7 +64,7 @@ def test_many_windows_at_once_are_those_read_one_by_one(stored, wanted):
 
 def test_a_loader_of_features_on_a_device_starts_no_workers(stored):
     held = Utterances(ResidentFeatures(stored.store, CPU), stored.positions, stored.targets, stored.ids)
-    plans = [Plan(np.array([1, 2]), np.array([0, 0]), 6)]
+    plans = [BatchPlan(np.array([1, 2]), np.array([0, 0]), 6)]
     loader = load_batches(held, plans, workers=3, pin=True)
     assert loader.num_workers == 0
     assert not loader.pin_memory

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from sertransfer.training.batches import Batch
-from sertransfer.training.module import NonFiniteLoss
 from sklearn.utils.class_weight import compute_class_weight
 
 from sertransfer.pretraining.augment import make_masks
 from sertransfer.pretraining.classifier import Classifier, balanced_weights
 from sertransfer.pretraining.settings import Augment, Optimiser, PretrainConfig, Regularisation, Schedule
+from sertransfer.training.batches import Batch
+from sertransfer.training.module import NonFiniteLoss
 
 
 class Trainer:

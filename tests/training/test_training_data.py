@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sertransfer.errors import BadInput
-from sertransfer.training.batches import Plan, TrainingBatches, divide_step, plan_epoch, plan_evaluation
+from sertransfer.training.batches import BatchPlan, TrainingBatches, divide_step, plan_epoch, plan_evaluation
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=70)
 
@@ -70,7 +70,7 @@ def test_evaluation_batches_have_equal_frames_and_a_bounded_size(lengths, batch_
 
 def test_a_batch_holds_the_windows_and_zeros_behind_what_is_short(utterances):
     data = utterances([5, 12])
-    features, targets, items, _ = data[Plan(np.array([1, 0]), np.array([2, 0]), 8)]
+    features, targets, items, _ = data[BatchPlan(np.array([1, 0]), np.array([2, 0]), 8)]
     assert features.shape == (2, 1, 8, 8)
     assert features.dtype == torch.float32
     np.testing.assert_array_equal(features[0, 0], data.store.features[1][:, 2:10])
@@ -129,7 +129,7 @@ def test_a_stream_of_other_utterances_is_refused(utterances):
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(9, 20))
 def test_the_shares_of_a_step_are_the_step_and_weigh_what_their_items_do(accumulate, shares, items):
-    step = Plan(np.random.default_rng(items).permutation(items), np.arange(items), 5)
+    step = BatchPlan(np.random.default_rng(items).permutation(items), np.arange(items), 5)
     weights = np.random.default_rng(0).random(items) + 0.5
     parts = [
         part
@@ -179,7 +179,7 @@ def test_a_process_without_an_utterance_is_refused(utterances):
 def test_batches_keep_the_precision_of_the_store_until_the_network(utterances):
     data = utterances([6, 6, 4])
     data.store.features = [feature.astype(np.float16) for feature in data.store.features]
-    batch = data[Plan(np.array([0, 2]), np.array([1, 0]), 5)]
+    batch = data[BatchPlan(np.array([0, 2]), np.array([1, 0]), 5)]
     assert batch.features.dtype == torch.float16
     ready = batch.in_single_precision()
     assert ready.features.dtype == torch.float32

@@ -15,7 +15,7 @@ from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.pretraining.evaluate import evaluate
-from sertransfer.pretraining.settings import PretrainConfig, Selection
+from sertransfer.pretraining.settings import EpochSelection, PretrainConfig
 from sertransfer.pretraining.workflow import pretrain
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -71,7 +71,7 @@ def test_neutral_as_a_class_of_measured_speakers_is_refused_with_what_to_do(
     skipping = pretrain(replace(four, absent="skip"), manifest, tmp_path / "skip", progress=False)
     assert skipping["utterance"]["absent"] == ["neutral"]
     assert skipping["train"]["labels"]["neutral"] == 6, "trained on like any other class"
-    inner = replace(four, absent="skip", selection=Selection("inner", 0.3))
+    inner = replace(four, absent="skip", selection=EpochSelection("inner", 0.3))
     with pytest.raises(BadInput, match=r"split 'train'.*no row labelled neutral"):
         pretrain(inner, manifest, tmp_path / "inner", progress=False)
 

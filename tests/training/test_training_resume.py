@@ -16,12 +16,12 @@ from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.pretraining.classifier import Classifier
 from sertransfer.pretraining.settings import (
     Augment,
+    EpochSelection,
     ModelSettings,
     Optimiser,
     PretrainConfig,
     Regularisation,
     Schedule,
-    Selection,
 )
 from sertransfer.pretraining.workflow import build_network, pretrain, train_network
 from sertransfer.training.callbacks import AtomicCheckpointIO
@@ -66,9 +66,9 @@ def curve(folder):
     [
         ({"checkpoint_every": 1}, (7, 8)),
         ({"checkpoint_every": 2, "accumulate": 2, "workers": 1}, (7, 12)),
-        ({"checkpoint_every": 0, "selection": Selection("inner", 0.2)}, (6, 9)),
+        ({"checkpoint_every": 0, "selection": EpochSelection("inner", 0.2)}, (6, 9)),
         ({"checkpoint_every": 2, "accumulate": 2, **FIELD}, (9, 12)),
-        ({"checkpoint_every": 1, "selection": Selection("inner", 0.2), **FIELD}, (9,)),
+        ({"checkpoint_every": 1, "selection": EpochSelection("inner", 0.2), **FIELD}, (9,)),
     ],
     ids=["each step", "accumulated", "inner", "field", "field, inner"],
 )

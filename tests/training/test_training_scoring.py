@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sertransfer.training.inference import predict_probabilities
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from sertransfer.pretraining.evaluate import score_metrics, score_table
+from sertransfer.training.inference import predict_probabilities
 
 CLASSES = ("angry", "neutral", "happy", "sad")
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sertransfer.training.callbacks import InnerSelection
 
 from sertransfer.errors import BadInput
 from sertransfer.pretraining.data import inner_split
+from sertransfer.training.callbacks import InnerSelection
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,4 +1,5 @@
 import torch
+
 from sertransfer.training.callbacks import WeightMean
 
 

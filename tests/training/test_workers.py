@@ -2,13 +2,13 @@ import os
 import signal
 
 import pytest
-from sertransfer.training.batches import Utterances, watched_workers
 from torch.utils.data import DataLoader, Dataset
 
 from sertransfer.errors import SertransferError
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.pretraining.settings import ModelSettings, PretrainConfig
 from sertransfer.pretraining.workflow import build_network, train_network
+from sertransfer.training.batches import Utterances, watched_workers
 
 
 class Deadly(Dataset):

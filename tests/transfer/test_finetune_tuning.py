@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sertransfer.training.module import NonFiniteLoss
 from support.finetune_fakes import make_ssl, run, settings
 from support.transfer_fakes import NEGATIVE, POSITIVE, Killed, make_interviews
 
 from sertransfer.cli.main import main
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
+from sertransfer.training.module import NonFiniteLoss
 from sertransfer.transfer import finetune_tuning
 from sertransfer.transfer.finetune_space import FinetuneSpace, FinetuneTuneConfig
 from sertransfer.transfer.finetuner import Finetuner
