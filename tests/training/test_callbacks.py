@@ -1,6 +1,47 @@
+"""Callbacks keep the best epoch and the mean of the weights, over a resume too."""
+
 import torch
 
-from sertransfer.training.callbacks import WeightMean
+from sertransfer.training.callbacks import InnerSelection, WeightMean
+
+
+class Logging:
+    """Takes the place of the Lightning module."""
+
+    def __init__(self, network):
+        self.network = network
+        self.logged = []
+
+    def get_submodule(self, name):
+        return getattr(self, name)
+
+    def log_dict(self, values, **_):
+        self.logged.append(values)
+
+
+class AtEpoch:
+    def __init__(self, epoch):
+        self.current_epoch = epoch
+
+
+def test_the_first_of_the_best_epochs_is_kept_over_a_resume(tmp_path):
+    network = torch.nn.Linear(2, 2)
+    scores = iter([(0.5, 0.3), (0.5, 0.6), (0.9, 0.6), (0.9, 0.5)])
+    module = Logging(network)
+    selection = InnerSelection(lambda _: next(scores), tmp_path / "best.safetensors")
+    states = []
+    for epoch in range(4):
+        torch.nn.init.constant_(network.weight, epoch)
+        if epoch == 2:
+            state = selection.state_dict()
+            selection = InnerSelection(selection.score, selection.path)
+            selection.load_state_dict(state)
+        selection.on_train_epoch_end(AtEpoch(epoch), module)
+        states.append(selection.best["epoch"])
+    assert states == [1, 2, 2, 2]
+    assert selection.best == {"epoch": 2, "wa": 0.5, "ua": 0.6}
+    assert (selection.best_state()["weight"] == 1).all()
+    assert module.logged[3] == {"inner_wa": 0.9, "inner_ua": 0.5}
 
 
 class Trainer:

@@ -6,13 +6,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sertransfer.cli.main import main
 from sertransfer.errors import BadInput
 from sertransfer.manifest import write_manifest
 from sertransfer.pretraining import workflow
-from sertransfer.pretraining.data import make_features
+from sertransfer.pretraining.data import inner_split, make_features
 
 
 def test_stage_1_finds_the_store_that_was_made(tmp_path: Path, config, tones, monkeypatch) -> None:
@@ -51,3 +54,28 @@ def test_the_command_makes_the_store_once(tmp_path: Path, tones, capsys) -> None
     before = (store / "meta.json").stat().st_mtime_ns
     assert main([*words, "-q"]) == 0
     assert (store / "meta.json").stat().st_mtime_ns == before
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(3, 12), st.integers(0, 5), st.sampled_from([0.1, 0.15, 0.2]))
+def test_an_inner_split_keeps_speakers_whole_and_every_class_on_both_sides(speakers, seed, share):
+    names = np.repeat([f"s{number}" for number in range(speakers)], 8)
+    targets = np.arange(len(names)) % 4
+    kept, held = inner_split(targets, names.tolist(), share=share, seed=seed)
+    assert not set(names[kept]) & set(names[held])
+    assert sorted([*kept, *held]) == list(range(len(names)))
+    assert set(targets[kept]) == set(targets[held]) == {0, 1, 2, 3}
+    assert len(held) / len(names) <= max(2 * share, 1 / speakers + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("targets", "speakers"),
+    [
+        ([0, 1, 0, 1], ["one"] * 4),
+        ([0, 0, 1, 1], ["one", "one", "two", "two"]),
+        ([0, 0, 0, 1], ["a", "b", "c", "d"]),
+    ],
+)
+def test_speakers_that_can_not_be_split_are_refused(targets, speakers):
+    with pytest.raises(BadInput, match=r"selection\.rule"):
+        inner_split(np.array(targets), speakers, share=0.2, seed=0)
