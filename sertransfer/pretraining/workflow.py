@@ -53,7 +53,7 @@ from sertransfer.pretraining.evaluate import (
 from sertransfer.pretraining.settings import PretrainConfig, check_settings
 from sertransfer.training import distributed
 from sertransfer.training.batches import TrainingBatches, Utterances
-from sertransfer.training.callbacks import EpochLog, InnerSelection, WeightMean
+from sertransfer.training.callbacks import BestEpoch, EpochLog, WeightMean
 from sertransfer.training.device_cache import keep_on_device
 from sertransfer.training.inference import Probabilities, choose_device, predict_probabilities
 from sertransfer.training.trainer import BEST, RESUME_POINT, check_precision, fit
@@ -355,13 +355,13 @@ def predict_with(
     )
 
 
-def _inner_score(config: PretrainConfig, held: Utterances) -> Callable[[nn.Module], tuple[float, float]]:
+def _inner_score(config: PretrainConfig, held: Utterances) -> Callable[[nn.Module], dict[str, float]]:
     truth = [config.classes[target] for target in held.targets]
 
-    def score(network: nn.Module) -> tuple[float, float]:
+    def score(network: nn.Module) -> dict[str, float]:
         predicted = [config.classes[number] for number in predict_with(config, network, held).argmax(axis=1)]
         confusion = confusion_matrix(truth, predicted, config.classes)
-        return weighted_accuracy(confusion), unweighted_accuracy(confusion)
+        return {"wa": weighted_accuracy(confusion), "ua": unweighted_accuracy(confusion)}
 
     return score
 
@@ -374,7 +374,7 @@ def _fit(
     run: RunFolder,
     *,
     progress: bool,
-) -> tuple[InnerSelection | None, WeightMean | None, dict[str, Any]]:
+) -> tuple[BestEpoch | None, WeightMean | None, dict[str, Any]]:
     """Train, and return what chose the epoch, the mean of the weights, and how the epoch was chosen."""
     chosen: dict[str, Any] = {"rule": config.selection.rule, "epoch": config.epochs}
     if config.store_on_device:
@@ -385,7 +385,7 @@ def _fit(
         chosen |= {"held_out": len(held), "held_out_speakers": sorted({speakers[item] for item in held})}
         learnt = train.subset(kept)
         score = _inner_score(config, train.subset(held))
-        selection = InnerSelection(score, run.checkpoints / BEST)
+        selection = BestEpoch(score, run.checkpoints / BEST, by="ua")
     mean = WeightMean(network, config.regularisation.ema) if config.regularisation.ema else None
     if selection is not None and mean is not None:
         selection.subject = mean.network

@@ -261,49 +261,94 @@ class WeightMean(Callback):
         self._step = int(state_dict["step"])
 
 
-class InnerSelection(Callback):
-    """Scores the held-out speakers after each epoch and keeps the weights of best UA (the first of equals).
+class BestEpoch(Callback):
+    """Scores the network after each epoch, keeps the best epoch's weights, and may stop without a better one.
 
-    The first process scores and writes, while the others wait.
+    The first of equally good epochs is kept. A resumed run that had stopped stays stopped. Process 0 scores
+    and writes, while the others wait.
 
     Args:
-        score: Takes the network, returns WA and UA of the held-out items.
+        score: Takes the network, returns scores by name.
         path: File of the best weights so far.
+        by: Which score decides.
+        least: Whether the least is the best.
+        patience: Epochs without a better one after which training stops; ``None`` = it never does.
 
     Attributes:
         subject: What is scored and kept in place of the network itself, such as a mean of its weights.
+        best: The best epoch so far, counted from 1, and its scores; empty before the first.
+        latest: The latest epoch and its scores.
     """
 
-    def __init__(self, score: Callable[[nn.Module], tuple[float, float]], path: Path) -> None:
-        self.score = score
-        self.path = path
+    def __init__(
+        self,
+        score: Callable[[nn.Module], dict[str, float]],
+        path: Path,
+        *,
+        by: str,
+        least: bool = False,
+        patience: int | None = None,
+    ) -> None:
+        self.score, self.path = score, path
+        self.by, self.least, self.patience = by, least, patience
         self.subject: nn.Module | None = None
         self.best: dict[str, float] = {}
         self.latest: dict[str, float] = {}
 
+    @property
+    def state_key(self) -> str:
+        """Its name in resume points, which is that of earlier versions."""
+        return "InnerSelection" if self.patience is None else "EarlyStopping"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stay stopped."""
+        self._stop_if_due(trainer)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the epoch."""
+        if self.stopped:
+            return
         network = pl_module.get_submodule("network") if self.subject is None else self.subject
-        wa, ua = distributed.share(lambda: self.score(network))
-        self.latest = {"epoch": trainer.current_epoch + 1, "wa": wa, "ua": ua}
-        pl_module.log_dict({"inner_wa": wa, "inner_ua": ua}, batch_size=1)
-        if ua > self.best.get("ua", -1.0):
+        self.latest = {
+            "epoch": trainer.current_epoch + 1,
+            **distributed.share(lambda: self.score(network)),
+        }
+        pl_module.log_dict(self.scores(), batch_size=1)
+        if not self.best or self._is_better():
             self.best = self.latest
             if distributed.rank() == 0:
                 keep_best(network, self.path)
+        self._stop_if_due(trainer)
+
+    def _is_better(self) -> bool:
+        new, old = self.latest[self.by], self.best[self.by]
+        return new < old if self.least else new > old
+
+    @property
+    def stopped(self) -> bool:
+        """Whether patience is at its end."""
+        if self.patience is None or not self.best:
+            return False
+        return self.latest["epoch"] - self.best["epoch"] >= self.patience
+
+    def _stop_if_due(self, trainer: Trainer) -> None:
+        if self.stopped:
+            _log.info("no better inner %s in %d epochs: training ends", self.by, self.patience)
+            trainer.should_stop = True
 
     def scores(self) -> dict[str, float]:
         """Return the scores of the latest epoch as columns of the learning curve."""
-        return {"inner_wa": self.latest["wa"], "inner_ua": self.latest["ua"]}
+        return {f"inner_{name}": value for name, value in self.latest.items() if name != "epoch"}
 
     def best_state(self) -> dict[str, Tensor]:
         """Return the weights of the best epoch."""
         return read_best(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best epoch so far."""
+        """Return the best and the latest epoch."""
         return {"best": self.best, "latest": self.latest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best epoch so far up again."""
-        self.best, self.latest = dict(state_dict["best"]), dict(state_dict["latest"])
+        """Take both up again; earlier versions wrote the latest epoch of fine-tuning without a name."""
+        before = {name: value for name, value in state_dict.items() if name in ("epoch", self.by)}
+        self.best, self.latest = dict(state_dict["best"]), dict(state_dict.get("latest", before))

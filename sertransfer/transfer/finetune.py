@@ -123,7 +123,7 @@ def finetune_subjects(config: TransferConfig, task: Task, run: RunFolder) -> Fin
             **learner.record,
             **layer_weights(network),
             "epoch": int(stopping.best["epoch"]),
-            "epochs": stopping.epoch,
+            "epochs": int(stopping.latest["epoch"]),
             "inner_loss": stopping.best["loss"],
             "chosen_by": "cross-entropy on held-out training subjects; subjects weigh the same, and classes",
             "inner_subjects": sorted(inner_subjects["subject"]),

@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from sertransfer.training.batches import TrainingBatches, Utterances
-from sertransfer.training.callbacks import EpochLog
+from sertransfer.training.callbacks import BestEpoch, EpochLog
 from sertransfer.training.device_cache import keep_on_device
 from sertransfer.training.inference import choose_device
 from sertransfer.training.trainer import BEST, RESUME_POINT, fit
@@ -26,7 +26,6 @@ from sertransfer.transfer.finetune_waveforms import waveform_learner
 from sertransfer.transfer.finetuner import Finetuner, Scorer
 from sertransfer.transfer.probe import sentence_weights
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.stopping import EarlyStopping
 
 EVERY = 50
 """Steps between resume points."""
@@ -57,7 +56,7 @@ class Trained:
     score: Scorer
     sentences: Utterances
     held: Integers
-    stopping: EarlyStopping
+    stopping: BestEpoch
 
 
 def train(config: TransferConfig, task: Task, folder: Path) -> Trained:
@@ -91,7 +90,7 @@ def _fit(
     score: Scorer,
     *,
     progress: bool,
-) -> EarlyStopping:
+) -> BestEpoch:
     settings, checkpoints = config.finetune, folder / "checkpoints"
     learnt, held = (sentences.subset(side) for side in sides)
     subjects = learner.parts[0].sentences["subject"].to_numpy(np.str_)
@@ -100,11 +99,12 @@ def _fit(
         truth, subjects[sides[1]].tolist(), balance_subjects=True, balance_classes=True
     )
 
-    def inner_loss(trained: nn.Module) -> float:
+    def inner_loss(trained: nn.Module) -> dict[str, float]:
         given = np.where(truth, scores := score(trained, held), 1 - scores)
-        return float(np.mean(-weights * np.log(np.maximum(given, np.finfo(np.float32).tiny))))
+        loss = np.mean(-weights * np.log(np.maximum(given, np.finfo(np.float32).tiny)))
+        return {"loss": float(loss)}
 
-    stopping = EarlyStopping(inner_loss, checkpoints / BEST, patience=settings.patience)
+    stopping = BestEpoch(inner_loss, checkpoints / BEST, by="loss", least=True, patience=settings.patience)
     resume_point = checkpoints / RESUME_POINT
     module = Finetuner(
         learner.network,

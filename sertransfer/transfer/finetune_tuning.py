@@ -148,7 +148,8 @@ def _value(trial: optuna.Trial, chosen: TransferConfig, task: Task, folder: Path
         _log.warning("trial %d broke down and counts as pruned: %s", trial.number, error)
         shutil.rmtree(home, ignore_errors=True)
         raise optuna.TrialPruned from error
-    trial.set_user_attr("inner", {"epoch": int(stopping.best["epoch"]), "epochs": stopping.epoch})
+    epochs = {"epoch": int(stopping.best["epoch"]), "epochs": int(stopping.latest["epoch"])}
+    trial.set_user_attr("inner", epochs)
     shutil.rmtree(home, ignore_errors=True)
     return -float(stopping.best["loss"])
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from sertransfer.training.callbacks import InnerSelection, WeightMean
+from sertransfer.training.callbacks import BestEpoch, WeightMean
 
 
 class Logging:
@@ -20,21 +20,23 @@ class Logging:
 
 
 class AtEpoch:
+    should_stop = False
+
     def __init__(self, epoch):
         self.current_epoch = epoch
 
 
 def test_the_first_of_the_best_epochs_is_kept_over_a_resume(tmp_path):
     network = torch.nn.Linear(2, 2)
-    scores = iter([(0.5, 0.3), (0.5, 0.6), (0.9, 0.6), (0.9, 0.5)])
+    scores = iter({"wa": wa, "ua": ua} for wa, ua in ((0.5, 0.3), (0.5, 0.6), (0.9, 0.6), (0.9, 0.5)))
     module = Logging(network)
-    selection = InnerSelection(lambda _: next(scores), tmp_path / "best.safetensors")
+    selection = BestEpoch(lambda _: next(scores), tmp_path / "best.safetensors", by="ua")
     states = []
     for epoch in range(4):
         torch.nn.init.constant_(network.weight, epoch)
         if epoch == 2:
             state = selection.state_dict()
-            selection = InnerSelection(selection.score, selection.path)
+            selection = BestEpoch(selection.score, selection.path, by="ua")
             selection.load_state_dict(state)
         selection.on_train_epoch_end(AtEpoch(epoch), module)
         states.append(selection.best["epoch"])
@@ -42,6 +44,29 @@ def test_the_first_of_the_best_epochs_is_kept_over_a_resume(tmp_path):
     assert selection.best == {"epoch": 2, "wa": 0.5, "ua": 0.6}
     assert (selection.best_state()["weight"] == 1).all()
     assert module.logged[3] == {"inner_wa": 0.9, "inner_ua": 0.5}
+
+
+def test_training_stops_without_a_better_epoch_and_stays_stopped(tmp_path):
+    losses = iter({"loss": loss} for loss in (0.7, 0.5, 0.5, 0.6))
+
+    def stopping():
+        return BestEpoch(lambda _: next(losses), tmp_path / "best", by="loss", least=True, patience=2)
+
+    before, module = stopping(), Logging(torch.nn.Linear(2, 2))
+    epochs = [AtEpoch(epoch) for epoch in range(4)]
+    for epoch in epochs:
+        before.on_train_epoch_end(epoch, module)
+    assert [epoch.should_stop for epoch in epochs] == [False, False, False, True]
+    assert before.best == {"epoch": 2, "loss": 0.5}
+    assert before.scores() == {"inner_loss": 0.6}
+    earlier = {"epoch": 4, "loss": 0.6, "best": {"epoch": 2, "loss": 0.5}}
+    for state in (before.state_dict(), earlier):  # the second as earlier versions wrote it
+        resumed, start = stopping(), AtEpoch(3)
+        resumed.load_state_dict(state)
+        resumed.on_train_start(start, module)
+        assert start.should_stop
+        assert (resumed.best, resumed.latest) == (before.best, before.latest)
+        assert resumed.state_key == "EarlyStopping"
 
 
 class Trainer:
