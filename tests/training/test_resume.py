@@ -127,7 +127,7 @@ pretrain(config, read_manifest({manifest!r}), pathlib.Path({run_dir!r}), progres
 
 
 def run_until_killed_while_saving(manifest, run_dir, *, saves):
-    tests = str(Path(__file__).parent)
+    tests = str(Path(__file__).parents[1])
     code = CHILD.format(tests=tests, manifest=str(manifest), run_dir=str(run_dir), saves=saves)
     child = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
