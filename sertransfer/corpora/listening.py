@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +19,9 @@ SILENT, CHANNELS, FILES = "silent", "louder_channel", "odd_files"
 
 WORKERS = 4
 """Threads. Most of the time is Python's own."""
+
+BLOCK = 64
+"""Utterances that a thread takes at once: handing over each by itself takes longer than listening to it."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ def hear_all(manifest: Manifest, faults: Faults) -> tuple[Manifest, dict[str, An
         times = [None if np.isnan(time) else float(time) for time in (start, end)]
         recordings.setdefault(audio, []).append((identity, audio, times[0], times[1]))
 
-    def hear(rows: list[Row]) -> list[tuple[str, str, Heard | BadInput]]:
+    def hear(rows: Iterable[Row]) -> list[tuple[str, str, Heard | BadInput]]:
         return [(identity, audio, _hear(manifest, audio, start, end)) for identity, audio, start, end in rows]
 
     silent: list[str] = []
@@ -51,7 +54,7 @@ def hear_all(manifest: Manifest, faults: Faults) -> tuple[Manifest, dict[str, An
     files: dict[str, list[str]] = {}
     broken: list[str] = []
     with ThreadPoolExecutor(WORKERS) as pool, bar("listening", len(table), unit="utterances") as shown:
-        for found in pool.map(hear, recordings.values()):
+        for found in pool.map(hear, _in_blocks(recordings.values())):
             for identity, audio, heard in found:
                 if isinstance(heard, BadInput):
                     faults.extend(heard.faults, skippable=True)
@@ -72,6 +75,18 @@ def hear_all(manifest: Manifest, faults: Faults) -> tuple[Manifest, dict[str, An
     if files:
         notes[FILES] = files
     return manifest, notes
+
+
+def _in_blocks(recordings: Iterable[list[Row]]) -> Iterator[list[Row]]:
+    """Yield the utterances of whole recordings, :data:`BLOCK` together or a few more."""
+    block: list[Row] = []
+    for rows in recordings:
+        block += rows
+        if len(block) >= BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
 
 
 def _hear(manifest: Manifest, audio: str, start: float | None, end: float | None) -> Heard | BadInput:
