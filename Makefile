@@ -6,7 +6,7 @@ EMODB ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test nightly faults fuzz mutants lint postgres vad export-tools bench bench-scale bench-gpu docs lock clean
+.PHONY: setup demo test nightly faults fuzz mutants structure lint postgres vad export-tools bench bench-scale bench-gpu docs lock clean
 
 setup: $(VENV)/.installed
 
@@ -49,6 +49,10 @@ MUTANTS ?=
 MUTANTS_SEED ?= 0
 mutants: $(VENV)/.mutants
 	$(BIN)/python benchmarks/mutants.py $(if $(MUTANTS),--sample $(MUTANTS)) --seed $(MUTANTS_SEED)
+
+# How many modules, lines, importers and names there are; fails beyond the limits.
+structure: setup
+	$(BIN)/python tests/support/structure.py
 
 lint: setup
 	$(BIN)/ruff check .

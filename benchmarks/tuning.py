@@ -19,12 +19,11 @@ from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint
 from sertransfer.models.registry import build_model
-from sertransfer.transfer.candidates import Candidate
-from sertransfer.transfer.embedding import embed
-from sertransfer.transfer.embedding_set import EmbeddingSet
+from sertransfer.transfer.data import take_parts
+from sertransfer.transfer.embed import Candidate, embed
+from sertransfer.transfer.embedding_store import EmbeddingSet
 from sertransfer.transfer.search_space import TuneConfig
 from sertransfer.transfer.study import open_storage
-from sertransfer.transfer.subjects import take_parts
 from sertransfer.transfer.tuning import tune_head
 
 CONFIG = Path(__file__).parents[1] / "configs/transfer/ser_tune.yaml"

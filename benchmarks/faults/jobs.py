@@ -84,9 +84,9 @@ JOBS = {
 
 def small_steps() -> None:
     """Embed a few sentences at once, so that kills fall between chunks, and find dead trials soon."""
-    from sertransfer.transfer import sentences, study
+    from sertransfer.transfer import data, study
 
-    sentences.CHUNK_SENTENCES = 8
+    data.CHUNK_SENTENCES = 8
     study.HEARTBEAT = study.GRACE = 1
 
 

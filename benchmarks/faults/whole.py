@@ -47,7 +47,7 @@ def _resume_point(path: Path) -> None:
 def _chunk(path: Path) -> None:
     import numpy as np
 
-    from sertransfer.transfer.embedding_set import EmbeddedChunk
+    from sertransfer.transfer.embedding_store import EmbeddedChunk
 
     if path.parent.name == "prints":  # fingerprints of audio, not embeddings
         with np.load(path, allow_pickle=False) as prints:
@@ -65,13 +65,13 @@ def _features(path: Path) -> None:
 
 
 def _values(path: Path) -> None:
-    from sertransfer.transfer.frame_store import FrameStore
+    from sertransfer.transfer.finetune.frames import FrameStore
 
     FrameStore(path.parent).verify()
 
 
 def _embeddings(path: Path) -> None:
-    from sertransfer.transfer.embedding_set import _open
+    from sertransfer.transfer.embedding_store import _open
 
     _open(path.parent, path.parent.name, json.loads(path.read_text(encoding="utf-8")))
 

@@ -22,8 +22,8 @@ from sertransfer.training.batches import TrainingBatches, Utterances
 from sertransfer.training.device_cache import keep_on_device
 from sertransfer.training.module import SeededModule
 from sertransfer.training.trainer import fit
-from sertransfer.transfer.depth import Depth, replace_classifier
-from sertransfer.transfer.finetuner import Finetuner
+from sertransfer.transfer.finetune.freezing import Depth, replace_classifier
+from sertransfer.transfer.finetune.learners import Finetuner
 from sertransfer.transfer.settings import TransferConfig
 
 

@@ -35,7 +35,7 @@ from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.pretraining.settings import PretrainConfig
 from sertransfer.pretraining.workflow import pretrain
-from sertransfer.transfer.probe import Booleans, Floats, Vectors, fit_path, sentence_weights
+from sertransfer.transfer.probe.probe import Booleans, Floats, Vectors, fit_path, sentence_weights
 from sertransfer.transfer.settings import ProbeConfig
 
 HERE = Path(__file__).parent

@@ -33,11 +33,11 @@ from sertransfer.manifest import Manifest, read_manifest, write_manifest
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.pretraining.settings import PretrainConfig
 from sertransfer.pretraining.workflow import pretrain
-from sertransfer.transfer.embedding import embed
-from sertransfer.transfer.embedding_set import EmbeddingSet
-from sertransfer.transfer.probing import probe_subjects
+from sertransfer.transfer.data import take_parts
+from sertransfer.transfer.decide import probe_subjects
+from sertransfer.transfer.embed import embed
+from sertransfer.transfer.embedding_store import EmbeddingSet
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.subjects import take_parts
 from sertransfer.transfer.workflow import SENTENCES, SUBJECTS, transfer
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "transfer"

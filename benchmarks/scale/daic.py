@@ -35,7 +35,7 @@ from sertransfer.io.files import write_json
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model
-from sertransfer.transfer.interviewer import interviewer_manifest
+from sertransfer.transfer.checks.shortcuts import interviewer_manifest
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.workflow import transfer
 

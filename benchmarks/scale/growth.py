@@ -141,7 +141,7 @@ def embedding(count: int, work: Path) -> Callable[[], None]:
     from daic import write_encoder
 
     from sertransfer.encoders.registry import open_encoder
-    from sertransfer.transfer.embedding import embed
+    from sertransfer.transfer.embed import embed
 
     made = manifest_rows(count, work)
     write_encoder("pyresnet_tiny", work / "encoder.safetensors")

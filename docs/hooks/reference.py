@@ -55,7 +55,7 @@ MODULES = (
     "sertransfer.pretraining.evaluate",
     "sertransfer.transfer.workflow",
     "sertransfer.transfer.tune",
-    "sertransfer.transfer.sentence_model",
+    "sertransfer.transfer.finetune.model",
 )
 """Modules whose public names the API page shows, after those of ``sertransfer`` itself."""
 

@@ -115,7 +115,7 @@ def run_compare(args: argparse.Namespace, overrides: Overrides) -> Result:
 
 def run_seeds(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Summarise runs that differ in their seed."""
-    from sertransfer.transfer.seeds import seed_summary, seeds_text
+    from sertransfer.transfer.compare import seed_summary, seeds_text
 
     found = seed_summary(args.runs)
     return Result(found, seeds_text(found))

@@ -23,10 +23,10 @@ from sertransfer.io.run_folder import check_evidence
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
 from sertransfer.reporting.share import without_folders
-from sertransfer.transfer.machines import KernelMachine, LinearMachine, NetworkMachine
-from sertransfer.transfer.predictor import check_agreement
-from sertransfer.transfer.probe import Probe, read_probe, write_probe
-from sertransfer.transfer.sentence_model import KEY, load_sentence_model
+from sertransfer.transfer.apply import check_agreement
+from sertransfer.transfer.finetune.model import KEY, load_sentence_model
+from sertransfer.transfer.probe.classifiers import KernelMachine, LinearMachine, NetworkMachine
+from sertransfer.transfer.probe.probe import Probe, read_probe, write_probe
 
 PEOPLE = ("speakers", "train_subjects", "undecided_subjects", "inner_subjects", "subjects_left_out")
 """Keys whose lists name people; a model that leaves the machine says how many there are."""
@@ -85,7 +85,7 @@ def figures(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 class ProbeHead(nn.Module):
-    """A probe in double precision, as :mod:`sertransfer.transfer.probe` computes it.
+    """A probe in double precision, as :mod:`sertransfer.transfer.probe.probe` computes it.
 
     Attention between sentences is not a sentence's own and stays out.
     """

@@ -1,26 +1,148 @@
-"""Runs of stage 2 on the same subjects: is the difference between two more than chance?
-
-The exact McNemar test asks whether the subjects on which two runs disagree lean to one side. Where subjects
-form clusters (the sessions of a person), the exact sign-flip test asks the same of whole clusters. Intervals
-are of paired differences, so that what makes a subject hard for both runs cancels. Among several runs one
-difference in twenty is "significant" where there is none: p is given after Holm's correction too.
-"""
+"""Runs of stage 2 on the same subjects, compared: pairwise differences, and seeds."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from sertransfer.errors import Faults, bad_input
 from sertransfer.evaluation import metrics
-from sertransfer.evaluation.significance import FEWEST_CLUSTERS, holm, paired_interval, sign_flip_test
-from sertransfer.reporting.tables import align
-from sertransfer.transfer.paired import Decisions, read_decisions
+from sertransfer.evaluation.significance import (
+    FEWEST_CLUSTERS,
+    holm,
+    joined_clusters,
+    paired_interval,
+    sign_flip_test,
+)
+from sertransfer.io.run_folder import GENERATED_BOTH, check_evidence, generated_remark
+from sertransfer.reporting.runs import read_json, read_table, read_yaml
+from sertransfer.reporting.tables import align, flat
+
+COLUMNS = ["subject", "label", "prediction"]
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What each of *folders* decided.
+
+    Attributes:
+        folders: Of the runs.
+        metrics: The content of each run's ``metrics.json``.
+        tables: Each run's ``subjects.csv``, in the order of the first run's subjects.
+        classes: Names, the same in all runs.
+    """
+
+    folders: list[Path]
+    metrics: list[dict[str, Any]]
+    tables: list[pd.DataFrame]
+    classes: list[str]
+
+    @property
+    def truth(self) -> list[str]:
+        """Label of each subject."""
+        return list(self.tables[0]["label"])
+
+    @property
+    def clusters(self) -> list[str]:
+        """What is not independent of each other: subjects that any run's table puts into one cluster."""
+        namings = [
+            list(table["cluster" if "cluster" in table else "subject"].astype(str)) for table in self.tables
+        ]
+        return joined_clusters(namings)
+
+    @property
+    def cluster_name(self) -> str | None:
+        """The columns of the manifest that name the clusters, where the runs say it."""
+        found = [values["subject"].get("intervals", {}).get("cluster") for values in self.metrics]
+        return ", ".join(dict.fromkeys(str(name) for name in found if name)) or None
+
+    @property
+    def generated(self) -> bool:
+        """Whether the data are generated, or what a run's encoder was trained on."""
+        return any(map(generated_remark, self.metrics))
+
+    @property
+    def generated_remark(self) -> str:
+        """What is generated: the data, a model of the runs, or both; empty if nothing is."""
+        remarks = {generated_remark(values) for values in self.metrics} - {""}
+        return remarks.pop() if len(remarks) == 1 else GENERATED_BOTH if remarks else ""
+
+
+def read_decisions(folders: Sequence[Path]) -> Decisions:
+    """Read the finished runs in *folders*.
+
+    Raises:
+        BadInput: If there are fewer than two, one holds no finished run, or its subjects, labels or classes
+            are not those of the first; each difference is named.
+    """
+    if len(folders) < 2:
+        raise bad_input(
+            "compare", found=f"{len(folders)} run", expected="two or more", remedy="name another run folder"
+        )
+    folders = [Path(folder) for folder in folders]
+    found = [read_json(folder / "metrics.json", "the metrics of a finished run") for folder in folders]
+    for folder, values in zip(folders, found, strict=True):
+        if "subject" not in values:
+            raise bad_input(
+                folder / "metrics.json",
+                found="no scores of subjects",
+                expected="a finished run of 'sertransfer transfer' or 'tune'",
+                remedy="give runs of stage 2",
+            )
+    for folder, values in zip(folders, found, strict=True):
+        check_evidence(folder, values, ["subjects.csv"])
+    tables = [read_table(folder / "subjects.csv", COLUMNS) for folder in folders]
+    classes = [[str(name) for name in values["subject"]["classes"]] for values in found]
+    faults = Faults()
+    for index in range(1, len(folders)):
+        _check_same((tables[0], tables[index]), [folders[0], folders[index]], faults)
+        if classes[index] != classes[0]:
+            faults.add(
+                folders[index] / "metrics.json",
+                found=f"classes {', '.join(classes[index])}",
+                expected=", ".join(classes[0]),
+                remedy="compare runs of the same classes",
+            )
+    faults.raise_if_any()
+    order = tables[0]["subject"]
+    aligned = [table.set_index("subject").loc[order].reset_index() for table in tables]
+    return Decisions(folders, found, aligned, classes[0])
+
+
+def _check_same(tables: tuple[pd.DataFrame, pd.DataFrame], folders: list[Path], faults: Faults) -> None:
+    first, second = tables
+    names = [set(table["subject"]) for table in tables]
+    for mine, other in ((0, 1), (1, 0)):
+        if extra := sorted(names[mine] - names[other]):
+            faults.add(
+                folders[mine] / "subjects.csv",
+                found=f"{len(extra)} subject(s) that the other run has not scored: {_some(extra)}",
+                expected="the same subjects in both runs",
+                remedy="score both runs on the same split of the same manifest",
+            )
+    labels = first.merge(second, on="subject", suffixes=("_a", "_b"))
+    if other_label := labels.loc[labels["label_a"] != labels["label_b"], "subject"].tolist():
+        faults.add(
+            folders[1] / "subjects.csv",
+            found=f"another label than in {folders[0]} for subject(s) {_some(other_label)}",
+            expected="the same labels in both runs",
+            remedy="prepare both runs' manifests with the same label files and errata",
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
 
 MOST_PAIRED = 5
 """Of more runs than these not every pair is compared, but each with the first."""
@@ -266,3 +388,107 @@ def _generated(result: dict[str, Any]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
+
+
+FIGURES = ("wa", "ua", "auroc")
+
+SAME_SUBJECTS = (
+    "the deviation is over seeds, on the same subjects: no test and no interval; what other subjects would "
+    "give is in each run's own interval"
+)
+"""What the deviation does not say, however many subjects or clusters of them there are."""
+
+_SEEDS = ("seed", "transfer seed")
+"""The seed's name in the settings of ``transfer`` and of ``tune``."""
+
+
+def seed_summary(runs: Sequence[Path]) -> dict[str, Any]:
+    """Summarise finished runs of stage 2 that differ by their seed alone.
+
+    Args:
+        runs: Two run folders or more.
+
+    Returns:
+        ``seeds``, ``runs``, ``note``, and for each of :data:`FIGURES` of the subjects ``mean``, ``deviation``
+        (of a sample, n - 1; ``None`` where a value is undefined, as the mean is then) and ``values``.
+
+    Raises:
+        BadInput: If a run is not finished, a seed comes twice, or the settings or inputs differ by more;
+            each difference is named. The encoder may differ: it may be pretrained with another seed.
+    """
+    folders = [Path(run) for run in runs]
+    if len(folders) < 2:
+        raise bad_input(
+            "seeds", found=f"{len(folders)} run(s)", expected="two or more", remedy="run with another --seed"
+        )
+    found = [read_json(folder / "metrics.json", "the metrics of a finished run") for folder in folders]
+    settings = [flat(read_yaml(folder / "config.yaml")) for folder in folders]
+    inputs = [flat(read_json(folder / "inputs.json", "the inputs of a run")) for folder in folders]
+    faults = Faults()
+    for folder, values, theirs, given in zip(folders, found, settings, inputs, strict=True):
+        if "subject" not in values:
+            faults.add(
+                folder / "metrics.json",
+                found="no scores of subjects",
+                expected="a finished run of stage 2",
+                remedy="run 'sertransfer transfer' to its end",
+            )
+        for key in sorted({*theirs, *settings[0]}):
+            if key not in _SEEDS and theirs.get(key) != settings[0].get(key):
+                faults.add(
+                    folder / "config.yaml",
+                    found=f"{key} = {theirs.get(key)}",
+                    expected=f"{settings[0].get(key)}, as in {folders[0]}",
+                    remedy="summarise runs that differ by their seed alone",
+                )
+        if given.get("manifest") != inputs[0].get("manifest"):
+            faults.add(
+                folder / "inputs.json",
+                found="another manifest",
+                expected=f"that of {folders[0]}",
+                remedy="run all seeds on one manifest",
+            )
+    seeds = [next((values[key] for key in _SEEDS if key in values), "") for values in settings]
+    seen: set[tuple[str, str | None]] = set()
+    for folder, seed, given in zip(folders, seeds, inputs, strict=True):
+        if (pair := (seed, given.get("encoder"))) in seen:
+            faults.add(
+                folder,
+                found=f"seed {seed} and the encoder of a run before it",
+                expected="another seed, or an encoder trained with another",
+                remedy="leave this run out",
+            )
+        seen.add(pair)
+    faults.raise_if_any()
+    summary: dict[str, Any] = {
+        "runs": [str(folder) for folder in folders],
+        "seeds": seeds,
+        "note": SAME_SUBJECTS,
+    }
+    for name in FIGURES:
+        figures = [values["subject"].get(name) for values in found]
+        whole = None not in figures
+        summary[name] = {
+            "mean": statistics.fmean(figures) if whole else None,
+            "deviation": statistics.stdev(figures) if whole else None,
+            "values": figures,
+        }
+    return summary
+
+
+def seeds_text(summary: dict[str, Any]) -> str:
+    """Return the result of :func:`seed_summary` as a table."""
+
+    def number(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.3f}"
+
+    rows = [["seed", "run", *(name.upper() for name in FIGURES)]]
+    for index, (seed, run) in enumerate(zip(summary["seeds"], summary["runs"], strict=True)):
+        rows.append([seed, run, *(number(summary[name]["values"][index]) for name in FIGURES)])
+    for what in ("mean", "deviation"):
+        rows.append([what, "", *(number(summary[name][what]) for name in FIGURES)])
+    text = f"{align(rows, left=2)}\n{summary['note']}"
+    values = [summary[name]["values"] for name in FIGURES]
+    if len(set(summary["seeds"])) > 1 and all(len(set(one)) == 1 for one in values):
+        return f"{text}\nthe seed has no effect: all runs have the same figures"
+    return text

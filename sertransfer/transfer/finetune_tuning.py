@@ -28,12 +28,10 @@ from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.tables import flat
 from sertransfer.training.module import NonFiniteLoss
-from sertransfer.transfer.finetune import Search, check_finetune
-from sertransfer.transfer.finetune_learner import Task
+from sertransfer.transfer.finetune.data import Task
+from sertransfer.transfer.finetune.workflow import Search, check_finetune, train
 from sertransfer.transfer.finetune_space import FinetuneTuneConfig, suggest_finetuning
-from sertransfer.transfer.finetune_training import train
-from sertransfer.transfer.run_options import RunOptions
-from sertransfer.transfer.settings import TransferConfig
+from sertransfer.transfer.settings import RunOptions, TransferConfig
 from sertransfer.transfer.study import best_trial, open_study, run_trials
 from sertransfer.transfer.tune import BEST, open_studies
 from sertransfer.transfer.tuning import quiet_optuna

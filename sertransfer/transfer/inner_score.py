@@ -19,10 +19,10 @@ from scipy.special import expit
 from sertransfer.evaluation import metrics
 from sertransfer.evaluation.aggregation import ATTENTION, aggregate
 from sertransfer.evaluation.folds import auroc_within
-from sertransfer.transfer.attention import AXES, attention_weights, fit_attention
-from sertransfer.transfer.machines import SLOPES, Machine, fit_machines
-from sertransfer.transfer.preparation import Floats, fit_preparation
-from sertransfer.transfer.selection import TrainingSet, choose_threshold, count_warnings, inner_folds
+from sertransfer.transfer.decide import TrainingSet, choose_threshold, count_warnings, inner_folds
+from sertransfer.transfer.probe.attention import AXES, attention_weights, fit_attention
+from sertransfer.transfer.probe.classifiers import SLOPES, Machine, fit_machines
+from sertransfer.transfer.probe.preprocessing import Floats, fit_preparation
 from sertransfer.transfer.settings import TransferConfig
 
 OBJECTIVE = "mean of UA and AUROC (pairs within folds) of the training subjects, by their inner folds' scores"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +16,233 @@ from sertransfer import __version__
 from sertransfer.audio.condition import measure_condition
 from sertransfer.audio.files import find_audio, name_others, readable_path
 from sertransfer.audio.prints import recording_prints
-from sertransfer.audio.reading import listen, read_segment
+from sertransfer.audio.reading import AudioInfo, inspect, listen, read_segment
+from sertransfer.audio.voice_activity import find_speech
 from sertransfer.config import load_config
+from sertransfer.corpora.daic_level import speech_gain
+from sertransfer.corpora.daic_segments import Utterance
+from sertransfer.corpora.daic_sessions import TRANSCRIPT_LIMIT
 from sertransfer.corpora.listening import heard_warnings
-from sertransfer.corpora.new_interview import CutOptions
-from sertransfer.errors import BadInput, Fault, Faults
+from sertransfer.corpora.new_interview import CutOptions, cut_transcript
+from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.evaluation.aggregation import ATTENTION, TOP_K, aggregate
+from sertransfer.evaluation.calibration import bin_edges, bins_of, reliability
+from sertransfer.evaluation.metrics import clopper_pearson
+from sertransfer.io.files import regular_file
 from sertransfer.io.scratch import scratch_folder
 from sertransfer.io.spelling import printable
 from sertransfer.manifest import AudioSource, Manifest, make_table
+from sertransfer.reporting.runs import read_table
 from sertransfer.timebase import SAMPLE_RATE
 from sertransfer.training_audio import compare_audio
-from sertransfer.transfer.interviews import Recording, cut_recording, pair
-from sertransfer.transfer.population import population_text, unlike
-from sertransfer.transfer.precedents import precedents_of, read_precedents
-from sertransfer.transfer.predictor import Predictor, open_predictor
+from sertransfer.transfer.apply import Predictor, open_predictor
+from sertransfer.transfer.checks.groups import BINS
+from sertransfer.transfer.checks.population import population_text, unlike
+
+FEWEST = 5
+"""Under so many subjects of a like score nothing is said about it."""
+
+Bins = dict[str, list[dict[str, float | int]]]
+
+
+def read_precedents(run_dir: Path, metrics: dict[str, Any]) -> Bins:
+    """Return what came true of subjects' scores, in equal parts of [0, 1].
+
+    Args:
+        run_dir: Of a finished run of stage 2.
+        metrics: Its metrics.
+
+    Returns:
+        Bins, see :func:`sertransfer.evaluation.calibration.reliability`, of the reported subjects
+        (``SPLIT subjects``) and of those of the training subjects that were scored out of fold.
+
+    Raises:
+        BadInput: If a table of the run can not be read.
+    """
+    positive = metrics["classes"][1]
+    found: Bins = {}
+    for whose, subjects in (
+        (f"{metrics['split']} subjects", read_table(run_dir / "subjects.csv", ["label", "score"])),
+        ("training subjects (scored out of fold)", _out_of_fold(run_dir, metrics)),
+    ):
+        truth = (subjects["label"] == positive).to_numpy(bool)
+        scores = pd.to_numeric(subjects["score"]).to_numpy(float)
+        found[whose] = reliability(truth, scores, bins=BINS["subject"])
+    return found
+
+
+def _out_of_fold(run_dir: Path, metrics: dict[str, Any]) -> pd.DataFrame:
+    columns = ["subject", "split", "label", "score", "duration"]
+    method = metrics["aggregation"]
+    columns += [ATTENTION] * (method == ATTENTION)
+    sentences = read_table(run_dir / "out_of_fold.csv", columns)
+    for name in {"score", "duration", ATTENTION} & set(columns):
+        sentences[name] = pd.to_numeric(sentences[name])
+    return aggregate(sentences, method, top_k=metrics.get("top_k", TOP_K))
+
+
+def precedents_of(score: float, bins: Bins) -> list[dict[str, Any]]:
+    """Return, of each group of subjects, how many with a score like *score* were positive.
+
+    Returns:
+        ``group``, ``low``, ``high`` (of the bin), ``n``, ``positive`` (their share), ``ci95`` (exact, of
+        that share) and ``text``. With fewer than :data:`FEWEST` subjects the share and its interval are
+        ``None``: not calibrated there.
+    """
+    rows = []
+    for group, entries in bins.items():
+        edges = bin_edges(BINS["subject"])
+        place = int(bins_of([score], BINS["subject"])[0])
+        low, high = float(edges[place]), float(edges[place + 1])
+        entry = next((row for row in entries if row["low"] == low), None)
+        n = 0 if entry is None else int(entry["n"])
+        row: dict[str, Any] = {
+            "group": group,
+            "low": low,
+            "high": high,
+            "n": n,
+            "positive": None,
+            "ci95": None,
+        }
+        span = f"a score from {low:.1f} to {high:.1f}"
+        if entry is None or n < FEWEST:
+            row["text"] = f"not calibrated: {n} {group} had {span}, under the {FEWEST} that it takes"
+        else:
+            share = float(entry["positive"])
+            bounds = clopper_pearson(round(share * n), n)
+            row |= {"positive": share, "ci95": None if bounds is None else list(bounds)}
+            interval = "" if bounds is None else f", 95 % interval {bounds[0]:.0%} to {bounds[1]:.0%}"
+            row["text"] = f"of {n} {group} with {span}, {share:.0%} were positive{interval}"
+        rows.append(row)
+    return rows
+
+
+TRANSCRIPT, ACTIVITY = "transcript", "voice activity"
+
+KEEPS_ALL = (
+    "cut by voice activity, which keeps everyone's speech: the interviewer's is scored too,"
+    " and the run was trained on participants alone"
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording cut into sentences.
+
+    Attributes:
+        name: What it is called in the results.
+        audio: The file.
+        info: Its header.
+        sentences: In the order of their times, one at least.
+        cut_by: :data:`TRANSCRIPT` or :data:`ACTIVITY`.
+        gain: Factor on the samples, 1 unless a level was asked for.
+        left_out: What was left out of the transcript by rule or fault, and why; no text of it.
+        warnings: What must be known before its score is read.
+    """
+
+    name: str
+    audio: Path
+    info: AudioInfo
+    sentences: list[Utterance]
+    cut_by: str
+    gain: float
+    left_out: list[str]
+    warnings: list[str]
+
+
+def find_transcript(audio: Path) -> Path | None:
+    """Return the transcript beside *audio*: ``X_TRANSCRIPT.csv`` for ``X_AUDIO.wav`` or ``X.wav``."""
+    stem = re.sub(r"_audio$", "", audio.stem, flags=re.IGNORECASE)
+    wanted = f"{stem}_transcript.csv".casefold()
+    return next((file for file in sorted(audio.parent.iterdir()) if file.name.casefold() == wanted), None)
+
+
+def pair(recordings: dict[str, Path], transcripts: Sequence[Path]) -> dict[str, Path | None]:
+    """Return the transcript of each recording: those given, in order, else what lies beside it.
+
+    Raises:
+        BadInput: If transcripts are given, and not one for each recording.
+    """
+    if transcripts and len(transcripts) != len(recordings):
+        raise bad_input(
+            "--transcript",
+            found=f"{len(transcripts)} transcript(s) for {len(recordings)} recording(s)",
+            expected="one for each recording, in their order, or none",
+            remedy="leave it out where transcripts lie beside the recordings as X_TRANSCRIPT.csv",
+        )
+    if transcripts:
+        return dict(zip(recordings, transcripts, strict=True))
+    return {name: find_transcript(audio) for name, audio in recordings.items()}
+
+
+def cut_recording(
+    name: str, audio: Path, transcript: Path | None, options: CutOptions, faults: Faults
+) -> Recording | None:
+    """Cut a recording by its transcript, or by voice activity without one.
+
+    Args:
+        name: What to call it.
+        audio: The file.
+        transcript: Its transcript, if there is one.
+        options: How transcripts are cut.
+        faults: Receives what is wrong with this recording, and holds nothing else.
+
+    Returns:
+        The sentences, or ``None`` where something is wrong with the whole recording.
+    """
+    try:
+        info = inspect(AudioSource(audio))
+        if transcript is None:
+            return _by_activity(name, audio, info, options)
+        data = _read(transcript)
+        cuts = cut_transcript(data, str(transcript), options, faults, duration=info.duration)
+        if cuts is None:
+            return None
+        gain = 1.0
+        if options.level_normalise:
+            gain = speech_gain(AudioSource(audio), cuts.utterances, options.level_dbfs)
+    except BadInput as error:
+        faults.extend(error.faults, skippable=True)
+        return None
+    left_out = [f"{transcript.name}, row {line}: {reason}" for line, reason in cuts.left_out]
+    return Recording(name, audio, info, cuts.utterances, TRANSCRIPT, gain, [*left_out, *map(str, faults)], [])
+
+
+def _read(transcript: Path) -> bytes:
+    try:
+        with regular_file(transcript).open("rb") as stream:
+            data = stream.read(TRANSCRIPT_LIMIT + 1)
+    except OSError as error:
+        raise bad_input(
+            transcript,
+            found=f"no file that can be read ({error.strerror})",
+            expected="the transcript of a recording",
+            remedy="check the path",
+        ) from None
+    if len(data) > TRANSCRIPT_LIMIT:
+        raise bad_input(
+            transcript, found="a file of over 64 MiB", expected="a transcript", remedy="check the path"
+        )
+    return data
+
+
+def _by_activity(name: str, audio: Path, info: AudioInfo, options: CutOptions) -> Recording:
+    pieces = find_speech(read_segment(AudioSource(audio)))
+    kept = [
+        Utterance(number, 1, number, number, start, min(end, info.duration), None, "")
+        for number, (start, end) in enumerate(pieces, start=1)
+        if min(end, info.duration) - start >= options.minimum
+    ]
+    if not kept:
+        raise bad_input(
+            audio,
+            found="no speech that the detector hears",
+            expected="speech",
+            remedy="check the recording, or give its transcript",
+        )
+    gain = speech_gain(AudioSource(audio), kept, options.level_dbfs) if options.level_normalise else 1.0
+    return Recording(name, audio, info, kept, ACTIVITY, gain, [], [KEEPS_ALL])
+
 
 NOTE = (
     "Research software, no diagnostic device: no score here may be used to diagnose, to treat, or to decide"
@@ -72,11 +286,12 @@ def predict(
         ``run, encoder, mode, classes, aggregation, threshold, generated, note, population`` (a sentence),
         ``unlike_note``, and ``recordings``: of each ``recording, audio, cut_by, seconds, sample_rate,
         score, decision, sentences_scored, precedents`` (see
-        :func:`~sertransfer.transfer.precedents.precedents_of`), ``flags``
-        (:func:`~sertransfer.transfer.population.unlike`), ``audio_shared`` and ``encoder_audio_shared``
-        (whether it was trained on: ``shared``, ``none`` or ``unknown``), ``warnings``, ``left_out`` and
-        ``sentences``, a list of ``sentence, start, end, score``, perhaps ``attention`` and ``text``; times
-        in seconds. Under *skip_bad*, ``not_scored`` says what is wrong with recordings that are not among
+        :func:`~sertransfer.transfer.predict.precedents_of`), ``flags``
+        (:func:`~sertransfer.transfer.checks.population.unlike`), ``audio_shared`` and
+        ``encoder_audio_shared`` (whether it was trained on: ``shared``, ``none`` or ``unknown``),
+        ``warnings``, ``left_out`` and ``sentences``, a list of ``sentence, start, end, score``, perhaps
+        ``attention`` and ``text``; times in seconds. Under *skip_bad*, ``not_scored`` says what is wrong with
+        recordings that are not among
         them.
 
     Raises:

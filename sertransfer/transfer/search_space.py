@@ -14,8 +14,8 @@ from optuna.trial import BaseTrial
 from sertransfer.encoders.base import POOLINGS
 from sertransfer.errors import Faults, nearest
 from sertransfer.evaluation.aggregation import ATTENTION, METHODS
-from sertransfer.transfer.attention import AXES
-from sertransfer.transfer.candidates import Candidate
+from sertransfer.transfer.embed import Candidate
+from sertransfer.transfer.probe.attention import AXES
 from sertransfer.transfer.settings import TransferConfig
 
 _KINDS = ("logistic", "linear_svm", "rbf_svm", "mlp")

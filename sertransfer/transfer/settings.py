@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Required, TypedDict
 
 from sertransfer.encoders.base import LEARNED_POOLINGS, POOLINGS
 from sertransfer.errors import Faults, nearest
 from sertransfer.evaluation.aggregation import ATTENTION, METHODS, TOP_K
+from sertransfer.timebase import Framing
 
 
 @dataclass(frozen=True)
@@ -305,3 +307,25 @@ class TransferConfig:
                 expected="probe.kind logistic, which is what the attention head has for sentences",
                 remedy="leave probe.kind out, or choose another aggregation",
             )
+
+
+class RunOptions(TypedDict, total=False):
+    """The keyword options of :func:`sertransfer.transfer.workflow.transfer`, which tuning passes on to it.
+
+    Attributes:
+        encoder: Name of the encoder, ``ser`` for instance.
+        checkpoint: Its weights.
+        run_dir: Folder of the run; a finished one of the same settings and inputs is not run again.
+        framing: Framing asked for; another one than the checkpoint's is refused.
+        embeddings: Folder of stored embeddings or features, ``run_dir/embeddings`` if not given.
+        skip_bad: Leave out sentences that can not be read, and record them, instead of stopping.
+        progress: Whether bars are shown; true if not given.
+    """
+
+    encoder: Required[str]
+    checkpoint: Required[Path]
+    run_dir: Required[Path]
+    framing: Framing | None
+    embeddings: Path | None
+    skip_bad: bool
+    progress: bool

@@ -12,12 +12,12 @@ from sertransfer.errors import bad_input
 from sertransfer.io.files import write_text
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
-from sertransfer.transfer.candidates import Embeddings, candidate_of
-from sertransfer.transfer.probing import probe_subjects
-from sertransfer.transfer.run_options import RunOptions
+from sertransfer.transfer.data import Part
+from sertransfer.transfer.decide import probe_subjects
+from sertransfer.transfer.embed import Embeddings, candidate_of
 from sertransfer.transfer.search_space import TuneConfig
+from sertransfer.transfer.settings import RunOptions
 from sertransfer.transfer.study import StudyStorage, open_storage
-from sertransfer.transfer.subjects import Part
 from sertransfer.transfer.tuning import tune_head
 from sertransfer.transfer.workflow import Head, HeadResult, transfer
 

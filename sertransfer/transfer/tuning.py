@@ -22,17 +22,16 @@ from optuna.trial import FixedTrial
 from sertransfer.io.files import hash_value
 from sertransfer.io.progress import bar
 from sertransfer.reporting.tables import flat
-from sertransfer.transfer.candidates import Candidate, candidate_of
-from sertransfer.transfer.embedding_set import EmbeddingSet
+from sertransfer.transfer.data import Part
+from sertransfer.transfer.decide import embedded_part, inner_folds, probe_subjects, training_set
+from sertransfer.transfer.embed import Candidate, candidate_of
+from sertransfer.transfer.embedding_store import EmbeddingSet
 from sertransfer.transfer.inner_score import OBJECTIVE, InnerData, InnerScore, inner_score
-from sertransfer.transfer.probing import embedded_part, probe_subjects
 from sertransfer.transfer.scoring import bare_figures, subject_figures, within_folds
 from sertransfer.transfer.search_space import TuneConfig, suggest
-from sertransfer.transfer.selection import inner_folds, training_set
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.studied import Studied, importance, trial_warnings
 from sertransfer.transfer.study import StudyStorage, best_trial, open_study, run_trials
-from sertransfer.transfer.subjects import Part
 
 SHARED = (
     "standardisation and principal axes were fitted once to each study's training subjects, for each layer "

@@ -21,20 +21,18 @@ from sertransfer.manifest import Manifest
 from sertransfer.reporting.report import write_report
 from sertransfer.timebase import Framing
 from sertransfer.training_audio import write_training_audio
-from sertransfer.transfer.candidates import Embeddings, candidate_of
-from sertransfer.transfer.deciding import Scored
-from sertransfer.transfer.judging import judge
-from sertransfer.transfer.population import training_audio, write_population
-from sertransfer.transfer.probe import write_probe
-from sertransfer.transfer.probing import Outcome, probe_subjects
-from sertransfer.transfer.record import PROBE, build_metrics
-from sertransfer.transfer.resting import measure_now, resting_facts, with_rest, without_rest
-from sertransfer.transfer.sentences import embedding_key
+from sertransfer.transfer.checks.groups import judge
+from sertransfer.transfer.checks.population import training_audio, write_population
+from sertransfer.transfer.data import Part, embedding_key, take_parts
+from sertransfer.transfer.decide import Outcome, Scored, probe_subjects
+from sertransfer.transfer.embed import Embeddings, candidate_of
+from sertransfer.transfer.probe.probe import write_probe
+from sertransfer.transfer.scoring import PROBE, build_metrics
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.subjects import Part, take_parts
+from sertransfer.transfer.speaker_norm import measure_now, resting_facts, with_rest, without_rest
 
 if TYPE_CHECKING:
-    from sertransfer.transfer.finetune import Search
+    from sertransfer.transfer.finetune.workflow import Search
 
 SENTENCES = ["id", "subject", "split", "label", "score", "duration"]
 """Columns of ``sentences.csv``; one more, ``attention``, where that is learnt."""
@@ -108,7 +106,7 @@ def transfer(
     finetunes = config.mode == "finetune"
     if finetunes:
         # imported here and below, since Lightning takes seconds that a probe need not wait
-        from sertransfer.transfer.finetune import check_finetune, remove_resume_files
+        from sertransfer.transfer.finetune.workflow import check_finetune, remove_resume_files
 
         check_finetune(config, encoder)
     parts = take_parts(manifest, config)
@@ -148,8 +146,8 @@ def transfer(
             heard, shared = training_audio(manifest, *parts, opened, run.stamp, cache=folder)
             write_training_audio(run.path, heard)
             if finetunes:
-                from sertransfer.transfer.finetune import finetune_subjects
-                from sertransfer.transfer.finetune_learner import Task
+                from sertransfer.transfer.finetune.data import Task
+                from sertransfer.transfer.finetune.workflow import finetune_subjects
 
                 described = _about(encoder, checkpoint, opened, config)
                 del opened  # a second network would only take memory

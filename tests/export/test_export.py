@@ -20,9 +20,9 @@ from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model
-from sertransfer.transfer.machines import KernelMachine, LinearMachine, NetworkMachine
-from sertransfer.transfer.preparation import Preparation
-from sertransfer.transfer.probe import Probe, read_probe, write_probe
+from sertransfer.transfer.probe.classifiers import KernelMachine, LinearMachine, NetworkMachine
+from sertransfer.transfer.probe.preprocessing import Preparation
+from sertransfer.transfer.probe.probe import Probe, read_probe, write_probe
 
 CLASSES = ("angry", "neutral", "happy", "sad")
 STAGE_1 = {

@@ -16,10 +16,10 @@ from sertransfer.export.onnx import PACKAGES
 from sertransfer.export.trained_model import ENCODER_KEY, read_run
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.registry import build_model
-from sertransfer.transfer.machines import LinearMachine
-from sertransfer.transfer.preparation import Preparation
-from sertransfer.transfer.probe import Probe, read_probe, write_probe
-from sertransfer.transfer.sentence_model import load_sentence_model, write_sentence_model
+from sertransfer.transfer.finetune.model import load_sentence_model, write_sentence_model
+from sertransfer.transfer.probe.classifiers import LinearMachine
+from sertransfer.transfer.probe.preprocessing import Preparation
+from sertransfer.transfer.probe.probe import Probe, read_probe, write_probe
 
 WAVEFORM = 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(5))
 

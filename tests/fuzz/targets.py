@@ -205,8 +205,8 @@ def _weights(work: Path) -> list[Target]:
     from sertransfer.models.registry import build_model
     from sertransfer.models.safe_pickle import read_pickled
     from sertransfer.training.callbacks import AtomicCheckpointIO
-    from sertransfer.transfer.probe import fit_path, read_probe, write_probe
-    from sertransfer.transfer.sentence_model import load_sentence_model
+    from sertransfer.transfer.finetune.model import load_sentence_model
+    from sertransfer.transfer.probe.probe import fit_path, read_probe, write_probe
     from sertransfer.transfer.settings import ProbeConfig
 
     home = work / "weights"
@@ -242,8 +242,8 @@ def _weights(work: Path) -> list[Target]:
 
     from sertransfer.encoders.ssl import read_ssl
     from sertransfer.models.image_weights import _read as read_image_weights
-    from sertransfer.transfer.population import FILE as POPULATION
-    from sertransfer.transfer.predictor import _read_population as read_population
+    from sertransfer.transfer.apply import _read_population as read_population
+    from sertransfer.transfer.checks.population import FILE as POPULATION
 
     ssl = home / "ssl"
     ssl.mkdir()
@@ -334,8 +334,8 @@ def _stored(work: Path) -> list[Target]:
     from sertransfer.manifest import Manifest, make_table
     from sertransfer.reporting.paper_tables import tables_of
     from sertransfer.reporting.runs import read_runs
-    from sertransfer.transfer.embedding_set import EmbeddedChunk, open_set, write_set
-    from sertransfer.transfer.frame_store import FrameStore, take_store
+    from sertransfer.transfer.embedding_store import EmbeddedChunk, open_set, write_set
+    from sertransfer.transfer.finetune.frames import FrameStore, take_store
     from sertransfer.transfer.study import open_storage, open_study
 
     home = work / "stored"

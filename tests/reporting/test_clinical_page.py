@@ -16,7 +16,7 @@ from sertransfer.reporting.clinical_page import (
 )
 from sertransfer.reporting.report import write_report
 from sertransfer.reporting.share import share
-from sertransfer.transfer.cohort import describe_cohort, severity_scores
+from sertransfer.transfer.scoring import describe_cohort, severity_scores
 
 METRICS = {
     **STAGE_2,

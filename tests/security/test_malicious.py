@@ -35,9 +35,9 @@ from sertransfer.io.run_folder import RunFolder
 from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.registry import build_model
 from sertransfer.training.callbacks import AtomicCheckpointIO
-from sertransfer.transfer.embedding_set import EmbeddedChunk, open_set
-from sertransfer.transfer.probe import read_probe
-from sertransfer.transfer.sentence_model import load_sentence_model
+from sertransfer.transfer.embedding_store import EmbeddedChunk, open_set
+from sertransfer.transfer.finetune.model import load_sentence_model
+from sertransfer.transfer.probe.probe import read_probe
 from sertransfer.transfer.study import open_storage, open_study
 
 DOCS = Path(__file__).parents[2] / "docs/security.md"

@@ -7,14 +7,14 @@ import pytest
 import torch
 from support.transfer_fakes import FakeEncoder, Killed, make_interviews, write_wave
 
-import sertransfer.transfer.sentences as sentences_module
+import sertransfer.transfer.data as sentences_module
 from sertransfer.audio import contents
 from sertransfer.audio.reading import read_segment
 from sertransfer.errors import BadInput, SertransferError
 from sertransfer.manifest import Manifest
-from sertransfer.transfer.embedding import embed
-from sertransfer.transfer.embedding_set import EmbeddedChunk
-from sertransfer.transfer.sentences import embedding_key, in_chunks, take_sentences
+from sertransfer.transfer.data import embedding_key, in_chunks, take_sentences
+from sertransfer.transfer.embed import embed
+from sertransfer.transfer.embedding_store import EmbeddedChunk
 
 
 @pytest.fixture
@@ -173,9 +173,7 @@ def test_a_killed_run_goes_on_where_it_was(manifest, tmp_path, monkeypatch, capl
 def test_a_broken_chunk_is_made_again(manifest, tmp_path, monkeypatch, caplog):
     small_chunks(monkeypatch)
     paths = tmp_path / "cache" / "chunks"
-    monkeypatch.setattr(
-        "sertransfer.transfer.embedding.write_set", lambda *a: (_ for _ in ()).throw(Killed())
-    )
+    monkeypatch.setattr("sertransfer.transfer.embed.write_set", lambda *a: (_ for _ in ()).throw(Killed()))
     with pytest.raises(Killed):
         run(manifest, FakeEncoder(), tmp_path)
     monkeypatch.undo()
@@ -237,9 +235,7 @@ def test_after_a_repair_only_what_was_bad_is_embedded(manifest, tmp_path, monkey
 def test_chunks_with_faults_are_not_trusted_by_a_strict_run(manifest, tmp_path, monkeypatch):
     small_chunks(monkeypatch, 4)
     bad = spoil(manifest, rows=(1, 9))
-    monkeypatch.setattr(
-        "sertransfer.transfer.embedding.write_set", lambda *a: (_ for _ in ()).throw(Killed())
-    )
+    monkeypatch.setattr("sertransfer.transfer.embed.write_set", lambda *a: (_ for _ in ()).throw(Killed()))
     with pytest.raises(Killed):
         run(bad, FakeEncoder(), tmp_path, skip_bad=True)
     again = FakeEncoder()
@@ -320,7 +316,7 @@ def test_waiting_for_another_process_is_said(manifest, tmp_path, caplog, monkeyp
 
 
 def test_a_set_that_can_not_be_read_back_is_our_failure(manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr("sertransfer.transfer.embedding.open_set", lambda *a: None)
+    monkeypatch.setattr("sertransfer.transfer.embed.open_set", lambda *a: None)
     with pytest.raises(SertransferError, match="can not be read back"):
         run(manifest, FakeEncoder(), tmp_path)
 

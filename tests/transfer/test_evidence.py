@@ -16,10 +16,10 @@ from sertransfer.io.files import write_json
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.reporting.report import write_report
 from sertransfer.reporting.runs import open_run
+from sertransfer.transfer.apply import open_predictor
 from sertransfer.transfer.compare import compare
 from sertransfer.transfer.predict import predict
-from sertransfer.transfer.predictor import open_predictor
-from sertransfer.transfer.probe import read_probe, write_probe
+from sertransfer.transfer.probe.probe import read_probe, write_probe
 
 
 @pytest.fixture(params=["ser", "finetuned ssl"])

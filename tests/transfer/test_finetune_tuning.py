@@ -14,8 +14,8 @@ from sertransfer.config import load_config
 from sertransfer.errors import BadInput
 from sertransfer.training.module import NonFiniteLoss
 from sertransfer.transfer import finetune_tuning
+from sertransfer.transfer.finetune.learners import Finetuner
 from sertransfer.transfer.finetune_space import FinetuneSpace, FinetuneTuneConfig
-from sertransfer.transfer.finetuner import Finetuner
 from sertransfer.transfer.settings import TransferConfig
 
 PROJECT = Path(__file__).parents[2]

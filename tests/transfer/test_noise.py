@@ -14,14 +14,13 @@ from sklearn.metrics import roc_auc_score
 
 from sertransfer.evaluation.aggregation import aggregate
 from sertransfer.transfer import tuning
-from sertransfer.transfer.candidates import candidate_of
+from sertransfer.transfer.data import Part
+from sertransfer.transfer.decide import TrainingSet, choose_c, probe_subjects
+from sertransfer.transfer.embed import candidate_of
 from sertransfer.transfer.inner_score import InnerData, inner_score
-from sertransfer.transfer.probing import probe_subjects
 from sertransfer.transfer.scoring import bare_figures
 from sertransfer.transfer.search_space import SearchSpace, TuneConfig
-from sertransfer.transfer.selection import TrainingSet, choose_c
 from sertransfer.transfer.settings import ProbeConfig, TransferConfig
-from sertransfer.transfer.subjects import Part
 
 SENTENCES, COLUMNS, POSITIVES, SUBJECTS = 2, 100, 7, 20
 SEEDS = range(30)

@@ -6,8 +6,8 @@ from support.transfer_fakes import FakeEncoder, make_interviews
 
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
-from sertransfer.transfer.embedding import embed
-from sertransfer.transfer.sentences import embedding_key
+from sertransfer.transfer.data import embedding_key
+from sertransfer.transfer.embed import embed
 from sertransfer.transfer.settings import TransferConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs/transfer"

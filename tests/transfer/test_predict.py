@@ -274,7 +274,7 @@ def test_stage_1_warns_of_silence(place, tmp_path, capsys):
 
 
 def test_a_run_without_a_record_of_its_population_says_so(run_of, interview, monkeypatch):
-    monkeypatch.setattr("sertransfer.transfer.predictor.POPULATION", "none.json")
+    monkeypatch.setattr("sertransfer.transfer.apply.POPULATION", "none.json")
     found = predict(run_of("ser"), [interview[0]], progress=False)
     assert found["unlike_note"] == NO_POPULATION
     assert "gender not recorded" in found["population"]
@@ -298,7 +298,7 @@ def test_without_a_transcript_everyone_is_scored_and_that_is_said(run_of, interv
     alone = tmp_path / "alone.wav"
     alone.write_bytes(interview[0].read_bytes())
     monkeypatch.setattr(
-        "sertransfer.transfer.interviews.find_speech", lambda waveform: [(0.5, 1.5), (2.0, 2.01), (3.0, 4.0)]
+        "sertransfer.transfer.predict.find_speech", lambda waveform: [(0.5, 1.5), (2.0, 2.01), (3.0, 4.0)]
     )
     one = predict(run_of("ser"), [alone], progress=False)["recordings"][0]
     assert one["cut_by"] == "voice activity"

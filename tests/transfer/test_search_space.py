@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import FixedTrial
 
 from sertransfer.errors import BadInput
-from sertransfer.transfer.candidates import candidate_of
+from sertransfer.transfer.embed import candidate_of
 from sertransfer.transfer.search_space import SearchSpace, TuneConfig, suggest
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
 

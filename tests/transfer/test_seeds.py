@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from sertransfer.errors import BadInput
-from sertransfer.transfer.seeds import seed_summary, seeds_text
+from sertransfer.transfer.compare import seed_summary, seeds_text
 from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig, TransferConfig
 
 

@@ -11,8 +11,8 @@ from support.transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, make_intervi
 from sertransfer.errors import BadInput
 from sertransfer.timebase import PRESETS
 from sertransfer.transfer import workflow
-from sertransfer.transfer.embedding import embed
-from sertransfer.transfer.probe import read_probe
+from sertransfer.transfer.embed import embed
+from sertransfer.transfer.probe.probe import read_probe
 from sertransfer.transfer.settings import EmbeddingConfig, ProbeConfig, ThresholdConfig, TransferConfig
 
 CONFIG = TransferConfig(resamples=20, folds=3, probe=ProbeConfig(c_grid=(0.01, 1.0)))

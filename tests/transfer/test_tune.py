@@ -12,10 +12,10 @@ from sertransfer.errors import BadInput
 from sertransfer.evaluation.folds import auroc_within
 from sertransfer.transfer import inner_score as inner_module
 from sertransfer.transfer import workflow
+from sertransfer.transfer.decide import TrainingSet
 from sertransfer.transfer.inner_score import InnerData, inner_score, subject_score
 from sertransfer.transfer.scoring import bare_figures, within_folds
 from sertransfer.transfer.search_space import SearchSpace, TuneConfig
-from sertransfer.transfer.selection import TrainingSet
 from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig, TransferConfig
 from sertransfer.transfer.tune import tune
 from sertransfer.transfer.workflow import transfer

@@ -15,12 +15,12 @@ from sertransfer.io.run_folder import RunFolder
 from sertransfer.reporting.share import share
 from sertransfer.transfer import workflow
 from sertransfer.transfer.compare import compare
+from sertransfer.transfer.data import take_parts
+from sertransfer.transfer.decide import TrainingSet, choose_c, choose_threshold, inner_folds
 from sertransfer.transfer.inner_score import InnerData, inner_score, subject_score
 from sertransfer.transfer.predict import predict
 from sertransfer.transfer.scoring import sentence_figures, subject_figures
-from sertransfer.transfer.selection import TrainingSet, choose_c, choose_threshold, inner_folds
 from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig
-from sertransfer.transfer.subjects import take_parts
 
 ATTENTION = replace(PROBE, aggregation="attention")
 

@@ -11,13 +11,12 @@ from support.uneven import NEGATIVE, PERSON, POSITIVE, PROBE, THRESHOLD, open_un
 
 from sertransfer.errors import BadInput
 from sertransfer.transfer import workflow
-from sertransfer.transfer.embedding import embed
+from sertransfer.transfer.data import Part, take_parts
+from sertransfer.transfer.decide import embedded_part, training_set
+from sertransfer.transfer.embed import embed
 from sertransfer.transfer.inner_score import InnerData, inner_score
 from sertransfer.transfer.predict import predict
-from sertransfer.transfer.probing import embedded_part
 from sertransfer.transfer.search_space import SearchSpace, TuneConfig, suggest
-from sertransfer.transfer.selection import training_set
-from sertransfer.transfer.subjects import Part, take_parts
 from sertransfer.transfer.tune import tune
 
 CONFIG = TuneConfig(

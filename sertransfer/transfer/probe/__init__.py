@@ -1,0 +1,1 @@
+"""A probe: classifiers over sentence embeddings, their preprocessing, and attention over sentences."""
