@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sertransfer.config import load_config
-from sertransfer.corpora import emodb
+from sertransfer.corpora.emotion import emodb
 from sertransfer.errors import BadInput, Faults
 from sertransfer.evaluation.metrics import (
     Matrix,

@@ -11,9 +11,9 @@ import torch
 from measure import Options, Turns, seconds, timed_row
 
 from sertransfer.config import load_config
-from sertransfer.corpora.daic_woz import Options as DaicOptions
-from sertransfer.corpora.demo import make_daic_woz
+from sertransfer.corpora.interviews.daic_woz import Options as DaicOptions
 from sertransfer.corpora.prepare import prepare
+from sertransfer.demo.corpora import make_daic_woz
 from sertransfer.encoders.ser import SerEncoder
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.manifest import Manifest

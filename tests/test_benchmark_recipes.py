@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from support.warm_cli import warm_recipes
 
-from sertransfer.corpora.demo import make_iemocap, make_lssed
+from sertransfer.demo.corpora import make_iemocap, make_lssed
 
 PROJECT = Path(__file__).parents[1]
 QUICK = ["--config", PROJECT / "configs/pretrain/demo.yaml", "--", "--epochs", 1, "--batch_size", 16]

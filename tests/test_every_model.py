@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from sertransfer.cli.main import main
-from sertransfer.corpora.demo import make_lssed
+from sertransfer.demo.corpora import make_lssed
 from sertransfer.models.registry import MODELS
 from sertransfer.reporting.paper_tables import paper_table, result_tables
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sertransfer.corpora.demo import make_daic_woz, make_lssed
+from sertransfer.demo.corpora import make_daic_woz, make_lssed
 
 PROJECT = Path(__file__).parents[1]
 QUICK = ["--epochs", "1", "--batch_size", "16", "--selection.rule", "last"]

@@ -16,7 +16,7 @@ from support.speech_trees import write_e_daic
 from support.warm_cli import warm_recipes
 
 from sertransfer.config import load_config
-from sertransfer.corpora.demo import make_daic_woz, make_lssed
+from sertransfer.demo.corpora import make_daic_woz, make_lssed
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sertransfer.corpora import emodb
+from sertransfer.corpora.emotion import emodb
 from sertransfer.errors import Faults, bad_input
 from sertransfer.manifest import Manifest
 

@@ -34,7 +34,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from sertransfer.audio.reading import read_segment
-from sertransfer.corpora.emodb import EMOTIONS, SPEAKERS
+from sertransfer.corpora.emotion.emodb import EMOTIONS, SPEAKERS
 from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.io.files import write_text
 from sertransfer.manifest import AudioSource

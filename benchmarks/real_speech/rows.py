@@ -25,7 +25,8 @@ import copies
 from opensmile_features import Segment, functionals
 
 from sertransfer.config import load_config
-from sertransfer.corpora import daic_woz, lssed
+from sertransfer.corpora.emotion import lssed
+from sertransfer.corpora.interviews import daic_woz
 from sertransfer.corpora.prepare import prepare
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.io.files import write_json, write_text

@@ -26,7 +26,7 @@ from interviews import COUNTS, write_corpus
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.config import load_config
-from sertransfer.corpora.daic_woz import Options as DaicOptions
+from sertransfer.corpora.interviews.daic_woz import Options as DaicOptions
 from sertransfer.corpora.prepare import prepare
 from sertransfer.encoders.base import Encoder
 from sertransfer.encoders.registry import open_encoder

@@ -12,8 +12,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sertransfer.corpora import synthesis
-from sertransfer.corpora.demo_daic_woz import ANSWERS, QUESTIONS, Session, draw_sessions, split_files
+from sertransfer.demo import synthesis
+from sertransfer.demo.daic_woz import ANSWERS, QUESTIONS, Session, draw_sessions, split_files
 from sertransfer.io.files import write_text
 
 RATE = 16_000

@@ -122,7 +122,7 @@ def run_corpora(args: argparse.Namespace, overrides: Overrides) -> Result:
 
 def run_demo(args: argparse.Namespace, overrides: Overrides) -> Result:
     """Generate the demo corpora."""
-    from sertransfer.corpora.demo import make_demo
+    from sertransfer.demo.corpora import make_demo
 
     folders = make_demo(args.folder, seed=args.seed, progress=not args.quiet)
     text = "\n".join(f"{name}: {folder} (generated, not real speech)" for name, folder in folders.items())

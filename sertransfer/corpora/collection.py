@@ -9,7 +9,7 @@ names and leaves labels out (so the four-class sets are part of the eleven-class
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,48 @@ from typing import Any
 import pandas as pd
 
 from sertransfer.corpora import labels
-from sertransfer.corpora.assemble import check_choices, leave_out, leave_out_labels, one_spelling
-from sertransfer.corpora.division import CollectionOptions, describe_division, divide
-from sertransfer.corpora.headers import check_headers
-from sertransfer.corpora.tabular import records
+from sertransfer.corpora.recordings import check_headers
+from sertransfer.corpora.splits import CollectionOptions, describe_division, divide
+from sertransfer.corpora.tables import check_choices, leave_out, leave_out_labels, one_spelling, records
 from sertransfer.corpora.video import Extraction, find_audio_folder
-from sertransfer.errors import Faults, nearest
+from sertransfer.errors import Faults, bad_input, nearest
 from sertransfer.io.spelling import clean, name_control
 from sertransfer.manifest import AudioSource, Manifest, make_table, none_found
+
+
+def check_root(root: Path, is_root: Callable[[Path], bool], layout: str) -> None:
+    """Refuse a *root* that does not hold the corpus, saying where it seems to be.
+
+    Args:
+        root: The folder that the user named.
+        is_root: Whether a folder looks like the corpus's root.
+        layout: What the root holds, for the message.
+
+    Raises:
+        BadInput: If the folder is missing, or one level too high or too low, or something else.
+    """
+    if not root.is_dir():
+        raise bad_input(
+            root,
+            found="a file" if root.exists() else "no such folder",
+            expected=f"the corpus root, a folder with {layout}",
+            remedy="name the corpus root",
+        )
+    if is_root(root):
+        return
+    inside = [child for child in sorted(root.iterdir()) if child.is_dir() and is_root(child)]
+    parent = root.absolute().parent
+    if inside:
+        found, remedy = "a folder one level too high", f"name {' or '.join(map(str, inside[:3]))}"
+    elif is_root(parent):
+        found, remedy = "a folder one level too low", f"name {parent}"
+    else:
+        names = sorted(child.name for child in root.iterdir())
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        found = f"a folder with {shown}" if names else "an empty folder"
+        remedy = "name the corpus root, or set the options that name its parts"
+    raise bad_input(root, found=found, expected=f"the corpus root, a folder with {layout}", remedy=remedy)
+
 
 _COLUMNS = ("id", "audio", "start", "end", "speaker", "label", "split", "gender", "age", "corpus")
 

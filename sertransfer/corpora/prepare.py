@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sertransfer.corpora.headers import describe_rates
-from sertransfer.corpora.listening import describe_heard, hear_all
+from sertransfer.corpora.recordings import describe_heard, describe_rates, hear_all
 from sertransfer.corpora.registry import Corpus, find_corpus
 from sertransfer.corpora.statistics import label_counts
 from sertransfer.corpora.video import extract_audio

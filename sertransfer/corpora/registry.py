@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sertransfer.corpora import (
+from sertransfer.corpora.emotion import (
     afew,
     aibo,
     crema_d,
-    csv_corpus,
-    daic_woz,
-    e_daic,
+    csv,
     emodb,
     enterface,
     iemocap,
@@ -22,6 +20,7 @@ from sertransfer.corpora import (
     ravdess,
     rml,
 )
+from sertransfer.corpora.interviews import daic_woz, e_daic
 from sertransfer.corpora.video import Extraction
 from sertransfer.errors import Faults, choose
 from sertransfer.manifest import Manifest
@@ -74,7 +73,7 @@ for _name, _summary, _module in (
     ("lssed", "LSSED, 820 speakers, eleven emotions (the paper's corpus)", lssed),
     ("daic-woz", "DAIC-WOZ, 189 clinical interviews with PHQ-8 scores", daic_woz),
     ("emodb", "EmoDB, ten German actors, seven acted emotions", emodb),
-    ("csv", "a corpus of your own, one row an utterance", csv_corpus),
+    ("csv", "a corpus of your own, one row an utterance", csv),
     ("iemocap", "IEMOCAP, ten actors in acted dialogue, ten emotions", iemocap),
     ("meld", "MELD, the series Friends, seven emotions (video)", meld),
     ("enterface", "eNTERFACE'05, acted clips, six emotions (video)", enterface),

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sertransfer.corpora.headers import describe_rates, inspect_all
 from sertransfer.corpora.labels import GENDER_OF, label_order
+from sertransfer.corpora.recordings import describe_rates, inspect_all
 from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import UNKNOWN_SPEAKER, Manifest, read_manifest
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from sertransfer.corpora.synthesis import BANDWIDTHS, VOWELS
+from sertransfer.demo.recogniser import RATE, Size, Utterance, train, write_data
+from sertransfer.demo.synthesis import BANDWIDTHS, VOWELS
 from sertransfer.io.files import write_json
-from sertransfer.pretraining.recogniser import RATE, Size, Utterance, train, write_data
 
 LETTERS = "aiuo"
 SIZE = Size(blocks=2, width=64, mels=80, highest=8000, batch=16, rate=0.004, warm_up=40)
@@ -70,7 +70,7 @@ def train_demo_recogniser(
         say: Told each score.
 
     Returns:
-        What :func:`sertransfer.pretraining.recogniser.train` does, as written to ``folder/result.json``.
+        What :func:`sertransfer.demo.recogniser.train` does, as written to ``folder/result.json``.
     """
     home = Path(folder).resolve()  # ESPnet notes paths as it is given them
     test = generate(40, "test", seed=2)

@@ -13,7 +13,7 @@ import pandas as pd
 from sertransfer import __version__
 from sertransfer.audio.resting import calibration_ids
 from sertransfer.audio.store import build_store
-from sertransfer.corpora.listening import silence_remarks
+from sertransfer.corpora.recordings import silence_remarks
 from sertransfer.errors import Faults, bad_input
 from sertransfer.evaluation.chance import against_constant
 from sertransfer.evaluation.intervals import (

@@ -14,7 +14,7 @@ from sertransfer.audio.prints import recording_prints
 from sertransfer.audio.reading import listen
 from sertransfer.audio.resting import uses_rest
 from sertransfer.audio.store import build_store
-from sertransfer.corpora.listening import heard_warnings
+from sertransfer.corpora.recordings import heard_warnings
 from sertransfer.errors import bad_input
 from sertransfer.front_end import Cropping
 from sertransfer.io.scratch import scratch_folder

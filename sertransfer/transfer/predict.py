@@ -19,11 +19,11 @@ from sertransfer.audio.prints import recording_prints
 from sertransfer.audio.reading import AudioInfo, inspect, listen, read_segment
 from sertransfer.audio.voice_activity import find_speech
 from sertransfer.config import load_config
-from sertransfer.corpora.daic_level import speech_gain
-from sertransfer.corpora.daic_segments import Utterance
-from sertransfer.corpora.daic_sessions import TRANSCRIPT_LIMIT
-from sertransfer.corpora.listening import heard_warnings
-from sertransfer.corpora.new_interview import CutOptions, cut_transcript
+from sertransfer.corpora.interviews.level import speech_gain
+from sertransfer.corpora.interviews.new_interview import CutOptions, cut_transcript
+from sertransfer.corpora.interviews.segments import Utterance
+from sertransfer.corpora.interviews.sessions import TRANSCRIPT_LIMIT
+from sertransfer.corpora.recordings import heard_warnings
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.evaluation.aggregation import ATTENTION, TOP_K, aggregate
 from sertransfer.evaluation.calibration import bin_edges, bins_of, reliability
@@ -275,8 +275,8 @@ def predict(
         transcripts: One for each recording, in order; without, those that lie beside the recordings as
             ``X_TRANSCRIPT.csv``. A recording without one is cut by voice activity.
         checkpoint: The encoder's weights, if they are no longer where the run found them.
-        overrides: Settings of :class:`~sertransfer.corpora.new_interview.CutOptions`; the others are those
-            that the training corpus was cut with.
+        overrides: Settings of :class:`~sertransfer.corpora.interviews.new_interview.CutOptions`; the others
+            are those that the training corpus was cut with.
         voice_activity: Cut by voice activity, whatever transcripts there are.
         with_text: Keep what was said, which is clinical data.
         skip_bad: Leave out rows and sentences that can not be used, and record them, instead of stopping.

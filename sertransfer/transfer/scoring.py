@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sertransfer import __version__
-from sertransfer.corpora.listening import silence_remarks
+from sertransfer.corpora.recordings import silence_remarks
 from sertransfer.corpora.statistics import age_band
 from sertransfer.evaluation import metrics
 from sertransfer.evaluation.aggregation import ATTENTION

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 from loading import load_script
 
-from sertransfer.corpora import daic_woz, lssed
+from sertransfer.corpora.emotion import lssed
+from sertransfer.corpora.interviews import daic_woz
 from sertransfer.errors import BadInput, Faults
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "real_speech"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sertransfer.corpora import afew, aibo, crema_d, emodb, enterface, iemocap, meld, ravdess, rml
+from sertransfer.corpora.emotion import afew, aibo, crema_d, emodb, enterface, iemocap, meld, ravdess, rml
 from sertransfer.corpora.labels import SPELLINGS, TASKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "corpora.md"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from support.corpus_trees import lssed_rows, write_emodb, write_lssed, write_table, write_wav
 
-from sertransfer.corpora import emodb, lssed
-from sertransfer.corpora.csv_corpus import Options as CsvOptions
+from sertransfer.corpora.emotion import emodb, lssed
+from sertransfer.corpora.emotion.csv import Options as CsvOptions
 from sertransfer.corpora.prepare import faults_path, prepare, summary
 from sertransfer.corpora.registry import CORPORA, find_corpus, register
 from sertransfer.errors import BadInput

@@ -27,7 +27,7 @@ from support.finetune_fakes import make_ssl
 from support.published_files import make_network, save
 from support.warm_cli import warm_cli
 
-from sertransfer.corpora.demo import make_daic_woz, make_iemocap, make_lssed
+from sertransfer.demo.corpora import make_daic_woz, make_iemocap, make_lssed
 
 STAND_INS = {
     "/data/LSSED": "corpora/lssed",

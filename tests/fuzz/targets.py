@@ -56,11 +56,12 @@ def _rated(faults: Faults) -> None:
 
 
 def _tables(work: Path) -> list[Target]:
-    from sertransfer.corpora import csv_corpus, lssed
-    from sertransfer.corpora.daic_errata import ErrataLog
-    from sertransfer.corpora.daic_splits import ALL_SPLIT_FILES, read_splits
-    from sertransfer.corpora.daic_transcript import parse_transcript
-    from sertransfer.corpora.demo import make_daic_woz
+    from sertransfer.corpora.emotion import csv as csv_corpus
+    from sertransfer.corpora.emotion import lssed
+    from sertransfer.corpora.interviews.errata import ErrataLog
+    from sertransfer.corpora.interviews.split_files import ALL_SPLIT_FILES, read_splits
+    from sertransfer.corpora.interviews.transcript import parse_transcript
+    from sertransfer.demo.corpora import make_daic_woz
     from sertransfer.manifest import Manifest, make_table, read_manifest, write_manifest
 
     daic = work / "daic"

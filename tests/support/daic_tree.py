@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from sertransfer.corpora.daic_woz import Options, read
+from sertransfer.corpora.interviews.daic_woz import Options, read
 from sertransfer.errors import Fault, Faults
 from sertransfer.manifest import Manifest
 

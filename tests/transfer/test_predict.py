@@ -16,8 +16,8 @@ from support.finetune_fakes import make_asr, make_ssl
 
 from sertransfer.audio import voice_activity
 from sertransfer.cli.main import main
-from sertransfer.corpora.demo import make_daic_woz
 from sertransfer.corpora.prepare import prepare
+from sertransfer.demo.corpora import make_daic_woz
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint

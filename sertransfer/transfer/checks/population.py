@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from sertransfer.audio.condition import measure_condition
 from sertransfer.audio.prints import TRAINING_PRINTS, utterance_prints
 from sertransfer.audio.reading import inspect, read_segment
-from sertransfer.corpora.new_interview import known_options
+from sertransfer.corpora.interviews.new_interview import known_options
 from sertransfer.encoders.base import Encoder
 from sertransfer.io.checksums import with_hash
 from sertransfer.io.files import write_json

@@ -11,7 +11,7 @@ from support.transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, Killed, make
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.cli.main import main
-from sertransfer.corpora.demo import make_daic_woz
+from sertransfer.demo.corpora import make_daic_woz
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint

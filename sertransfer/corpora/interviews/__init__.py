@@ -1,0 +1,1 @@
+"""Clinical interviews: DAIC-WOZ, E-DAIC, and interviews of no corpus."""

@@ -1,0 +1,1 @@
+"""Generated corpora in the layouts of real ones, to run everything without a licence."""
