@@ -22,9 +22,16 @@ import soundfile
 import torch
 import torchaudio.functional as F
 
+from sertransfer.demo.recogniser import (
+    EXPERIMENT,
+    RATE,
+    Size,
+    Utterance,
+    train,
+    train_demo_recogniser,
+    write_data,
+)
 from sertransfer.io.files import write_json
-from sertransfer.pretraining.demo_recogniser import train_demo_recogniser
-from sertransfer.pretraining.recogniser import EXPERIMENT, RATE, Size, Utterance, train, write_data
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 FSDD_RATE = 8_000

@@ -169,8 +169,7 @@ def run_demo_recogniser(args: argparse.Namespace, overrides: Overrides) -> Resul
     """Train the demo's recogniser."""
     import sys
 
-    from sertransfer.pretraining.demo_recogniser import train_demo_recogniser
-    from sertransfer.pretraining.recogniser import EXPERIMENT
+    from sertransfer.demo.recogniser import EXPERIMENT, train_demo_recogniser
 
     def say(text: str) -> None:
         if not args.quiet:

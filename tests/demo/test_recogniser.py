@@ -9,10 +9,9 @@ import soundfile
 import yaml
 
 from sertransfer.cli.main import main
+from sertransfer.demo import recogniser
+from sertransfer.demo.recogniser import EXPERIMENT, LETTERS, NOTE, generate, train_demo_recogniser, write_data
 from sertransfer.encoders.registry import open_encoder
-from sertransfer.pretraining import demo_recogniser
-from sertransfer.pretraining.demo_recogniser import LETTERS, NOTE, generate, train_demo_recogniser
-from sertransfer.pretraining.recogniser import EXPERIMENT, write_data
 
 
 def test_generated_vowels_follow_from_their_seed(tmp_path):
@@ -57,7 +56,7 @@ def test_the_demo_recogniser_becomes_an_encoder_without_a_network(tmp_path, monk
 
 def test_the_command_says_what_came_of_it(tmp_path, monkeypatch, capsys):
     result = {"cer": 0.25, "epochs": 3, "seconds": 1.4, "note": NOTE}
-    monkeypatch.setattr(demo_recogniser, "train_demo_recogniser", lambda folder, **_: result)
+    monkeypatch.setattr(recogniser, "train_demo_recogniser", lambda folder, **_: result)
     assert main(["demo-recogniser", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "character error rate 0.250 after 3 epochs, 1 s" in printed
