@@ -31,6 +31,7 @@ from sertransfer.transfer.embedding_store import (
     write_set,
 )
 from sertransfer.transfer.settings import EmbeddingConfig, TransferConfig
+from sertransfer.transfer.speaker_norm import measure_now
 
 _log = logging.getLogger(__name__)
 
@@ -310,6 +311,10 @@ class Embeddings:
         """Take over an encoder that is *opened* already."""
         self._opened = {layer: opened}
 
+    def close(self) -> None:
+        """Let the open encoder go; it is opened again where it is asked for."""
+        self._opened.clear()
+
     def listen(self, others: Manifest, candidate: Candidate) -> EmbeddingSet:
         """Return the embeddings of other utterances; those that can not be embedded are left out.
 
@@ -337,9 +342,11 @@ class Embeddings:
             BadInput: If there is no such layer, or sentences can not be embedded.
         """
         if candidate not in self._sets:
+            encoder = self.encoder(candidate.layer)
+            measure_now(encoder)
             self._sets[candidate] = embed(
                 self.manifest,
-                self.encoder(candidate.layer),
+                encoder,
                 self.folder,
                 pooling=candidate.pooling,
                 **asdict(self.speed),

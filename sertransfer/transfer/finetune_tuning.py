@@ -29,13 +29,19 @@ from sertransfer.manifest import Manifest
 from sertransfer.reporting.tables import flat
 from sertransfer.training.module import NonFiniteLoss
 from sertransfer.transfer.finetune.data import Task
-from sertransfer.transfer.finetune.workflow import Search, check_finetune, train
+from sertransfer.transfer.finetune.workflow import check_finetune, train
 from sertransfer.transfer.finetune_space import FinetuneTuneConfig, suggest_finetuning
 from sertransfer.transfer.settings import RunOptions, TransferConfig
 from sertransfer.transfer.study import best_trial, open_study, run_trials
 from sertransfer.transfer.tune import BEST, open_studies
 from sertransfer.transfer.tuning import quiet_optuna
-from sertransfer.transfer.workflow import transfer
+from sertransfer.transfer.workflow import (
+    RunInputs,
+    read_inputs,
+    report_run,
+    run_settings,
+    train_and_score,
+)
 
 TRIALS = "trials"
 """Folder, in the run's, of trainings under way."""
@@ -83,39 +89,44 @@ def tune_finetuning(
         )  # whether the encoder has it at all
         check_finetune(asked, run_options["encoder"])
 
-    def choose(run: RunFolder, inputs: dict[str, str], task: Task) -> tuple[TransferConfig, dict[str, Any]]:
-        opened = open_studies(run.path, storage)
-        with quiet_optuna():
-            study = open_study(
-                opened,
-                config.study,
-                _identity(config, inputs),
-                seed=base.seed,
-                random_trials=config.random_trials,
-            )
-            trials = run_trials(
-                study,
-                lambda trial: suggest_finetuning(trial, config.space, base),
-                lambda trial, settings: _value(trial, settings, task, run.path / TRIALS),
-                config.trials,
-                lambda count: _log.info("%d of %d trials finished", count, config.trials),
-            )
-        best = best_trial(trials)
-        chosen = suggest_finetuning(FixedTrial(best.params), config.space, base)
-        note = f"# Chosen by 'sertransfer tune --mode finetune' among {len(trials)} trials.\n"
-        write_text(run.path / BEST, note + yaml.safe_dump(config_dict(chosen), sort_keys=False))
-        table = pd.DataFrame(_row(place, trial, best) for place, trial in enumerate(trials))
-        write_text(run.path / "trials.csv", table.to_csv(index=False, lineterminator="\n"))
-        return chosen, {"tuning": _record(trials, best)}
-
+    inputs = read_inputs(base, manifest, **run_options)
     settings = asdict(config)
     del settings["transfer"]
-    return transfer(
-        base,
-        manifest,
-        **run_options,
-        search=Search(settings, choose),
-    )
+    with RunFolder(inputs.run_dir).claim({"transfer": run_settings(base), **settings}, inputs.hashes) as run:
+        if not inputs.finished(run):
+            inputs.embeddings.close()  # a second network would only take memory
+            chosen, tuning = _choose(config, inputs, run, storage)
+            train_and_score(chosen, inputs, run, tuning)
+        return report_run(base, run)
+
+
+def _choose(
+    config: FinetuneTuneConfig, inputs: RunInputs, run: RunFolder, storage: str | Path | None
+) -> tuple[TransferConfig, dict[str, Any]]:
+    """Run the trials; return the settings of the best one, and what ``metrics.json`` says of them."""
+    base, task = config.transfer, inputs.task()
+    with quiet_optuna():
+        study = open_study(
+            open_studies(run.path, storage),
+            config.study,
+            _identity(config, inputs.hashes),
+            seed=base.seed,
+            random_trials=config.random_trials,
+        )
+        trials = run_trials(
+            study,
+            lambda trial: suggest_finetuning(trial, config.space, base),
+            lambda trial, settings: _value(trial, settings, task, run.path / TRIALS),
+            config.trials,
+            lambda count: _log.info("%d of %d trials finished", count, config.trials),
+        )
+    best = best_trial(trials)
+    chosen = suggest_finetuning(FixedTrial(best.params), config.space, base)
+    note = f"# Chosen by 'sertransfer tune --mode finetune' among {len(trials)} trials.\n"
+    write_text(run.path / BEST, note + yaml.safe_dump(config_dict(chosen), sort_keys=False))
+    table = pd.DataFrame(_row(place, trial, best) for place, trial in enumerate(trials))
+    write_text(run.path / "trials.csv", table.to_csv(index=False, lineterminator="\n"))
+    return chosen, _record(trials, best)
 
 
 def _first(config: FinetuneTuneConfig, layers: str) -> dict[str, Any]:

@@ -12,14 +12,11 @@ from sertransfer.errors import bad_input
 from sertransfer.io.files import write_text
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
-from sertransfer.transfer.data import Part
-from sertransfer.transfer.decide import probe_subjects
-from sertransfer.transfer.embed import Embeddings, candidate_of
 from sertransfer.transfer.search_space import TuneConfig
 from sertransfer.transfer.settings import RunOptions
 from sertransfer.transfer.study import StudyStorage, open_storage
 from sertransfer.transfer.tuning import tune_head
-from sertransfer.transfer.workflow import Head, HeadResult, transfer
+from sertransfer.transfer.workflow import read_inputs, report_run, run_settings, train_and_score
 
 BEST = "best.yaml"
 """Name of the chosen settings in the run folder, as ``sertransfer transfer --config`` takes them."""
@@ -58,27 +55,22 @@ def tune(
         BadInput: As ``transfer`` does; also if the storage can not be opened or holds another study.
     """
     config.check()
-
-    def fit(run: RunFolder, parts: tuple[Part, Part], embeddings: Embeddings) -> HeadResult:
-        stored = embeddings.take_all(config.candidates)
-        opened = open_studies(run.path, storage)
-        tuned = tune_head(config, parts[0], stored, opened, progress=run_options.get("progress", True))
-        note = f"# Chosen by 'sertransfer tune' on {len(tuned.outer_subjects)} training subjects.\n"
-        write_text(run.path / BEST, note + yaml.safe_dump(config_dict(tuned.config), sort_keys=False))
-        for name, table in (
-            ("trials.csv", tuned.trials),
-            ("outer_subjects.csv", tuned.outer_subjects[OUTER]),
-        ):
-            write_text(run.path / name, table.to_csv(index=False, lineterminator="\n"))
-        outcome = probe_subjects(parts, stored[candidate_of(tuned.config)], tuned.config)
-        return HeadResult(outcome, tuned.config, {"tuning": {**tuned.record, "config": BEST}})
-
-    return transfer(
-        config.transfer,
-        manifest,
-        **run_options,
-        head=Head(config.protocol(), fit),
-    )
+    inputs = read_inputs(config.transfer, manifest, **run_options)
+    settings = {"transfer": run_settings(config.transfer), **config.protocol()}
+    with RunFolder(inputs.run_dir).claim(settings, inputs.hashes) as run:
+        if not inputs.finished(run):
+            stored = inputs.embeddings.take_all(config.candidates)
+            opened, shown = open_studies(run.path, storage), inputs.embeddings.progress
+            tuned = tune_head(config, inputs.parts[0], stored, opened, progress=shown)
+            note = f"# Chosen by 'sertransfer tune' on {len(tuned.outer_subjects)} training subjects.\n"
+            write_text(run.path / BEST, note + yaml.safe_dump(config_dict(tuned.config), sort_keys=False))
+            for name, table in (
+                ("trials.csv", tuned.trials),
+                ("outer_subjects.csv", tuned.outer_subjects[OUTER]),
+            ):
+                write_text(run.path / name, table.to_csv(index=False, lineterminator="\n"))
+            train_and_score(tuned.config, inputs, run, {**tuned.record, "config": BEST})
+        return report_run(config.transfer, run)
 
 
 def open_studies(run_dir: Path, storage: str | Path | None) -> StudyStorage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.report import write_report
 from sertransfer.timebase import Framing
-from sertransfer.training_audio import write_training_audio
+from sertransfer.training_audio import TrainingAudio, write_training_audio
 from sertransfer.transfer.checks.groups import judge
 from sertransfer.transfer.checks.population import training_audio, write_population
 from sertransfer.transfer.data import Part, embedding_key, take_parts
@@ -29,10 +28,10 @@ from sertransfer.transfer.embed import Embeddings, candidate_of
 from sertransfer.transfer.probe.probe import write_probe
 from sertransfer.transfer.scoring import PROBE, build_metrics
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.speaker_norm import measure_now, resting_facts, with_rest, without_rest
+from sertransfer.transfer.speaker_norm import resting_facts, with_rest, without_rest
 
 if TYPE_CHECKING:
-    from sertransfer.transfer.finetune.workflow import Search
+    from sertransfer.transfer.finetune.data import Task
 
 SENTENCES = ["id", "subject", "split", "label", "score", "duration"]
 """Columns of ``sentences.csv``; one more, ``attention``, where that is learnt."""
@@ -46,25 +45,54 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class HeadResult:
-    """What a head found, the settings that it stands for, and what to add to ``metrics.json``."""
-
-    outcome: Scored
-    config: TransferConfig
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Head:
-    """Another way from embeddings to decisions than the probe of the settings.
+class RunInputs:
+    """What a run of stage 2 reads.
 
     Attributes:
-        settings: Its own, which are part of what the run is recognised by.
-        fit: Called with the claimed folder, the two parts and what makes the embeddings.
+        whole: All sentences, those that only measure a resting state among them.
+        manifest: Sentences to learn from and to score.
+        parts: Their training and reported part.
+        encoder: Name of the encoder.
+        checkpoint: Its weights.
+        run_dir: Folder of the run.
+        embeddings: The encoder's embeddings, made when they are asked for.
+        hashes: What a run folder is recognised by, besides the settings.
+        resting: What ``metrics.json`` says of resting states.
     """
 
-    settings: dict[str, Any]
-    fit: Callable[[RunFolder, tuple[Part, Part], Embeddings], HeadResult]
+    whole: Manifest
+    manifest: Manifest
+    parts: tuple[Part, Part]
+    encoder: str
+    checkpoint: Path
+    run_dir: Path
+    embeddings: Embeddings
+    hashes: dict[str, str]
+    resting: dict[str, Any]
+
+    def task(self, audio: TrainingAudio | None = None) -> Task:
+        """Return what fine-tuning works on; *audio* is the fingerprint that a written network keeps."""
+        from sertransfer.transfer.finetune.data import Task
+
+        return Task(
+            self.whole,
+            self.parts,
+            self.encoder,
+            self.checkpoint,
+            self.embeddings.folder,
+            self.embeddings.skip_bad,
+            self.embeddings.progress,
+            audio,
+        )
+
+    def finished(self, run: RunFolder) -> bool:
+        """Return whether *run* is done; one that left faulty sentences out is not, where they may not be."""
+        if not run.finished or not (
+            self.embeddings.skip_bad or not run.read_metrics()["left_out"]["embedding"]
+        ):
+            return False
+        _log.info("%s is finished; nothing to do", run.path)
+        return True
 
 
 def transfer(
@@ -78,8 +106,6 @@ def transfer(
     embeddings: Path | None = None,
     skip_bad: bool = False,
     progress: bool = True,
-    head: Head | None = None,
-    search: Search | None = None,
 ) -> dict[str, Any]:
     """Train on the split ``train``, score ``config.split``, and write the run folder.
 
@@ -93,8 +119,6 @@ def transfer(
         embeddings: Folder of stored embeddings, ``run_dir/embeddings`` if not given.
         skip_bad: Leave out sentences that can not be embedded, and record them, instead of stopping.
         progress: Whether bars are shown.
-        head: What decides instead of the probe of the settings, for head tuning.
-        search: What chooses the settings of mode ``finetune`` first.
 
     Returns:
         The content of ``metrics.json``.
@@ -102,102 +126,153 @@ def transfer(
     Raises:
         BadInput: If settings, manifest, checkpoint or audio are at fault, or the folder is another run's.
     """
+    inputs = read_inputs(
+        config,
+        manifest,
+        encoder=encoder,
+        checkpoint=checkpoint,
+        run_dir=run_dir,
+        framing=framing,
+        embeddings=embeddings,
+        skip_bad=skip_bad,
+        progress=progress,
+    )
+    with RunFolder(run_dir).claim(run_settings(config), inputs.hashes) as run:
+        if not inputs.finished(run):
+            train_and_score(config, inputs, run)
+        return report_run(config, run)
+
+
+def read_inputs(
+    config: TransferConfig,
+    manifest: Manifest,
+    *,
+    encoder: str,
+    checkpoint: Path,
+    run_dir: Path,
+    framing: Framing | None = None,
+    embeddings: Path | None = None,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> RunInputs:
+    """Check the settings of a run, open its encoder and divide its sentences; nothing is written.
+
+    Args and errors are those of :func:`transfer`.
+    """
     config.check()
-    finetunes = config.mode == "finetune"
-    if finetunes:
-        # imported here and below, since Lightning takes seconds that a probe need not wait
-        from sertransfer.transfer.finetune.workflow import check_finetune, remove_resume_files
+    if config.mode == "finetune":
+        # imported where it is needed, since Lightning takes seconds that a probe need not wait
+        from sertransfer.transfer.finetune.workflow import check_finetune
 
         check_finetune(config, encoder)
     parts = take_parts(manifest, config)
     folder = Path(run_dir) / "embeddings" if embeddings is None else Path(embeddings)
-    whole, speed = manifest, config.embedding
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def open_layer(layer: int | None) -> Encoder:
         bare = open_encoder(encoder, Path(checkpoint), framing=framing, layer=layer, device=device)
-        return with_rest(bare, whole, folder, workers=speed.workers, skip_bad=skip_bad, progress=progress)
+        workers = config.embedding.workers
+        return with_rest(bare, manifest, folder, workers=workers, skip_bad=skip_bad, progress=progress)
 
     opened = open_layer(config.layer)
-    manifest = without_rest(whole, opened, skip_bad=skip_bad)
-    if len(manifest) < len(whole):
-        parts = take_parts(manifest, config)
-    resting = resting_facts(opened, whole, manifest)
+    kept = without_rest(manifest, opened, skip_bad=skip_bad)
+    if len(kept) < len(manifest):
+        parts = take_parts(kept, config)
+    sets = Embeddings(kept, open_layer, folder, config.embedding, skip_bad, progress)
+    sets.keep(config.layer, opened)
+    return RunInputs(
+        whole=manifest,
+        manifest=kept,
+        parts=parts,
+        encoder=encoder,
+        checkpoint=Path(checkpoint),
+        run_dir=Path(run_dir),
+        embeddings=sets,
+        hashes={
+            "manifest": hash_value(kept.table.to_csv(index=False)),
+            "encoder": opened.fingerprint(),
+            "embeddings": embedding_key(kept, opened, config.pooling),
+        },
+        resting=resting_facts(opened, manifest, kept),
+    )
+
+
+def run_settings(config: TransferConfig) -> dict[str, Any]:
+    """Return the settings that a run folder is recognised by."""
     settings = asdict(config)
     del settings["embedding"]  # changes no result, so that another value may resume a run
-    if finetunes:
+    if config.mode == "finetune":
         settings["finetune"] = config.finetune.protocol()
     else:
         del settings["finetune"]
-    tuned = search if head is None else head
-    if tuned is not None:
-        settings = {"transfer": settings, **tuned.settings}
-    inputs = {
-        "manifest": hash_value(manifest.table.to_csv(index=False)),
-        "encoder": opened.fingerprint(),
-        "embeddings": embedding_key(manifest, opened, config.pooling),
-    }
-    with RunFolder(run_dir).claim(settings, inputs) as run:
-        # a run that left faulty sentences out does not count as finished where they may not be
-        if run.finished and (skip_bad or not run.read_metrics()["left_out"]["embedding"]):
-            _log.info("%s is finished; nothing to do", run.path)
-        else:
-            sets = Embeddings(manifest, open_layer, folder, speed, skip_bad, progress)
-            heard, shared = training_audio(manifest, *parts, opened, run.stamp, cache=folder)
-            write_training_audio(run.path, heard)
-            if finetunes:
-                from sertransfer.transfer.finetune.data import Task
-                from sertransfer.transfer.finetune.workflow import finetune_subjects
-
-                described = _about(encoder, checkpoint, opened, config)
-                del opened  # a second network would only take memory
-                learnt_from = None if heard.run is None else heard.run.after(heard.encoder)
-                task = Task(whole, parts, encoder, Path(checkpoint), folder, skip_bad, progress, learnt_from)
-                chosen, more = (config, {}) if search is None else search.choose(run, inputs, task)
-                learnt = finetune_subjects(chosen, task, run)
-                found = HeadResult(learnt.outcome, chosen, {**learnt.record, **more})
-                left_out, cache = learnt.left_out, folder / inputs["embeddings"]
-                cache.mkdir(exist_ok=True, mode=0o700)
-            else:
-                measure_now(opened)
-                sets.keep(config.layer, opened)
-                if head is None:
-                    outcome = probe_subjects(parts, sets.take(candidate_of(config)), config)
-                    found = HeadResult(outcome, config, {})
-                else:
-                    found = head.fit(run, parts, sets)
-                stored = sets.take(candidate_of(found.config))
-                left_out, cache = stored.left_out, stored.folder
-                described = _about(encoder, checkpoint, sets.encoder(found.config.layer), found.config)
-            _write(run, found.outcome, found.config, {name: described[name] for name in SOURCE})
-            note_encoder(run.path, encoder, Path(checkpoint), described["fingerprint"])
-            write_population(run.path, manifest, found.outcome.train)
-            metrics = build_metrics(
-                found.config, manifest, found.outcome, encoder=described, left_out=left_out
-            )
-            judged = judge(
-                found.config,
-                manifest,
-                found.outcome.train,
-                found.outcome.reported,
-                sentences=found.outcome.sentences,
-                subjects=found.outcome.subjects,
-                cache=cache,
-                progress=progress,
-                listen=partial(sets.listen, candidate=candidate_of(found.config)),
-            )
-            run.write_metrics({**metrics, **judged, **shared, **found.record, **resting})
-            (run.path / "report.html").unlink(missing_ok=True)
-        if finetunes:  # also where a process that had finished was killed before this
-            remove_resume_files(run)
-        if not (run.path / "report.html").exists():
-            write_report(run.path)
-        return run.read_metrics()
+    return settings
 
 
-def _about(name: str, checkpoint: Path, opened: Encoder, config: TransferConfig) -> dict[str, Any]:
+def train_and_score(
+    config: TransferConfig, inputs: RunInputs, run: RunFolder, tuning: dict[str, Any] | None = None
+) -> None:
+    """Train with *config*, score the reported split once, judge the scores and write them.
+
+    Args:
+        config: Settings, chosen ones if they were searched.
+        inputs: What the run reads.
+        run: Its claimed folder.
+        tuning: What ``metrics.json`` is to say of the search that chose the settings.
+    """
+    sets, candidate = inputs.embeddings, candidate_of(config)
+    opened = sets.encoder(config.layer)
+    heard, shared = training_audio(inputs.manifest, *inputs.parts, opened, run.stamp, cache=sets.folder)
+    write_training_audio(run.path, heard)
+    described = _about(inputs, opened, config)
+    del opened
+    outcome: Scored
+    if config.mode == "finetune":
+        from sertransfer.transfer.finetune.workflow import finetune_subjects
+
+        sets.close()  # a second network would only take memory
+        audio = None if heard.run is None else heard.run.after(heard.encoder)
+        learnt = finetune_subjects(config, inputs.task(audio), run)
+        outcome, record, left_out = learnt.outcome, learnt.record, learnt.left_out
+        cache = sets.folder / inputs.hashes["embeddings"]
+        cache.mkdir(exist_ok=True, mode=0o700)
+    else:
+        stored = sets.take(candidate)
+        outcome, record, left_out = probe_subjects(inputs.parts, stored, config), {}, stored.left_out
+        cache = stored.folder
+    _write(run, outcome, config, {name: described[name] for name in SOURCE})
+    note_encoder(run.path, inputs.encoder, inputs.checkpoint, described["fingerprint"])
+    write_population(run.path, inputs.manifest, outcome.train)
+    metrics = build_metrics(config, inputs.manifest, outcome, encoder=described, left_out=left_out)
+    judged = judge(
+        config,
+        inputs.manifest,
+        outcome.train,
+        outcome.reported,
+        sentences=outcome.sentences,
+        subjects=outcome.subjects,
+        cache=cache,
+        progress=sets.progress,
+        listen=partial(sets.listen, candidate=candidate),
+    )
+    searched = {} if tuning is None else {"tuning": tuning}
+    run.write_metrics({**metrics, **judged, **shared, **record, **searched, **inputs.resting})
+    (run.path / "report.html").unlink(missing_ok=True)
+
+
+def report_run(config: TransferConfig, run: RunFolder) -> dict[str, Any]:
+    """Bring a run whose scores are written to its end, and return the content of ``metrics.json``."""
+    if config.mode == "finetune":  # also where a process that had finished was killed before this
+        from sertransfer.transfer.finetune.workflow import remove_resume_files
+
+        remove_resume_files(run)
+    if not (run.path / "report.html").exists():
+        write_report(run.path)
+    return run.read_metrics()
+
+
+def _about(inputs: RunInputs, opened: Encoder, config: TransferConfig) -> dict[str, Any]:
     """Return what describes the encoder, with what opens it again."""
-    source = (name, str(checkpoint), config.layer, opened.fingerprint())
+    source = (inputs.encoder, str(inputs.checkpoint), config.layer, opened.fingerprint())
     return {**opened.describe(), **dict(zip(SOURCE, source, strict=True))}
 
 

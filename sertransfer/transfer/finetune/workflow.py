@@ -201,20 +201,6 @@ def check_finetune(config: TransferConfig, encoder: str) -> None:
     check_precision(config.finetune.precision, "finetune.precision")
 
 
-@dataclass(frozen=True)
-class Search:
-    """Chooses settings before the run is trained with them.
-
-    Attributes:
-        settings: Its own, which are part of what the run is recognised by.
-        choose: Takes the run's folder, its inputs as hashes, and the task; gives the settings, and what to
-            add to ``metrics.json``.
-    """
-
-    settings: dict[str, Any]
-    choose: Callable[[RunFolder, dict[str, str], Task], tuple[TransferConfig, dict[str, Any]]]
-
-
 def finetune_subjects(config: TransferConfig, task: Task, run: RunFolder) -> Finetuned:
     """Train from the run's resume point if there is one, write the network, score and decide.
 
