@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from sertransfer.audio.wav import BrokenSound, Contents, check_length
+from sertransfer.audio.wav import UNKNOWN_SIZES, BrokenSound, Contents, check_length, find_zero_length
 
 
 class Part(NamedTuple):
@@ -68,7 +68,43 @@ def look_at_structure(contents: Contents) -> Structure:
     return Structure()
 
 
+def find_unstated_length(contents: Contents) -> tuple[int, bytes] | None:
+    """Return what a header should name in the place of a length that its writer could not fill in.
+
+    libsndfile reads such a WAV or RF64 as empty, and refuses such a Wave64 or CAF.
+
+    Returns:
+        The place in the file, and the bytes that belong there; ``None`` where a length is stated, or
+        libsndfile does without it.
+    """
+    head = contents[0:64]
+    if head[:4] == b"RIFF":
+        place = find_zero_length(contents)
+        return None if place is None else (place, b"\xff" * 4)
+    if head[:4] in (b"RF64", b"BW64"):
+        found = _chunk(contents, 12, (b"data",), order="little", even=True)
+        unstated = head[12:16] == b"ds64" and int.from_bytes(head[28:36], "little") in UNKNOWN_SIZES
+        if unstated and found is not None and found[0] == 0xFFFFFFFF:
+            return 28, (len(contents) - found[1]).to_bytes(8, "little")
+    if head[:4] == b"riff":
+        found = _wave64(contents)
+        if found is not None and found[0] + _WAVE64_HEADER in UNKNOWN_SIZES:
+            there = len(contents) - found[1] + _WAVE64_HEADER
+            return found[1] - 8, there.to_bytes(8, "little")
+    if head[:4] == b"caff":
+        found = _chunk(contents, 8, (b"data",), order="big", even=False, width=8)
+        if found is not None and found[0] in UNKNOWN_SIZES:
+            return found[1] - 8, (len(contents) - found[1]).to_bytes(8, "big")
+    return None
+
+
 # Formats whose header names the bytes of sound
+
+_VOC_SOUND = (b"\x01", b"\x09")
+"""Kinds of blocks of a VOC file that hold sound; a third continues the one before."""
+
+_WAVE64_HEADER = 24
+"""Bytes of a chunk's header in Wave64, which its length counts."""
 
 
 def _promised(contents: Contents, head: bytes) -> tuple[int, int] | None:
@@ -93,8 +129,12 @@ def _promised(contents: Contents, head: bytes) -> tuple[int, int] | None:
     if head[:19] == b"Creative Voice File":
         start = int.from_bytes(head[20:22], "little")
         block = contents[start : start + 4]
-        sounds = block[:1] in (b"\x01", b"\x09")
-        return (int.from_bytes(block[1:4], "little"), start + 4) if sounds else None
+        if block[:1] not in _VOC_SOUND:
+            return None
+        end = start + 4 + int.from_bytes(block[1:4], "little")
+        if contents[end : end + 1] in (*_VOC_SOUND, b"\x02"):
+            raise BrokenSound("several blocks of sound, which cannot be read: convert it to WAV")
+        return end - start - 4, start + 4
     return None
 
 
@@ -120,8 +160,8 @@ def _wave64(contents: Contents) -> tuple[int, int] | None:
         head = contents[place : place + 24]
         length = int.from_bytes(head[16:], "little")
         if head[:4] == b"data":
-            return max(0, length - 24), place + 24
-        if length < 24:
+            return max(0, length - _WAVE64_HEADER), place + _WAVE64_HEADER
+        if length < _WAVE64_HEADER:
             return None
         place += -(-length // 8) * 8
     return None

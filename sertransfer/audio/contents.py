@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from sertransfer.audio.containers import Part, look_at_structure
-from sertransfer.audio.wav import BrokenSound, Contents, Pcm16, find_pcm16, find_zero_length
+from sertransfer.audio.containers import Part, find_unstated_length, look_at_structure
+from sertransfer.audio.wav import BrokenSound, Contents, Pcm16, find_pcm16
 from sertransfer.errors import BadInput, bad_input, nearest
 from sertransfer.io.files import refuse_special, writing
 from sertransfer.manifest import AudioSource
@@ -168,9 +168,9 @@ def _open(key: Key, source: AudioSource) -> Found:
         return Found(key, contents, pcm16)
     if note is not None:
         return Found(key, contents, None, notes=(note,))
-    zero = find_zero_length(contents)
-    if zero is not None:
-        return Found(key, Patched(contents, zero, b"\xff" * 4), None)
+    unstated = find_unstated_length(contents)
+    if unstated is not None:
+        return Found(key, Patched(contents, *unstated), None)
     if contents[0 : len(LFS_POINTER)] == LFS_POINTER:
         raise lfs_pointer(source)
     return Found(key, contents, None, *look_at_structure(contents))

@@ -22,17 +22,16 @@ import soundfile
 from numpy.typing import NDArray
 
 from sertransfer.audio.containers import Part
-from sertransfer.audio.contents import KEPT_BYTES, Found, Key, Patched, damaged, spool
+from sertransfer.audio.contents import KEPT_BYTES, Found, Key, Patched, spool
 from sertransfer.audio.wav import Contents
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.manifest import AudioSource
 
-SAMPLE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
-SAMPLE_BYTES |= {"ULAW": 1, "ALAW": 1}
-"""By libsndfile's name of a coding of constant width; only these, and FLAC, can be sought to the sample."""
+EVEN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+"""libsndfile's names of codings of constant width; only these, and FLAC, can be sought to the sample."""
 
-PACKED = ("FLAC", "OGG", "MP3", "SDS", "XI", "WVE")
-"""Formats in which these codings are packed too, or which libsndfile cannot seek in."""
+PACKED = ("SDS", "PAF")
+"""Formats in which samples of these codings are packed, not one behind the other."""
 
 UNKNOWN_LENGTH = 2**62
 """libsndfile gives more than this many samples for a length that is not known."""
@@ -224,12 +223,9 @@ def open_sound(source: AudioSource, found: Found) -> Iterator[Sought | Counted]:
         BadInput: If libsndfile cannot read it.
     """
     with _opened(soundfile.SoundFile, source, found, None) as sound:
-        width = None if sound.format in PACKED else SAMPLE_BYTES.get(sound.subtype)
+        even = sound.subtype in EVEN and sound.format not in PACKED
         known = sound.frames < UNKNOWN_LENGTH
-        if width is not None and known and sound.frames * sound.channels * width > len(found.contents):
-            named = sound.frames * sound.channels
-            raise damaged(source, f"{len(found.contents)} bytes, and {named} samples by the header")
-        if known and not found.parts and (width is not None or sound.format == "FLAC") and sound.seekable():
+        if known and not found.parts and (even or sound.format == "FLAC") and sound.seekable():
             yield Sought(sound)
             return
         counted = Counted(source, found, sound.samplerate, sound.channels)
@@ -254,6 +250,13 @@ def _opened(kind: type[Any], source: AudioSource, found: Found, part: Part | Non
         with _quiet(chatty):
             sound = kind(given)
     except soundfile.LibsndfileError as error:
+        if "SF_INFO" in error.error_string:
+            raise bad_input(
+                source,
+                found="a sample rate or number of channels that no recording has",
+                expected="1 Hz or more, and 1 channel or more",
+                remedy="correct the header, or replace the file",
+            ) from None
         raise bad_input(
             source,
             found=f"no audio that can be read ({error.error_string.rstrip('.')})",

@@ -382,7 +382,7 @@ def _sounding(source: AudioSource, sound: Sound) -> Sound:
     """Refuse what is no recording by its header."""
     if not isinstance(sound, Counted) and sound.frames == 0:
         raise damaged(source, "a recording of length zero")
-    if not 0 < sound.samplerate <= HIGHEST_RATE:
+    if sound.samplerate > HIGHEST_RATE:
         raise bad_input(
             source,
             found=f"a sample rate of {sound.samplerate} Hz",

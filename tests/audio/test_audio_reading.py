@@ -17,6 +17,7 @@ from sertransfer.audio import contents
 from sertransfer.audio.reading import (
     AudioInfo,
     inspect,
+    listen,
     read_segment,
     resample,
     resampled_length,
@@ -335,9 +336,10 @@ def test_any_rate_is_a_rate(tmp_path: Path, rate: int) -> None:
 @pytest.mark.parametrize("rate", [0, 1_000_001, 4_294_967_295])
 def test_a_rate_that_no_recording_has_is_refused(tmp_path: Path, rate: int) -> None:
     source = with_rate(tmp_path / "a.wav", rate)
-    for reader in (inspect, read_segment):
-        with pytest.raises(BadInput):
+    for reader in (inspect, read_segment, listen):
+        with pytest.raises(BadInput, match="a sample rate o") as error:
             reader(source)
+        assert len(error.value.faults) == 1
 
 
 def test_an_archive_that_promises_too_much_is_not_unpacked(

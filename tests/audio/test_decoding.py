@@ -32,6 +32,8 @@ PACKED = [
     ("dwvw.aiff", "AIFF", "DWVW_16", 16_000),
     ("gsm.w64", "W64", "GSM610", 8000),
 ]
+UNSTATED = [("sds", "SDS", "PCM_16", 16_000), ("paf", "PAF", "PCM_24", 16_000)]
+"""Packed too; where they end cannot be told."""
 WHOLE = [
     ("flac", "FLAC", "PCM_16", 16_000),
     ("24.wav", "WAV", "PCM_24", 16_000),
@@ -68,7 +70,7 @@ def cut(source: AudioSource, share: float = 0.6) -> None:
     source.path.write_bytes(content[: int(len(content) * share)])
 
 
-@pytest.mark.parametrize(("ending", "form", "subtype", "rate"), PACKED + WHOLE)
+@pytest.mark.parametrize(("ending", "form", "subtype", "rate"), PACKED + WHOLE + UNSTATED)
 def test_segments_equal_those_of_the_whole_decoded_file(
     tmp_path: Path, ending: str, form: str, subtype: str, rate: int
 ) -> None:
@@ -93,6 +95,18 @@ def test_a_cut_file_is_never_silently_whole(
     for reader in (inspect, read_segment):
         with pytest.raises(BadInput, match=r"expected a whole recording"):
             reader(source)
+
+
+def test_sound_in_several_blocks_of_a_voc_is_a_fault(tmp_path: Path) -> None:
+    """libsndfile reads the headers of the later ones as sound."""
+    source = write(tmp_path / "a.voc", "VOC", "PCM_16", 16_000, samples=1000)
+    content = source.path.read_bytes()
+    more = b"\x02" + (200).to_bytes(3, "little") + bytes(200)
+    source.path.write_bytes(content.removesuffix(b"\0") + more + b"\0")
+    with pytest.raises(BadInput, match="several blocks of sound"):
+        inspect(source)
+    source.path.write_bytes(content + b"\x05")  # behind its end
+    assert inspect(source).samples == 1000
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
@@ -128,6 +142,32 @@ def test_a_header_some_bytes_too_long_is_read_with_a_note(tmp_path: Path, subtyp
     assert f"the header names {named} bytes" in info.notes[0]
     assert listen(source).notes == info.notes
     np.testing.assert_array_equal(read_segment(source), expected)
+
+
+@pytest.mark.parametrize(
+    ("form", "place", "order", "sizes"),
+    [
+        ("RF64", 28, "little", (0, 2**63 - 1, 2**64 - 1)),
+        ("W64", None, "little", (2**63 - 1, 2**64 - 1)),
+        ("CAF", None, "big", (2**64 - 1,)),
+    ],
+)
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT", "ULAW"])
+def test_a_length_that_a_writer_into_a_pipe_left_open_is_no_fault(
+    tmp_path: Path, form: str, place: int | None, order: str, sizes: tuple[int, ...], subtype: str
+) -> None:
+    source = write(tmp_path / "a", form, subtype, 16_000, samples=8000)
+    expected, content = read_segment(source), source.path.read_bytes()
+    if place is None:
+        place = content.index(b"data") + (16 if form == "W64" else 4)
+    end = content.index(b"data", 64) + {"RF64": 8, "W64": 24, "CAF": 12 + 4}[form] + len(expected) * {
+        "PCM_16": 2, "FLOAT": 4, "ULAW": 1
+    }[subtype]  # fmt: skip
+    for size in sizes:
+        unstated = content[:place] + size.to_bytes(8, order) + content[place + 8 : end]
+        source.path.write_bytes(unstated)
+        assert inspect(source) == AudioInfo(16_000, 8000, 1)
+        np.testing.assert_array_equal(read_segment(source), expected)
 
 
 def test_two_pieces_of_sound_in_a_wav_are_a_fault(tmp_path: Path) -> None:
@@ -191,6 +231,20 @@ def test_ogg_without_its_end_gets_a_note_and_with_a_hole_is_a_fault(tmp_path: Pa
     assert inspect(source).notes == ("100 bytes behind the end of the sound are passed over",)
 
 
+def test_joined_ogg_of_which_the_first_has_no_end_gets_a_note(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.ogg", "OGG", "VORBIS", 16_000, samples=160_000)
+    content = source.path.read_bytes()
+    places = pages(content)
+    other = write(tmp_path / "b.ogg", "OGG", "VORBIS", 16_000, samples=8000, seed=1).path.read_bytes()
+    source.path.write_bytes(content[: places[-2]] + other)
+    info = inspect(source)
+    assert info.notes == ("a stream without its end, before the next: it may have been cut",)
+    assert 8000 < info.samples < 168_000
+    source.path.write_bytes(content[: places[-2]] + other[pages(other)[1] :])
+    with pytest.raises(BadInput, match=f"a page at byte {places[-2]} of a stream without its beginning"):
+        inspect(source)
+
+
 def without_xing(content: bytes) -> bytes:
     """Return an MP3 without the first frame, which holds its length."""
     frame = containers._Frame.read(content[:4])
@@ -209,9 +263,14 @@ def test_mp3_without_a_length_is_counted(tmp_path: Path, capfd: pytest.CaptureFi
     delay = int(np.argmax(np.correlate(whole[:8000], complete[:6000], "valid")))
     np.testing.assert_allclose(whole[delay:][:160_000], complete, atol=1e-3)
     np.testing.assert_array_equal(read_segment(source, 7.0, 8.0), whole[112_000:128_000])
-    source.path.write_bytes(source.path.read_bytes()[:-100])
+    content = source.path.read_bytes()
+    source.path.write_bytes(content[:-100])
     capfd.readouterr()
     assert inspect(source).notes == ("the last frame breaks off: the file may have been cut",)
+    frame = containers._Frame.read(content[:4])
+    assert frame is not None
+    source.path.write_bytes(content[: frame.length] + bytes(100) + content[frame.length :])
+    assert inspect(source).notes == (f"100 bytes that are no frame of MP3 at byte {frame.length}",)
 
 
 def test_flac_of_unknown_length_is_counted(tmp_path: Path) -> None:

@@ -115,6 +115,20 @@ def test_a_size_that_stands_for_unknown_is_no_promise(size: int) -> None:
     assert find_pcm16(content) == (None, None)
 
 
+@pytest.mark.parametrize("size", [0x7F000000, 0x7FFFFFD0, 0xFFFFFFF0])
+def test_another_size_that_no_writer_means_gets_a_note(size: int) -> None:
+    content = wav(coding(), SOUND[:4] + struct.pack("<I", size) + SOUND[8:])
+    found, note = find_pcm16(content)
+    assert found is None
+    assert note is not None
+    assert f"the header names {size} bytes of sound, as a writer into a pipe does; all 24 are read" in note
+
+
+def test_a_size_that_a_writer_may_mean_is_a_cut() -> None:
+    with pytest.raises(BrokenSound, match="24 of the 2130706431 bytes"):
+        find_pcm16(wav(coding(), SOUND[:4] + struct.pack("<I", 0x7F000000 - 1) + SOUND[8:]))
+
+
 def test_a_header_some_bytes_too_long_gets_a_note() -> None:
     sound = chunk(b"data", bytes(2000))
     content = wav(coding(), sound[:4] + struct.pack("<I", 2044) + sound[8:])
@@ -129,6 +143,9 @@ def test_a_header_some_bytes_too_long_gets_a_note() -> None:
 def test_two_data_chunks_are_refused() -> None:
     with pytest.raises(BrokenSound, match="two data chunks, the second at byte 80"):
         find_pcm16(wav(coding(), SOUND, chunk(b"LIST", b"odd"), SOUND)[:])
+    odd = chunk(b"data", bytes(range(7)))
+    with pytest.raises(BrokenSound, match="two data chunks, the second at byte 52"):
+        find_pcm16(wav(coding(bits=8), odd, odd))
     found, _ = find_pcm16(wav(coding(), SOUND, chunk(b"LIST", b"odd")))
     assert found is not None
     assert found.frames == 12
