@@ -48,7 +48,7 @@ class FrontEnd:
         log_floor: Power below which the logarithm is not followed.
         normalise: ``utterance`` (one mean and deviation an utterance), ``band`` (one per mel band),
             ``resting`` (those of each mel band over the speaker's own resting recordings, see
-            :mod:`sertransfer.audio.resting`), or ``none``.
+            :mod:`sertransfer.audio.speaker_norm`), or ``none``.
     """
 
     framing: Framing = field(default_factory=Framing)

@@ -1,9 +1,9 @@
 """Keyed fingerprint of the audio that a model was trained on, and the comparison of other audio with it.
 
 Names say little: the training recordings may turn up under another corpus, folder or speaker. A model
-therefore keeps a few prints of each training utterance's samples (:mod:`sertransfer.audio.prints`), hashed
-with a key of its own. Whoever has a recording can ask whether the model has seen it; without the recordings
-the hashes name nothing, and those of two models cannot be compared.
+therefore keeps a few prints of each training utterance's samples (:mod:`sertransfer.audio.fingerprint`),
+hashed with a key of its own. Whoever has a recording can ask whether the model has seen it; without the
+recordings the hashes name nothing, and those of two models cannot be compared.
 """
 
 from __future__ import annotations
@@ -156,20 +156,20 @@ def compare_audio(trained_on: TrainingAudio | None, prints: Mapping[str, Sequenc
 
 
 @dataclass(frozen=True)
-class Heard:
+class RunTrainingAudio:
     """Training audio of a run of stage 2 and, apart from it, of its encoder; ``None`` where not known."""
 
     run: TrainingAudio | None = None
     encoder: TrainingAudio | None = None
 
 
-def write_training_audio(folder: Path, heard: Heard) -> None:
+def write_training_audio(folder: Path, heard: RunTrainingAudio) -> None:
     """Write :data:`FILE` into a run folder."""
     parts = {"run": heard.run, "encoder": heard.encoder}
     write_json(folder / FILE, {name: None if one is None else one.as_dict() for name, one in parts.items()})
 
 
-def read_training_audio(folder: Path) -> Heard:
+def read_training_audio(folder: Path) -> RunTrainingAudio:
     """Read :data:`FILE` of a run folder; nothing is known of a run of an older version.
 
     Raises:
@@ -179,9 +179,9 @@ def read_training_audio(folder: Path) -> Heard:
     try:
         values = parse_json(regular_file(path).read_text(encoding="utf-8"))
         parts = [values[name] for name in ("run", "encoder")]
-        return Heard(*(None if one is None else TrainingAudio.from_dict(one) for one in parts))
+        return RunTrainingAudio(*(None if one is None else TrainingAudio.from_dict(one) for one in parts))
     except FileNotFoundError:
-        return Heard()
+        return RunTrainingAudio()
     except (ValueError, KeyError, TypeError) as error:
         raise bad_input(
             path,

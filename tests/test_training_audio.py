@@ -11,7 +11,7 @@ import pytest
 from sertransfer.errors import BadInput
 from sertransfer.training_audio import (
     FILE,
-    Heard,
+    RunTrainingAudio,
     TrainingAudio,
     compare_audio,
     make_training_audio,
@@ -62,7 +62,7 @@ def test_it_is_written_and_read(tmp_path: Path) -> None:
     again = TrainingAudio.from_dict(json.loads(json.dumps(both.as_dict())))
     assert again.as_dict() == both.as_dict()
     assert compare_audio(again, PRINTS).ids == ("a", "b", "c")
-    write_training_audio(tmp_path, Heard(both, None))
+    write_training_audio(tmp_path, RunTrainingAudio(both, None))
     heard = read_training_audio(tmp_path)
     assert heard.encoder is None
     assert heard.run is not None
@@ -70,7 +70,7 @@ def test_it_is_written_and_read(tmp_path: Path) -> None:
 
 
 def test_a_run_of_before_and_a_damaged_file(tmp_path: Path) -> None:
-    assert read_training_audio(tmp_path) == Heard(None, None)
+    assert read_training_audio(tmp_path) == RunTrainingAudio(None, None)
     for text in ("{", "[]", '{"run": null}', '{"run": {"format": 9}, "encoder": null}'):
         (tmp_path / FILE).write_text(text)
         with pytest.raises(BadInput, match="remove this file to go without it"):

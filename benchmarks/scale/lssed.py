@@ -95,7 +95,7 @@ def split(work: Path, rule: str) -> Callable[[], Any]:
 
 def key(work: Path) -> Callable[[], Any]:
     """Find the store's key: every recording's size and time of change."""
-    from sertransfer.audio.keys import store_key
+    from sertransfer.audio.features import store_key
     from sertransfer.front_end import FrontEnd
     from sertransfer.manifest import read_manifest
 
@@ -105,7 +105,7 @@ def key(work: Path) -> Callable[[], Any]:
 
 def plan(work: Path) -> Callable[[], Any]:
     """Plan the store: every header once more, and each utterance's place."""
-    from sertransfer.audio.planning import make_plan
+    from sertransfer.audio.features import make_plan
     from sertransfer.front_end import FrontEnd
     from sertransfer.manifest import read_manifest
 
@@ -120,10 +120,9 @@ def plan(work: Path) -> Callable[[], Any]:
 
 def sparse_store(work: Path) -> Path:
     """Write a store of the manifest's true size whose features are a sparse file, unless it is there."""
-    from sertransfer.audio.extraction import Result
-    from sertransfer.audio.planning import make_plan
-    from sertransfer.audio.resting import Resting
-    from sertransfer.audio.store_files import write_index, write_meta
+    from sertransfer.audio.features import ExtractionResult, make_plan
+    from sertransfer.audio.speaker_norm import Resting
+    from sertransfer.audio.store import write_index, write_meta
     from sertransfer.front_end import FrontEnd
     from sertransfer.manifest import read_manifest
 
@@ -143,7 +142,7 @@ def sparse_store(work: Path) -> Path:
         frames=found.frames,
         utterances=len(found.jobs),
         sha256="",
-        result=Result(),
+        result=ExtractionResult(),
         resting=Resting(),
     )
     return folder

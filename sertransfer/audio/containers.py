@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from sertransfer.audio.wav import UNKNOWN_SIZES, BrokenSound, Contents, check_length, find_zero_length
 
 
-class Part(NamedTuple):
+class ContainerPart(NamedTuple):
     """A part of a file that a decoder reads as a file of its own.
 
     Attributes:
@@ -42,7 +42,7 @@ class Structure(NamedTuple):
         notes: What is odd but read all the same.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ContainerPart, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -235,7 +235,7 @@ def _ogg(contents: Contents) -> Structure:
         place += length
     if open_streams:
         notes.append("the stream has no end: it may have been cut")
-    parts = tuple(map(Part, starts, [*starts[1:], size]))
+    parts = tuple(map(ContainerPart, starts, [*starts[1:], size]))
     return Structure(parts if len(parts) > 1 or size < len(contents) else (), tuple(notes))
 
 
@@ -350,7 +350,7 @@ first frame, and stops there however much follows. The highest bit rate is forty
 def _mp3(contents: Contents) -> Structure:
     """Find the streams of a file, each with its own length in its first frame, or the frames one by one."""
     size, place = len(contents), 0
-    parts: list[Part] = []
+    parts: list[ContainerPart] = []
     notes: list[str] = []
     while place < size:
         first = _behind_tags(contents, place)
@@ -362,10 +362,10 @@ def _mp3(contents: Contents) -> Structure:
         if named is not None:
             if first + named > size:
                 raise BrokenSound(f"{size - first} of the {named} bytes of sound that the header names")
-            part = Part(place, first + named)
+            part = ContainerPart(place, first + named)
         else:
             end, note = _walk(contents, first)
-            part = Part(place, end, 0 if _tagged(head, frame) else _CLAIM * (end - place))
+            part = ContainerPart(place, end, 0 if _tagged(head, frame) else _CLAIM * (end - place))
             notes += [note] if note and end > place else []
         if part.stop <= place:
             break

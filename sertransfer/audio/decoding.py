@@ -21,8 +21,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sertransfer.audio.containers import Part
-from sertransfer.audio.contents import KEPT_BYTES, Found, Key, Patched, spool
+from sertransfer.audio.containers import ContainerPart
+from sertransfer.audio.recordings import KEPT_BYTES, Found, Key, Patched, spool
 from sertransfer.audio.wav import Contents
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.manifest import AudioSource
@@ -205,7 +205,7 @@ class Decoder(soundfile.SoundFile):  # type: ignore[misc]  # the library has no 
 
 
 @contextmanager
-def open_decoder(source: AudioSource, found: Found, part: Part | None = None) -> Iterator[Decoder]:
+def open_decoder(source: AudioSource, found: Found, part: ContainerPart | None = None) -> Iterator[Decoder]:
     """Open a recording, or *part* of its bytes, at its beginning.
 
     Raises:
@@ -217,7 +217,7 @@ def open_decoder(source: AudioSource, found: Found, part: Part | None = None) ->
 
 @contextmanager
 def open_sound(source: AudioSource, found: Found) -> Iterator[Sought | Counted]:
-    """Open what :func:`~sertransfer.audio.contents.find_contents` found.
+    """Open what :func:`~sertransfer.audio.recordings.find_contents` found.
 
     Raises:
         BadInput: If libsndfile cannot read it.
@@ -236,13 +236,13 @@ def open_sound(source: AudioSource, found: Found) -> Iterator[Sought | Counted]:
 
 
 @contextmanager
-def _opened(kind: type[Any], source: AudioSource, found: Found, part: Part | None) -> Iterator[Any]:
+def _opened(kind: type[Any], source: AudioSource, found: Found, part: ContainerPart | None) -> Iterator[Any]:
     contents = found.contents
     given: Any
     packed = source.member is not None or isinstance(contents, Patched)
     # a name that ends in .raw would make soundfile ask for rate and coding
     if part is not None or packed or source.path.suffix.lower() == ".raw":
-        given = io.BufferedReader(_Window(contents, part or Part(0, len(contents))), 2**16)
+        given = io.BufferedReader(_Window(contents, part or ContainerPart(0, len(contents))), 2**16)
     else:
         given = os.fsencode(source.path)  # a name need not be UTF-8
     chatty = _may_be_mp3(contents[0:12])
@@ -279,7 +279,7 @@ _TAG = 128
 class _Window(io.RawIOBase):
     """A part of a file's bytes as a file, for a decoder."""
 
-    def __init__(self, contents: Contents, part: Part) -> None:
+    def __init__(self, contents: Contents, part: ContainerPart) -> None:
         super().__init__()
         self._contents, self._part, self._place = contents, part, 0
         self._length = part.claimed or part.stop - part.start

@@ -17,8 +17,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sertransfer.audio.contents import damaged, find_contents
 from sertransfer.audio.decoding import Counted, Sought, Sound, open_sound
+from sertransfer.audio.recordings import damaged, find_contents
 from sertransfer.audio.wav import Pcm16
 from sertransfer.errors import bad_input
 from sertransfer.manifest import AudioSource
@@ -223,7 +223,7 @@ def _decoding(source: AudioSource) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Heard:
+class SoundCheck:
     """What must be known of an utterance before its score is read.
 
     Attributes:
@@ -237,7 +237,7 @@ class Heard:
     notes: tuple[str, ...] = ()
 
 
-def listen(source: AudioSource, start: float | None = None, end: float | None = None) -> Heard:
+def listen(source: AudioSource, start: float | None = None, end: float | None = None) -> SoundCheck:
     """Tell whether an utterance is silent and which channel is taken, reading no more of it than that needs.
 
     Raises:
@@ -253,9 +253,9 @@ def listen(source: AudioSource, start: float | None = None, end: float | None = 
             scale = 32768 if isinstance(sound, Pcm16) else 1
             # what is heard in a part is enough, if the whole may have no more than that
             if len(samples) and _power(samples) * len(samples) > _silence(scale) * (last - first):
-                return Heard(notes=notes)
+                return SoundCheck(notes=notes)
         silent, channel = _Segment(source, sound, start, end).listen()
-    return Heard(silent, channel, notes)
+    return SoundCheck(silent, channel, notes)
 
 
 _PROBE = 1024

@@ -6,7 +6,8 @@ A store is the folder ``<key>`` of a cache folder:
   precision for logarithmic features, single for linear power, which overflows half.
 - ``index.csv``: ``id, offset, frames``, the offset in frames.
 - ``meta.json``: format, key, front end, dtype, SHA-256 of features and index, what was left out and why, and
-  a hash of all this. The features are compared with theirs once in the machine's uptime (:mod:`.verifying`).
+  a hash of all this. The features are compared with theirs once in the machine's uptime
+  (:mod:`sertransfer.io.checksums`).
 
 Several processes may build one store at a time: the first does, the others wait and open what it made.
 """
@@ -14,8 +15,12 @@ Several processes may build one store at a time: the first does, the others wait
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 import shutil
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,26 +30,141 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from sertransfer.audio.extraction import extract
-from sertransfer.audio.keys import FORMAT_VERSION, plain, store_key
-from sertransfer.audio.logmel import MelFrontEnd
-from sertransfer.audio.planning import Plan, make_plan
-from sertransfer.audio.resting import Resting, measure_states, resting_manifest, speakers_of, uses_rest
-from sertransfer.audio.store_files import (
-    hash_onto_disk,
-    machine,
-    refuse_faults,
-    renamed_when_whole,
-    write_index,
-    write_meta,
+from sertransfer.audio.features import (
+    FORMAT_VERSION,
+    Entry,
+    ExtractionPlan,
+    ExtractionResult,
+    extract,
+    make_plan,
+    plain,
+    store_key,
 )
+from sertransfer.audio.logmel import MelFrontEnd
+from sertransfer.audio.speaker_norm import Resting, measure_states, resting_manifest, speakers_of, uses_rest
 from sertransfer.errors import BadInput, Fault, bad_input
 from sertransfer.front_end import FrontEnd
-from sertransfer.io.checksums import check_record, is_as_written, remember, stamp_of
-from sertransfer.io.files import hash_file, make_folder, refuse_links, regular_file, storage_error
+from sertransfer.io.checksums import check_record, is_as_written, remember, stamp_of, with_hash
+from sertransfer.io.files import (
+    PRIVATE_FOLDER,
+    hash_file,
+    make_folder,
+    refuse_links,
+    regular_file,
+    storage_error,
+    write_json,
+    write_text,
+    writing,
+)
 from sertransfer.io.locks import hold
 from sertransfer.io.plain_values import parse_json
 from sertransfer.manifest import Manifest, check_recordings
+
+
+def refuse_faults(result: ExtractionResult, resting: Resting, utterances: int, *, skip_bad: bool) -> None:
+    """Refuse a store whose utterances are faulty, unless these may be left out and some are left.
+
+    Raises:
+        BadInput: With every fault.
+    """
+    faults = _faults(result, resting)
+    if (faults and not skip_bad) or len(result.failures) == utterances:
+        raise BadInput(faults)
+
+
+@contextmanager
+def renamed_when_whole(place: Path, beside: Path) -> Iterator[Path]:
+    """Yield a new folder in *beside* that becomes *place*, unless another process was first.
+
+    Its name is nobody else's on any machine: no lock is needed. A process that is killed leaves it behind.
+    """
+    make_folder(beside)
+    temporary = beside / f".{place.name}.{machine()}.{os.getpid()}.{secrets.token_hex(8)}.tmp"
+    with writing(place):
+        temporary.mkdir(mode=PRIVATE_FOLDER)
+    try:
+        yield temporary
+        try:
+            temporary.rename(place)
+        except OSError:
+            if not place.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def machine() -> str:
+    """Return this machine's name, without points."""
+    return socket.gethostname().replace(".", "-")
+
+
+def hash_onto_disk(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes, in hexadecimal, and meanwhile see them onto the disk."""
+    with regular_file(path).open("rb") as stream, ThreadPoolExecutor(1) as other:
+        written = other.submit(os.fsync, stream.fileno())
+        digest = hash_file(path)
+        written.result()
+    return digest
+
+
+def write_index(folder: Path, entries: Sequence[Entry]) -> None:
+    """Write ``index.csv``."""
+    index = pd.DataFrame(entries, columns=["id", "offset", "frames"])
+    write_text(folder / "index.csv", index.to_csv(index=False, lineterminator="\n"))
+
+
+def write_meta(
+    folder: Path,
+    *,
+    key: str,
+    front_end: FrontEnd,
+    dtype: str,
+    frames: int,
+    utterances: int,
+    sha256: str,
+    result: ExtractionResult,
+    resting: Resting,
+) -> None:
+    """Write ``meta.json``, after the index, whose hash it holds.
+
+    Args:
+        folder: The store's.
+        key: Of the store.
+        front_end: What the features were computed with.
+        dtype: Of a value.
+        frames: Number of frames in the file, those of failed utterances included.
+        utterances: Number of utterances in the index.
+        sha256: Of the features.
+        result: What came of computing them.
+        resting: The resting states that were used.
+    """
+    failed = {identity for identity, _ in result.failures}
+    meta: dict[str, Any] = {
+        "format": FORMAT_VERSION,
+        "key": key,
+        "front_end": front_end.as_dict(),
+        "dtype": dtype,
+        "mels": front_end.mels,
+        "frames": frames,
+        "utterances": utterances,
+        "clipped_share": result.clipped_share,
+        "sha256": sha256,
+        "index_sha256": hash_file(folder / "index.csv"),
+        "left_out": [
+            {"item": identity, "reason": f"{fault.where}: found {fault.found}"}
+            for identity, fault in result.failures
+        ]
+        + [entry for entry in resting.left_out if entry["item"] not in failed],
+        "faults": [fault.as_dict() for fault in _faults(result, resting)],
+    }
+    if uses_rest(front_end):
+        meta["resting"] = {"speakers": len(resting.states), "recordings": resting.rows}
+    write_json(folder / "meta.json", with_hash(meta))
+
+
+def _faults(result: ExtractionResult, resting: Resting) -> list[Any]:
+    return list(dict.fromkeys([*resting.faults, *result.faults]))
+
 
 _log = logging.getLogger(__name__)
 
@@ -234,7 +354,7 @@ def measure_resting(
 
 
 def _build(
-    plan: Plan, target: Path, resting: Resting, *, workers: int, skip_bad: bool, progress: bool
+    plan: ExtractionPlan, target: Path, resting: Resting, *, workers: int, skip_bad: bool, progress: bool
 ) -> None:
     empty = MelFrontEnd(plan.front_end).empty_filters
     if empty:

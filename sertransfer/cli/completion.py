@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from sertransfer.cli.options import Commands, Overrides
-from sertransfer.cli.output import Result
+from sertransfer.cli.output import CommandResult
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -22,13 +22,15 @@ def add_to(commands: Commands) -> None:
     command.add_argument("shell", choices=SHELLS)
 
 
-def run_completion(parser: argparse.ArgumentParser, args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_completion(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, overrides: Overrides
+) -> CommandResult:
     """Print the completion of a shell for the commands of *parser*."""
     import shtab
 
     _mark_paths(parser)
     script = shtab.complete(parser, shell=args.shell)
-    return Result({"shell": args.shell, "script": script}, script)
+    return CommandResult({"shell": args.shell, "script": script}, script)
 
 
 def _mark_paths(parser: argparse.ArgumentParser) -> None:

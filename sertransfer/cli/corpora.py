@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from sertransfer.cli.options import Commands, Overrides, place, skip_bad, table_output
-from sertransfer.cli.output import Result, command_line, entry
+from sertransfer.cli.output import CommandResult, command_line, entry
 from sertransfer.errors import bad_input, choose
 
 
@@ -45,7 +45,7 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--seed", type=int, default=0)
 
 
-def run_prepare(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_prepare(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Read a corpus and write its manifest."""
     from sertransfer.config import load_config
     from sertransfer.corpora.prepare import prepare, summary
@@ -67,7 +67,7 @@ def run_prepare(args: argparse.Namespace, overrides: Overrides) -> Result:
         "generated": manifest.generated,
         "notes": {**manifest.notes},
     }
-    return Result(
+    return CommandResult(
         values,
         summary(manifest),
         {"manifest": args.output, "notes": notes_path(args.output)},
@@ -75,7 +75,7 @@ def run_prepare(args: argparse.Namespace, overrides: Overrides) -> Result:
     )
 
 
-def run_describe(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_describe(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Print the paper's tables for a manifest, or for several side by side."""
     from sertransfer.corpora.statistics import describe_files
     from sertransfer.io.progress import showing
@@ -102,32 +102,32 @@ def run_describe(args: argparse.Namespace, overrides: Overrides) -> Result:
         plot_label_shares(descriptions[0].label_shares, args.figure)
         files["figure 1"] = args.figure
     corpora = [{"corpus": one.name, **one.as_dict()} for one in descriptions]
-    return Result({"corpora": corpora}, text, files)
+    return CommandResult({"corpora": corpora}, text, files)
 
 
-def run_corpora(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_corpora(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """List the corpora, or the settings of one."""
     from sertransfer.config import config_dict, describe_settings
     from sertransfer.corpora.registry import CORPORA
 
     if args.name is None:
         entries = {name: corpus.summary for name, corpus in CORPORA.items()}
-        return Result({"corpora": entries}, "\n".join(entry(*one) for one in entries.items()))
+        return CommandResult({"corpora": entries}, "\n".join(entry(*one) for one in entries.items()))
     corpus = CORPORA[choose("corpus", args.name, CORPORA)]
-    return Result(
+    return CommandResult(
         {"corpora": {corpus.name: corpus.summary}, "settings": config_dict(corpus.options())},
         f"{entry(corpus.name, corpus.summary)}\n{describe_settings(corpus.options)}",
     )
 
 
-def run_demo(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_demo(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Generate the demo corpora."""
     from sertransfer.demo.corpora import make_demo
 
     folders = make_demo(args.folder, seed=args.seed, progress=not args.quiet)
     text = "\n".join(f"{name}: {folder} (generated, not real speech)" for name, folder in folders.items())
     first = folders.get("lssed", args.folder / "lssed")
-    return Result(
+    return CommandResult(
         {"corpora": {name: str(folder) for name, folder in folders.items()}, "generated": True},
         text,
         following=(command_line("prepare", "lssed", first, "-o", "lssed.csv"),),

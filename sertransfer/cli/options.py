@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from sertransfer.cli.output import Result
+from sertransfer.cli.output import CommandResult
 
 Overrides = dict[str, str]
 """Settings that are given beside the options, by their dotted name."""
 
-Run = Callable[[argparse.Namespace, Overrides], Result]
+Run = Callable[[argparse.Namespace, Overrides], CommandResult]
 
 
 class Commands:

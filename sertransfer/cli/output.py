@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Result:
+class CommandResult:
     """The result of a command.
 
     Attributes:

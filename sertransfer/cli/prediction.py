@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer.cli.options import Commands, Overrides, skip_bad
-from sertransfer.cli.output import Result
+from sertransfer.cli.output import CommandResult
 from sertransfer.errors import Faults, bad_input
 
 
@@ -61,7 +61,7 @@ def add_to(commands: Commands) -> None:
     skip_bad(command)
 
 
-def run_predict(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_predict(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Score recordings."""
     _check_outputs(args)
     model = _model_of_stage_1(args.run_dir)
@@ -91,10 +91,10 @@ def run_predict(args: argparse.Namespace, overrides: Overrides) -> Result:
     if args.csv is not None:
         files["recordings"] = recordings_path(args.csv)
     if args.html is None:
-        return Result(found, prediction_text(found), files)
+        return CommandResult(found, prediction_text(found), files)
     files["page"] = args.html
     page = partial(write_prediction_page, found, args.html)
-    return Result(found, prediction_text(found), files, pages=page)
+    return CommandResult(found, prediction_text(found), files, pages=page)
 
 
 def _write(
@@ -112,14 +112,14 @@ def _write(
     return files
 
 
-def _emotions(args: argparse.Namespace, model: Path) -> Result:
-    from sertransfer.audio.files import find_audio, name_others
+def _emotions(args: argparse.Namespace, model: Path) -> CommandResult:
+    from sertransfer.audio.recordings import find_audio, name_others
     from sertransfer.pretraining.predict import predict_emotions
     from sertransfer.reporting.prediction_page import emotions_text, write_emotion_table
 
     found = predict_emotions(model, find_audio(args.audio), skip_bad=args.skip_bad, progress=not args.quiet)
     found["not_scored"] = name_others(args.audio)
-    return Result(found, emotions_text(found), _write(args, found, write_emotion_table))
+    return CommandResult(found, emotions_text(found), _write(args, found, write_emotion_table))
 
 
 def _model_of_stage_1(given: Path) -> Path | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sertransfer.cli.options import Commands, Overrides, manifest, skip_bad
-from sertransfer.cli.output import Result, command_line, entry, first_line, scores_text
+from sertransfer.cli.output import CommandResult, command_line, entry, first_line, scores_text
 from sertransfer.errors import bad_input, choose
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def add_to(commands: Commands) -> None:
     )
 
 
-def run_pretrain(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_pretrain(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Run stage 1."""
     from sertransfer.config import load_config
     from sertransfer.manifest import read_manifest
@@ -99,7 +99,7 @@ def run_pretrain(args: argparse.Namespace, overrides: Overrides) -> Result:
     table = read_manifest(args.manifest, root=args.root)
     metrics = pretrain(config, table, args.run_dir, skip_bad=args.skip_bad, progress=not args.quiet)
     model = args.run_dir / "checkpoints" / "model.safetensors"
-    return Result(
+    return CommandResult(
         metrics,
         scores_text(metrics, "utterance"),
         {
@@ -118,7 +118,7 @@ def run_pretrain(args: argparse.Namespace, overrides: Overrides) -> Result:
     )
 
 
-def run_features(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_features(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Make the feature store of stage 1."""
     from sertransfer.config import load_config
     from sertransfer.manifest import read_manifest
@@ -135,10 +135,10 @@ def run_features(args: argparse.Namespace, overrides: Overrides) -> Result:
     values = {"utterances": len(store), "frames": int(store.frames.sum()), "left_out": store.left_out}
     text = f"{values['utterances']} utterances, {values['frames']} frames; {len(store.left_out)} left out"
     options = ("--manifest", args.manifest, "--store", store.path.parent, "--run-dir", "RUN_DIR")
-    return Result(values, text, {"store": store.path}, (command_line("pretrain", *options),))
+    return CommandResult(values, text, {"store": store.path}, (command_line("pretrain", *options),))
 
 
-def run_evaluate(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_evaluate(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Score a checkpoint on a split."""
     from sertransfer.manifest import read_manifest
     from sertransfer.pretraining.evaluate import evaluate
@@ -152,7 +152,7 @@ def run_evaluate(args: argparse.Namespace, overrides: Overrides) -> Result:
         skip_bad=args.skip_bad,
         progress=not args.quiet,
     )
-    return Result(
+    return CommandResult(
         metrics,
         scores_text(metrics, "utterance"),
         {"report": args.run_dir / "report.html", "scores": args.run_dir / "utterances.csv"},
@@ -160,7 +160,7 @@ def run_evaluate(args: argparse.Namespace, overrides: Overrides) -> Result:
     )
 
 
-def run_import_checkpoint(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_import_checkpoint(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Convert published weights."""
     from sertransfer.encoders.importing import import_checkpoint
 
@@ -169,7 +169,7 @@ def run_import_checkpoint(args: argparse.Namespace, overrides: Overrides) -> Res
     report = import_checkpoint(
         args.file, args.output, front_end=chosen, calibrate_on=args.calibrate_on, **classes
     )
-    return Result({key: value for key, value in report.items() if key != "text"}, report["text"])
+    return CommandResult({key: value for key, value in report.items() if key != "text"}, report["text"])
 
 
 def chosen_front_end(args: argparse.Namespace, overrides: Overrides) -> FrontEnd | None:
@@ -194,15 +194,15 @@ def chosen_front_end(args: argparse.Namespace, overrides: Overrides) -> FrontEnd
     return load_config(FrontEnd, None, {**preset, **overrides})
 
 
-def run_models(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_models(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """List the models, or tell more of some."""
     from sertransfer.models.registry import MODELS, summarise
 
     if not args.names:
         entries = {name: first_line(builder.__doc__) for name, builder in MODELS.items()}
-        return Result({"models": entries}, "\n".join(entry(*one) for one in entries.items()))
+        return CommandResult({"models": entries}, "\n".join(entry(*one) for one in entries.items()))
     summaries = [summarise(name) for name in args.names]
-    return Result(
+    return CommandResult(
         {"models": {one.name: _model_values(one) for one in summaries}},
         "\n".join(map(_model_text, summaries)),
     )

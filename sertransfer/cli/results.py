@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from sertransfer.cli.options import Commands, Overrides, place, table_output
-from sertransfer.cli.output import Result
+from sertransfer.cli.output import CommandResult
 
 _log = logging.getLogger(__name__)
 
@@ -81,14 +81,14 @@ def add_to(commands: Commands) -> None:
     )
 
 
-def run_report(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_report(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Write a run's report again."""
     from sertransfer.reporting.report import write_report
 
-    return Result({"run": str(args.run_dir)}, files={"report": write_report(args.run_dir)})
+    return CommandResult({"run": str(args.run_dir)}, files={"report": write_report(args.run_dir)})
 
 
-def run_compare(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_compare(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Compare runs of stage 2."""
     from sertransfer.transfer.compare import (
         NO_RESAMPLING,
@@ -106,22 +106,22 @@ def run_compare(args: argparse.Namespace, overrides: Overrides) -> Result:
         two = compare(*args.runs)
         found, text = whole | two, comparison_text(two)
     if args.html is None:
-        return Result(found, text)
+        return CommandResult(found, text)
     from sertransfer.reporting.comparison_page import write_comparison
 
     page = partial(write_comparison, whole, args.html)
-    return Result(found, text, {"comparison": args.html}, pages=page)
+    return CommandResult(found, text, {"comparison": args.html}, pages=page)
 
 
-def run_seeds(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_seeds(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Summarise runs that differ in their seed."""
     from sertransfer.transfer.compare import seed_summary, seeds_text
 
     found = seed_summary(args.runs)
-    return Result(found, seeds_text(found))
+    return CommandResult(found, seeds_text(found))
 
 
-def run_tables(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_tables(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Set finished runs, and corpora, beside the paper's tables."""
     from sertransfer.corpora.statistics import describe_files
     from sertransfer.reporting.corpus_tables import corpus_tables
@@ -141,10 +141,10 @@ def run_tables(args: argparse.Namespace, overrides: Overrides) -> Result:
         {"number": one.number, "title": one.title, "rows": one.plain_rows(), "notes": one.notes}
         for one in tables
     ]
-    return Result({"tables": values}, text, files)
+    return CommandResult({"tables": values}, text, files)
 
 
-def run_share(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_share(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Copy a run for others, with pseudonyms."""
     from sertransfer.reporting.share import share
 
@@ -152,10 +152,10 @@ def run_share(args: argparse.Namespace, overrides: Overrides) -> Result:
         str(path.relative_to(args.output)): path for path in share(args.run_dir, args.output, key=args.key)
     }
     text = "pseudonyms are no anonymity: see docs/privacy.md before this leaves the machine"
-    return Result({"run": str(args.run_dir), "copied": sorted(written)}, text, written)
+    return CommandResult({"run": str(args.run_dir), "copied": sorted(written)}, text, written)
 
 
-def run_export(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_export(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Export a model."""
     from sertransfer.export.export import export
 
@@ -166,4 +166,4 @@ def run_export(args: argparse.Namespace, overrides: Overrides) -> Result:
         text += (
             f"\nonnx: {check['difference']:.2g} from PyTorch at most, over {len(check['lengths'])} lengths"
         )
-    return Result(found, text, {name: args.output / name for name in found["files"]})
+    return CommandResult(found, text, {name: args.output / name for name in found["files"]})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer.cli.options import Commands, Overrides, manifest, skip_bad
-from sertransfer.cli.output import Result, command_line, entry, first_line, scores_text
+from sertransfer.cli.output import CommandResult, command_line, entry, first_line, scores_text
 from sertransfer.errors import choose
 
 
@@ -83,7 +83,7 @@ def _arguments(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def run_transfer(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_transfer(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Run stage 2."""
     from sertransfer.config import load_config
     from sertransfer.encoders.registry import choose_encoder
@@ -97,7 +97,7 @@ def run_transfer(args: argparse.Namespace, overrides: Overrides) -> Result:
             overrides = {setting: getattr(args, setting), **overrides}
     config = load_config(TransferConfig, args.config, overrides)
     metrics = transfer(config, read_manifest(args.manifest, root=args.root), **_arguments(args))
-    return Result(
+    return CommandResult(
         metrics,
         "\n".join(filter(None, [scores_text(metrics, "subject"), config.seed_remark])),
         _files(args.run_dir),
@@ -121,7 +121,7 @@ def _files(run_dir: Path) -> dict[str, Path]:
     }
 
 
-def run_tune(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_tune(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Search for the head of stage 2, or for the settings of fine-tuning."""
     from sertransfer.config import load_config
     from sertransfer.encoders.registry import choose_encoder
@@ -146,7 +146,7 @@ def run_tune(args: argparse.Namespace, overrides: Overrides) -> Result:
         metrics = tune(config, read_manifest(args.manifest, root=args.root), **given)
     best = args.run_dir / "best.yaml"
     again = ("--encoder", args.encoder, "--checkpoint", args.checkpoint, "--manifest", args.manifest)
-    return Result(
+    return CommandResult(
         metrics,
         scores_text(metrics, "subject"),
         {**_files(args.run_dir), "best settings": best, "trials": args.run_dir / "trials.csv"},
@@ -157,15 +157,15 @@ def run_tune(args: argparse.Namespace, overrides: Overrides) -> Result:
     )
 
 
-def run_encoders(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_encoders(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """List the encoders."""
     from sertransfer.encoders.registry import ENCODERS
 
     entries = {name: first_line(opener.__doc__) for name, opener in ENCODERS.items()}
-    return Result({"encoders": entries}, "\n".join(entry(*one) for one in entries.items()))
+    return CommandResult({"encoders": entries}, "\n".join(entry(*one) for one in entries.items()))
 
 
-def run_demo_recogniser(args: argparse.Namespace, overrides: Overrides) -> Result:
+def run_demo_recogniser(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     """Train the demo's recogniser."""
     import sys
 
@@ -177,7 +177,7 @@ def run_demo_recogniser(args: argparse.Namespace, overrides: Overrides) -> Resul
 
     found = train_demo_recogniser(args.folder, say=say)
     checkpoint = args.folder / EXPERIMENT
-    return Result(
+    return CommandResult(
         found,
         f"character error rate {found['cer']:.3f} after {found['epochs']} epochs, {found['seconds']:.0f} s\n"
         f"{found['note']}\nencoder: --encoder asr --checkpoint {checkpoint}",

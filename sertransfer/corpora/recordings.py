@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sertransfer.audio.contents import LFS_FOUND
-from sertransfer.audio.reading import CANCELLED_DB, SILENT_DB, AudioInfo, Heard, inspect, listen
+from sertransfer.audio.reading import CANCELLED_DB, SILENT_DB, AudioInfo, SoundCheck, inspect, listen
+from sertransfer.audio.recordings import LFS_FOUND
 from sertransfer.errors import BadInput, Fault, Faults
 from sertransfer.io.progress import bar
 from sertransfer.manifest import AudioSource, Manifest
@@ -163,7 +163,7 @@ def hear_all(manifest: Manifest, faults: Faults) -> tuple[Manifest, dict[str, An
         times = [None if np.isnan(time) else float(time) for time in (start, end)]
         recordings.setdefault(audio, []).append((identity, audio, times[0], times[1]))
 
-    def hear(rows: Iterable[Row]) -> list[tuple[str, str, Heard | BadInput]]:
+    def hear(rows: Iterable[Row]) -> list[tuple[str, str, SoundCheck | BadInput]]:
         return [(identity, audio, _hear(manifest, audio, start, end)) for identity, audio, start, end in rows]
 
     silent: list[str] = []
@@ -209,7 +209,7 @@ def _in_blocks(recordings: Iterable[list[Row]]) -> Iterator[list[Row]]:
         yield block
 
 
-def _hear(manifest: Manifest, audio: str, start: float | None, end: float | None) -> Heard | BadInput:
+def _hear(manifest: Manifest, audio: str, start: float | None, end: float | None) -> SoundCheck | BadInput:
     try:
         return listen(manifest.source(audio), start, end)
     except BadInput as error:
@@ -227,7 +227,7 @@ def silent_among(manifest: Manifest, ids: Sequence[str]) -> list[str]:
     return list(notes[SILENT])
 
 
-def heard_warnings(heard: Sequence[Heard], what: str) -> list[str]:
+def heard_warnings(heard: Sequence[SoundCheck], what: str) -> list[str]:
     """Return what must be known of one recording's score, from its utterances; *what* one is called."""
     warnings = list(dict.fromkeys(note for one in heard for note in one.notes))
     silent = sum(one.silent for one in heard)

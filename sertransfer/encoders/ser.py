@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sertransfer.audio.logmel import MelFrontEnd
-from sertransfer.audio.resting import RestingState, Speaker, no_state, uses_rest
+from sertransfer.audio.speaker_norm import RestingState, Speaker, no_state, uses_rest
 from sertransfer.encoders.base import Encoder, check_waveforms, hash_weights
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.io.files import hash_value

@@ -45,7 +45,7 @@ _ROWS_OF_A_CELL = 100
 """Rows that are searched for the end of a quoted cell."""
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A line of a table that is not blank: its number in the file, and its cells."""
 
     number: int
@@ -135,7 +135,7 @@ def _other_encoding(where: object, found: str, encoding: str, name: str) -> BadI
 
 def split_rows(
     lines: Sequence[str], where: object, faults: Faults, *, delimiter: str = ",", even: bool = True
-) -> tuple[list[Row], list[int]]:
+) -> tuple[list[TableRow], list[int]]:
     """Split the lines of a table into cells; the first row is the header.
 
     A cell ends with its line: one that holds a line end, a quotation mark that nothing closes, and a row of
@@ -154,7 +154,7 @@ def split_rows(
         if the mark is a character like any other.
     """
     delimiter, start = _delimiter_of(lines, delimiter)
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     broken: dict[int, list[str]] = {}
     after = -1
     for number, line in enumerate(itertools.islice(lines, start, None), start + 1):
@@ -170,7 +170,7 @@ def split_rows(
             rest = lines[number:end]
             width = len(rows[0].cells) if rows else 0
             if not even and all(line.count(delimiter) + 1 < width for line in rest):
-                rows.append(Row(number, _split_quoted(" ".join([line, *rest]), delimiter) or []))
+                rows.append(TableRow(number, _split_quoted(" ".join([line, *rest]), delimiter) or []))
                 continue
             _bad_row(
                 faults,
@@ -184,7 +184,7 @@ def split_rows(
             cells = line.split(delimiter)
             broken[number] = cells
         if cells[0].strip() or any(map(str.strip, cells)):
-            rows.append(Row(number, cells))
+            rows.append(TableRow(number, cells))
     return (_even(rows, broken, where, faults) if even else rows), list(broken)
 
 
@@ -212,7 +212,9 @@ def _end_of_cell(lines: Sequence[str], number: int, delimiter: str) -> int:
     return 0
 
 
-def _even(rows: list[Row], broken: dict[int, list[str]], where: object, faults: Faults) -> list[Row]:
+def _even(
+    rows: list[TableRow], broken: dict[int, list[str]], where: object, faults: Faults
+) -> list[TableRow]:
     """Return the rows with as many cells as the header; the others become faults."""
     if not rows:
         return rows

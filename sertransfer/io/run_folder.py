@@ -59,7 +59,7 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
-class Session:
+class RunSession:
     """The work of this process on a run folder; one without an end was killed."""
 
     def __init__(self, folder: Path) -> None:
@@ -196,7 +196,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.stamp = ""
-        self._session: Session | None = None
+        self._session: RunSession | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -272,7 +272,7 @@ class RunFolder:
             faults = self.path / "faults.json"
             with writing(faults):
                 faults.unlink(missing_ok=True)
-            self._session = None if self.finished else Session(self.path)
+            self._session = None if self.finished else RunSession(self.path)
             try:
                 yield self
             except BadInput as error:

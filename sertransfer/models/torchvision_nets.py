@@ -197,7 +197,7 @@ class BasicBlock(resnet.BasicBlock):  # type: ignore[misc]  # torchvision has no
     conv_norm_pairs = (("conv1", "bn1"), ("conv2", "bn2"))
 
 
-class Bottleneck(resnet.Bottleneck):  # type: ignore[misc]
+class FoldableBottleneck(resnet.Bottleneck):  # type: ignore[misc]
     """torchvision's block of 1x1, 3x3 and 1x1 convolutions, with what inference may fold."""
 
     conv_norm_pairs = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
@@ -228,7 +228,7 @@ class ResNet(ImageNetwork):
     ) -> None:
         _check_blocks(blocks)
         check_classifier("ResNet", num_classes, dropout)
-        block = Bottleneck if bottleneck else BasicBlock
+        block = FoldableBottleneck if bottleneck else BasicBlock
         network = resnet.ResNet(block, list(blocks), num_classes=num_classes)
         # torchvision's modules in their own order; its pooling and its classifier are the last two.
         features, classifier = nn.Sequential(), nn.Sequential()

@@ -15,8 +15,8 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 
-from sertransfer.audio.prints import utterance_prints
-from sertransfer.audio.resting import REST, calibration_ids, rest_rule
+from sertransfer.audio.fingerprint import utterance_prints
+from sertransfer.audio.speaker_norm import REST, calibration_ids, rest_rule
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import Faults, bad_input
 from sertransfer.front_end import Cropping, FrontEnd
@@ -89,7 +89,7 @@ def select_split(
         split: Name of the split.
         classes: Labels.
         calibration: Ids of rows that serve another purpose, see
-            :func:`sertransfer.audio.resting.calibration_ids`; left out and counted.
+            :func:`sertransfer.audio.speaker_norm.calibration_ids`; left out and counted.
     """
     rows = manifest.select(split=split)
     held = rows.table["id"].isin(set(calibration))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sertransfer import __version__
-from sertransfer.audio.resting import calibration_ids
+from sertransfer.audio.speaker_norm import calibration_ids
 from sertransfer.audio.store import build_store
 from sertransfer.corpora.recordings import silence_remarks
 from sertransfer.errors import Faults, bad_input

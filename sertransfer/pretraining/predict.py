@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from sertransfer import __version__
-from sertransfer.audio.files import readable_path
-from sertransfer.audio.prints import recording_prints
+from sertransfer.audio.fingerprint import recording_prints
 from sertransfer.audio.reading import listen
-from sertransfer.audio.resting import uses_rest
+from sertransfer.audio.recordings import readable_path
+from sertransfer.audio.speaker_norm import uses_rest
 from sertransfer.audio.store import build_store
 from sertransfer.corpora.recordings import heard_warnings
 from sertransfer.errors import bad_input

@@ -15,7 +15,7 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from sertransfer import __version__
-from sertransfer.audio.prints import TRAINING_PRINTS, utterance_prints
+from sertransfer.audio.fingerprint import TRAINING_PRINTS, utterance_prints
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import bad_input
 from sertransfer.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy

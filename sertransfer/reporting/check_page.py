@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sertransfer.reporting import plots
-from sertransfer.reporting.page import Numbers, Plot, Row, Section, Table, draw
+from sertransfer.reporting.page import Numbers, Plot, ScoreRow, Section, Table, draw
 from sertransfer.reporting.runs import read_table
 from sertransfer.reporting.tables import NO_VALUE, as_text, number, scored
 
@@ -21,12 +21,14 @@ def shortcut_section(metrics: dict[str, Any]) -> list[Section]:
     scored_ones, left_out = metrics.get("shortcuts", []), metrics.get("shortcuts_left_out", [])
     if not scored_ones and not left_out:
         return []
-    rows = [Row("this run", [scored(metrics["subject"], name) for name in _SHORTCUT])]
+    rows = [ScoreRow("this run", [scored(metrics["subject"], name) for name in _SHORTCUT])]
     for row in scored_ones:
         note = row.get("note", "no speech emotion: what the corpus gives away")
-        rows.append(Row(f"{row['name']} alone", [scored(row, name) for name in _SHORTCUT], note))
+        rows.append(ScoreRow(f"{row['name']} alone", [scored(row, name) for name in _SHORTCUT], note))
     for row in left_out:
-        rows.append(Row(f"{row['name']} alone", [NO_VALUE] * len(_SHORTCUT), f"not scored: {row['reason']}"))
+        rows.append(
+            ScoreRow(f"{row['name']} alone", [NO_VALUE] * len(_SHORTCUT), f"not scored: {row['reason']}")
+        )
     note = (
         "Each row decides about the same subjects by that alone. Where one comes near to the run, the run "
         "may have learnt no more than that."
@@ -42,7 +44,7 @@ def calibration_section(folder: Path, metrics: dict[str, Any]) -> list[Section]:
     blocks = metrics["calibration"]
     levels = ("subject", "sentence")
     rows = [
-        Row(f"{level}s", [number(blocks[level][name]) for name in ("brier", "brier_of_share", "ece")])
+        ScoreRow(f"{level}s", [number(blocks[level][name]) for name in ("brier", "brier_of_share", "ece")])
         for level in levels
     ]
     columns = ["Brier", "Brier of the share", "calibration error"]
@@ -93,7 +95,7 @@ def group_section(metrics: dict[str, Any]) -> list[Section]:
     if not metrics.get("audit"):
         return []
     rows = [
-        Row(
+        ScoreRow(
             f"{row['by']}: {row['group']}",
             [str(row["n"]), str(row["positive"]), scored(row, "wa"), scored(row, "ua")],
             row["warning"],
@@ -114,12 +116,12 @@ def tuning_section(folder: Path, metrics: dict[str, Any]) -> list[Section]:
     if "folds" not in tuning:
         return []
     rows = [
-        Row(
+        ScoreRow(
             "outer: subjects that no trial saw",
             [scored(tuning["outer"], name) for name in _INNER_OUTER],
             f"{tuning['outer']['n']} training subjects; {tuning['outer']['note']}",
         ),
-        Row(
+        ScoreRow(
             "inner: what chose",
             [number(tuning["inner"][name]) for name in _INNER_OUTER],
             tuning["inner"]["note"],
@@ -127,7 +129,7 @@ def tuning_section(folder: Path, metrics: dict[str, Any]) -> list[Section]:
     ]
     for fold in tuning["folds"]:
         cells = [f"{number(fold['inner'][name])} / {number(fold['outer'][name])}" for name in _INNER_OUTER]
-        rows.append(Row(f"fold {fold['fold']}, inner / outer", cells, as_text(fold["settings"])))
+        rows.append(ScoreRow(f"fold {fold['fold']}, inner / outer", cells, as_text(fold["settings"])))
     note = (
         f"Chosen: {as_text(tuning['best'])}. Trials by the {tuning['objective']}. Note: {tuning['shared']}."
     )

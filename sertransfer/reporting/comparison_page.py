@@ -11,10 +11,10 @@ from sertransfer.evaluation.significance import FEWEST_CLUSTERS
 from sertransfer.io.files import write_text
 from sertransfer.io.scratch import scratch_folder
 from sertransfer.reporting.curves import curve
-from sertransfer.reporting.page import Numbers, Row, Section, Table, majority_row
+from sertransfer.reporting.page import Numbers, ScoreRow, Section, Table, majority_row
 from sertransfer.reporting.rendering import render
 from sertransfer.reporting.runs import read_yaml
-from sertransfer.reporting.sections import Scored, curve_plots, scores_plot
+from sertransfer.reporting.sections import ScoreBar, curve_plots, scores_plot
 from sertransfer.reporting.tables import NO_VALUE, flat, number, scored
 from sertransfer.reporting.verdict import LEVEL, Verdict
 
@@ -60,10 +60,10 @@ def _scores(folder: Path, result: dict[str, Any], names: list[str]) -> Section:
     rows, marks = [], []
     for index, (name, run) in enumerate(zip(names, result["runs"], strict=True)):
         about = ", ".join(f"{run[key]}" for key in ("encoder", "mode", "split") if run[key])
-        rows.append(Row(name, [scored(run, key) for key in ("wa", "ua", "auroc")], about))
-        marks.append(Scored(name, run["wa"], run["ua"], run["wa_ci95"], run["ua_ci95"], index))
+        rows.append(ScoreRow(name, [scored(run, key) for key in ("wa", "ua", "auroc")], about))
+        marks.append(ScoreBar(name, run["wa"], run["ua"], run["wa_ci95"], run["ua_ci95"], index))
     rows.append(majority_row(result, [CHANCE_AUROC], "always the most frequent class of these subjects"))
-    marks.append(Scored("majority class", result["majority"]["wa"], result["majority"]["ua"]))
+    marks.append(ScoreBar("majority class", result["majority"]["wa"], result["majority"]["ua"]))
     note = (
         "Intervals (95 %) are those of each run for itself. That two overlap does not say that the runs do "
         "not differ: they were scored on the same subjects, and the pairs below use that."
@@ -84,7 +84,7 @@ def _pairs(result: dict[str, Any], names: list[str]) -> Section:
             f"{test['p']:.3g}",
             f"{test['p_holm']:.3g}",
         ]
-        rows.append(Row(f"{names[pair['b']]} less {names[pair['a']]}", cells))
+        rows.append(ScoreRow(f"{names[pair['b']]} less {names[pair['a']]}", cells))
     count = len(rows)
     many = (
         f"{count} comparisons were made: one in twenty of such falls below p = 0.05 where nothing differs. "

@@ -17,7 +17,7 @@ from sertransfer.reporting.verdict import Verdict
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """One line of a table of scores: a name, the cells, and what is to be known about it, *tag* first."""
 
     name: str
@@ -31,7 +31,7 @@ class Table:
     """A table of scores; the first row is the run's, unless *leads* says otherwise."""
 
     columns: list[str]
-    rows: list[Row]
+    rows: list[ScoreRow]
     leads: bool = True
     corner: str = "row"
 
@@ -139,10 +139,10 @@ def draw(
     return Plot(drawn, caption, numbers, True, phone)
 
 
-def majority_row(block: Mapping[str, Any], others: Sequence[float | None] = (), remark: str = "") -> Row:
+def majority_row(block: Mapping[str, Any], others: Sequence[float | None] = (), remark: str = "") -> ScoreRow:
     """Return the line of the majority class: WA and UA, then *others*."""
     row = block["majority"]
-    return Row("majority class", [number(value) for value in (row["wa"], row["ua"], *others)], remark)
+    return ScoreRow("majority class", [number(value) for value in (row["wa"], row["ua"], *others)], remark)
 
 
 def reason_of(block: Mapping[str, Any], key: str) -> str:

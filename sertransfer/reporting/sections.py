@@ -21,7 +21,7 @@ from sertransfer.reporting.curves import (
     precision_recall_numbers,
     roc_numbers,
 )
-from sertransfer.reporting.page import Numbers, Plot, Row, Section, Table, draw
+from sertransfer.reporting.page import Numbers, Plot, ScoreRow, Section, Table, draw
 from sertransfer.reporting.plots import (
     INK,
     NARROW,
@@ -40,7 +40,7 @@ Bounds = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreBar:
     """One row of the figure: WA and UA with their intervals, ``None`` where undefined or not known.
 
     *place* is that of a run in the palette, on a page that shows several. Without one, the first row has
@@ -56,7 +56,7 @@ class Scored:
 
 
 @styled
-def plot_scores(rows: Sequence[Scored], path: str | Path, *, narrow: bool = False) -> None:
+def plot_scores(rows: Sequence[ScoreBar], path: str | Path, *, narrow: bool = False) -> None:
     """Draw WA and UA of each row as a dot, and its 95 % interval as a line.
 
     Args:
@@ -90,7 +90,7 @@ def plot_scores(rows: Sequence[Scored], path: str | Path, *, narrow: bool = Fals
     write_figure(figure, path)
 
 
-def score_numbers(rows: Sequence[Scored]) -> Numbers:
+def score_numbers(rows: Sequence[ScoreBar]) -> Numbers:
     """Return the table behind :func:`plot_scores`."""
     cells = [
         [row.name, with_interval(row.wa, row.wa_bounds), with_interval(row.ua, row.ua_bounds)] for row in rows
@@ -107,7 +107,7 @@ def intervals_note(intervals: Mapping[str, str]) -> str:
     )
 
 
-def scores_plot(folder: Path, rows: Sequence[Scored]) -> Plot:
+def scores_plot(folder: Path, rows: Sequence[ScoreBar]) -> Plot:
     """Draw the headline scores of *rows*, the run's first."""
     return draw(
         folder / "plots" / "scores.svg",
@@ -212,7 +212,7 @@ def finetune_sections(metrics: dict[str, Any]) -> list[Section]:
     tuning = metrics.get("tuning", {})
     if "inner_loss" in tuning:
         names = {"best": "best trial", "median": "median trial", "worst": "worst trial"}
-        rows = [Row(names[key], [number(tuning["inner_loss"][key])]) for key in names]
+        rows = [ScoreRow(names[key], [number(tuning["inner_loss"][key])]) for key in names]
         note = (
             f"Chosen among trials ({as_text(tuning['trials'])}): {as_text(tuning['best'])}. Trials by the "
             f"{tuning['objective']}. Note: {tuning['note']}."
@@ -221,7 +221,7 @@ def finetune_sections(metrics: dict[str, Any]) -> list[Section]:
         sections.append(Section("tuning", "Tuning of the fine-tuning", table, note))
     weights = metrics.get("finetune", {}).get("layer_weights", [])
     if weights:
-        rows = [Row(f"block {place}", [number(value)]) for place, value in enumerate(weights, start=1)]
+        rows = [ScoreRow(f"block {place}", [number(value)]) for place, value in enumerate(weights, start=1)]
         table = Table(["weight"], rows, leads=False, corner="layer")
         sections.append(Section("layers", "Learned layer weights", table, WEIGHTS))
     return sections

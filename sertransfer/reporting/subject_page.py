@@ -23,13 +23,13 @@ from sertransfer.reporting.clinical_page import (
     severity_section,
 )
 from sertransfer.reporting.curves import Curve, curve
-from sertransfer.reporting.page import Numbers, Page, Row, Section, Table, draw, majority_row, tile
+from sertransfer.reporting.page import Numbers, Page, ScoreRow, Section, Table, draw, majority_row, tile
 from sertransfer.reporting.paper_tables import paper_table
 from sertransfer.reporting.plots import plot_subject_scores
 from sertransfer.reporting.runs import read_table, read_yaml
 from sertransfer.reporting.sections import (
     Bounds,
-    Scored,
+    ScoreBar,
     class_numbers,
     confusion_plot,
     curve_plots,
@@ -132,19 +132,19 @@ def _summary(metrics: dict[str, Any], split: str) -> str:
 def _scores(folder: Path, metrics: dict[str, Any], classes: list[str], paper: dict[str, Any]) -> Section:
     subject, majority = metrics["subject"], metrics["majority"]
     rows = [
-        Row("this run", [scored(subject, name) for name in _FIGURES], f"{subject['n']} subjects"),
+        ScoreRow("this run", [scored(subject, name) for name in _FIGURES], f"{subject['n']} subjects"),
         majority_row(metrics, _constant(subject), "always the most frequent class of these subjects"),
     ]
     marks = [
-        Scored("this run", subject["wa"], subject["ua"], subject.get("wa_ci95"), subject.get("ua_ci95")),
-        Scored("majority class", majority["wa"], majority["ua"]),
+        ScoreBar("this run", subject["wa"], subject["ua"], subject.get("wa_ci95"), subject.get("ua_ci95")),
+        ScoreBar("majority class", majority["wa"], majority["ua"]),
     ]
     if paper:
         name, exact = f"paper, Table 6 ({str(metrics['encoder']).upper()})", _exact(paper)
         cells = [with_interval(paper["wa"], exact), number(paper["ua"])]
         remark = "35 development subjects of DAIC-WOZ, no other set named for choices; interval inferred"
-        rows.append(Row(name, [*cells, *[NO_VALUE] * (len(_FIGURES) - 2)], remark, CHOSEN))
-        marks.append(Scored(name, paper["wa"], paper["ua"], exact))
+        rows.append(ScoreRow(name, [*cells, *[NO_VALUE] * (len(_FIGURES) - 2)], remark, CHOSEN))
+        marks.append(ScoreBar(name, paper["wa"], paper["ua"], exact))
     bounds = subject.get("f1_ci95", {})
     f1 = [with_interval(value, bounds.get(name)) for name, value in subject["f1"].items()]
     return Section(
@@ -192,7 +192,7 @@ def _thresholds(folder: Path, curves: list[tuple[str, list[Curve]]]) -> list[Sec
 
 def _sentences(sentence: dict[str, Any]) -> Section:
     cells = [scored(sentence, name) for name in ("wa", "ua", "auroc")]
-    rows = [Row("this run", cells, f"{sentence['n']} sentences")]
+    rows = [ScoreRow("this run", cells, f"{sentence['n']} sentences")]
     if "majority" in sentence:
         rows.append(majority_row(sentence, [None if sentence["auroc"] is None else CHANCE_AUROC]))
     return Section("sentences", "Scores by sentence", Table(["WA", "UA", "AUROC"], rows, corner="scores of"))

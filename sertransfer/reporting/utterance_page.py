@@ -10,11 +10,11 @@ import pandas as pd
 from sertransfer.evaluation.calibration import expected_calibration_error, reliability
 from sertransfer.reporting.check_page import reliability_plot
 from sertransfer.reporting.curves import curve
-from sertransfer.reporting.page import Page, Row, Section, Table, majority_row, tile
+from sertransfer.reporting.page import Page, ScoreRow, Section, Table, majority_row, tile
 from sertransfer.reporting.paper_tables import paper_table
 from sertransfer.reporting.runs import read_table
 from sertransfer.reporting.sections import (
-    Scored,
+    ScoreBar,
     class_numbers,
     confusion_plot,
     curve_plots,
@@ -93,17 +93,17 @@ def utterance_page(folder: Path, metrics: dict[str, Any]) -> Page:
 def _scores(folder: Path, metrics: dict[str, Any], classes: list[str]) -> Section:
     scores, majority, attacked = metrics["utterance"], metrics["majority"], metrics.get("adversarial")
     rows = [
-        Row("this run", _cells(scores), f"{scores['n']} utterances"),
+        ScoreRow("this run", _cells(scores), f"{scores['n']} utterances"),
         majority_row(metrics, remark="always the most frequent class of these utterances"),
     ]
-    marks = [_mark("this run", scores), Scored("majority class", majority["wa"], majority["ua"])]
+    marks = [_mark("this run", scores), ScoreBar("majority class", majority["wa"], majority["ua"])]
     if attacked:
         remark = f"the same utterances, each moved by {attacked['epsilon']:g} to raise its loss (FGSM)"
-        rows.insert(1, Row("this run, attacked inputs", _cells(attacked["utterance"]), remark))
+        rows.insert(1, ScoreRow("this run, attacked inputs", _cells(attacked["utterance"]), remark))
         marks.insert(1, _mark("this run, attacked", attacked["utterance"]))
     for row, printed in _paper_rows(str(metrics.get("model", "model")), bool(attacked)):
         rows.append(row)
-        marks.append(Scored(row.name, printed["wa"], printed["ua"]))
+        marks.append(ScoreBar(row.name, printed["wa"], printed["ua"]))
     return Section(
         "scores",
         "Scores by utterance",
@@ -114,15 +114,15 @@ def _scores(folder: Path, metrics: dict[str, Any], classes: list[str]) -> Sectio
     )
 
 
-def _mark(name: str, scores: dict[str, Any]) -> Scored:
-    return Scored(name, scores["wa"], scores["ua"], scores.get("wa_ci95"), scores.get("ua_ci95"))
+def _mark(name: str, scores: dict[str, Any]) -> ScoreBar:
+    return ScoreBar(name, scores["wa"], scores["ua"], scores.get("wa_ci95"), scores.get("ua_ci95"))
 
 
 def _cells(scores: dict[str, Any]) -> list[str]:
     return [scored(scores, name) for name in ("wa", "ua")]
 
 
-def _paper_rows(model: str, attacked: bool) -> list[tuple[Row, dict[str, Any]]]:
+def _paper_rows(model: str, attacked: bool) -> list[tuple[ScoreRow, dict[str, Any]]]:
     """Return the paper's row for *model*, and for an adversarial one that of attacked inputs too."""
     rows = []
     for kind in ("clean", "fake") if attacked else ("clean",):
@@ -130,7 +130,7 @@ def _paper_rows(model: str, attacked: bool) -> list[tuple[Row, dict[str, Any]]]:
         if row is not None:
             name = f"paper, Table 5 ({row['algorithm']})" if attacked else "paper, Table 5"
             remark = "LSSED, 21,206 test utterances; which epoch is scored, and who chose it, is not said"
-            rows.append((Row(name, [number(row["wa"]), number(row["ua"])], remark, SHARED), row))
+            rows.append((ScoreRow(name, [number(row["wa"]), number(row["ua"])], remark, SHARED), row))
     return rows
 
 
@@ -157,7 +157,7 @@ def _calibration(folder: Path, table: pd.DataFrame, names: list[str]) -> Section
     confidence = table[names].max(axis=1).clip(0, 1).to_numpy(float)
     error = expected_calibration_error(right, confidence)
     cells = [number(confidence.mean()), number(right.mean()), number(error)]
-    rows = [Row("answers", cells)]
+    rows = [ScoreRow("answers", cells)]
     note = (
         "The score of the class that was answered, against the share of right answers; 0 is the best error. "
         "A mean score above the share right is overconfidence."

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from sertransfer.audio.reading import read_segment
-from sertransfer.audio.resting import uses_rest
+from sertransfer.audio.speaker_norm import uses_rest
 from sertransfer.encoders.registry import reopen_encoder
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.evaluation.aggregation import ATTENTION
@@ -26,7 +26,7 @@ from sertransfer.manifest import Manifest
 from sertransfer.reporting.runs import read_json
 from sertransfer.timebase import samples_to_seconds
 from sertransfer.training_audio import FILE as TRAINING_AUDIO
-from sertransfer.training_audio import Heard, read_training_audio
+from sertransfer.training_audio import RunTrainingAudio, read_training_audio
 from sertransfer.transfer.checks.population import FILE as POPULATION
 from sertransfer.transfer.data import take_sentences
 from sertransfer.transfer.embed import embed
@@ -67,7 +67,7 @@ class Predictor:
     metrics: Mapping[str, Any]
     population: Mapping[str, Any] | None
     score: Score
-    heard: Heard
+    heard: RunTrainingAudio
 
     @property
     def classes(self) -> tuple[str, str]:

@@ -21,7 +21,7 @@ _NAMED = 8
 
 
 @dataclass(frozen=True)
-class Part:
+class SubjectSplit:
     """One split of a run.
 
     Attributes:
@@ -41,7 +41,7 @@ class Part:
         }
 
 
-def take_parts(manifest: Manifest, config: TransferConfig) -> tuple[Part, Part]:
+def take_parts(manifest: Manifest, config: TransferConfig) -> tuple[SubjectSplit, SubjectSplit]:
     """Return the training part and the reported part of *manifest*.
 
     Raises:
@@ -86,7 +86,7 @@ def _check_shared(table: pd.DataFrame, config: TransferConfig, faults: Faults) -
             )
 
 
-def _part(manifest: Manifest, split: str, config: TransferConfig, faults: Faults) -> Part:
+def _part(manifest: Manifest, split: str, config: TransferConfig, faults: Faults) -> SubjectSplit:
     rows = manifest.table[manifest.table["split"] == split]
     sentences = pd.DataFrame(
         {
@@ -125,7 +125,7 @@ def _part(manifest: Manifest, split: str, config: TransferConfig, faults: Faults
         if one["split"] == split and one["label"] in config.classes
     ]
     subjects = pd.concat([spoken, pd.DataFrame(silent, columns=columns)], ignore_index=True)
-    return Part(sentences, subjects)
+    return SubjectSplit(sentences, subjects)
 
 
 def _check_labels(sentences: pd.DataFrame, split: str, config: TransferConfig, faults: Faults) -> None:

@@ -14,7 +14,7 @@ from sertransfer.errors import bad_input
 from sertransfer.evaluation.aggregation import ATTENTION, aggregate
 from sertransfer.evaluation.folds import auroc_within
 from sertransfer.evaluation.metrics import CHANCE_AUROC, confusion_matrix, unweighted_accuracy
-from sertransfer.transfer.data import Part
+from sertransfer.transfer.data import SubjectSplit
 from sertransfer.transfer.embedding_store import EmbeddingSet
 from sertransfer.transfer.probe.probe import Booleans, Floats, Probe, Vectors, fit_path, sentence_weights
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Scored sentences and decided subjects.
+class DecidedRun:
+    """DecidedRun sentences and decided subjects.
 
     Attributes:
         train: Training part, usable sentences only, with their ``duration``; all its subjects.
@@ -42,8 +42,8 @@ class Scored:
         subjects: Reported subjects with ``score, prediction, sentences, undecided``.
     """
 
-    train: Part
-    reported: Part
+    train: SubjectSplit
+    reported: SubjectSplit
     threshold: float
     out_of_fold: pd.DataFrame
     train_subjects: pd.DataFrame
@@ -51,13 +51,13 @@ class Scored:
     subjects: pd.DataFrame
 
 
-def usable_part(part: Part, durations: pd.Series[float]) -> Part:
+def usable_part(part: SubjectSplit, durations: pd.Series[float]) -> SubjectSplit:
     """Return *part* with the sentences that *durations*, in seconds by id, holds, and their ``duration``."""
     kept = part.sentences[part.sentences["id"].isin(durations.index)].reset_index(drop=True)
     return replace(part, sentences=kept.assign(duration=kept["id"].map(durations).astype(float)))
 
 
-def check_enough(train: Part, reported: Part) -> None:
+def check_enough(train: SubjectSplit, reported: SubjectSplit) -> None:
     """Raise `BadInput` unless both classes are left to train on, and one to report."""
     for part, needed in ((train, 2), (reported, 1)):
         if (found := part.sentences["label"].nunique()) < needed:
@@ -69,7 +69,7 @@ def check_enough(train: Part, reported: Part) -> None:
             )
 
 
-def with_clusters(subjects: pd.DataFrame, part: Part) -> pd.DataFrame:
+def with_clusters(subjects: pd.DataFrame, part: SubjectSplit) -> pd.DataFrame:
     """Return *subjects* with the ``cluster`` that each has in *part*."""
     clusters = part.subjects.set_index("subject")["cluster"]
     return subjects.assign(cluster=subjects["subject"].map(clusters))
@@ -81,7 +81,11 @@ def decisions(positive: pd.Series[bool], config: TransferConfig) -> list[str]:
 
 
 def decide_subjects(
-    sentences: pd.DataFrame, train: Part, reported: Part, threshold: float, config: TransferConfig
+    sentences: pd.DataFrame,
+    train: SubjectSplit,
+    reported: SubjectSplit,
+    threshold: float,
+    config: TransferConfig,
 ) -> pd.DataFrame:
     """Aggregate to the reported subjects and decide; see :data:`UNDECIDED_RULE`."""
     prior = float((train.subjects["label"] == config.positive).mean())
@@ -98,7 +102,7 @@ def decide_subjects(
 
 
 @dataclass(frozen=True)
-class Selection:
+class ChosenC:
     """The chosen C and what it was chosen by.
 
     Attributes:
@@ -144,7 +148,7 @@ class TrainingSet:
         )
 
 
-def training_set(part: Part, stored: EmbeddingSet, config: TransferConfig) -> TrainingSet:
+def training_set(part: SubjectSplit, stored: EmbeddingSet, config: TransferConfig) -> TrainingSet:
     """Return the training sentences of *part*, all of which must have an embedding."""
     return TrainingSet(
         stored.select(part.sentences["id"].tolist()),
@@ -192,7 +196,7 @@ def inner_folds(
     return held
 
 
-def choose_c(training: TrainingSet, config: TransferConfig) -> Selection:
+def choose_c(training: TrainingSet, config: TransferConfig) -> ChosenC:
     """Choose C by the sentence AUROC of out-of-fold scores within folds, each subject weighing the same.
 
     Pairs of sentences of two folds are not counted: their scores are of two fits, whose offsets differ.
@@ -243,7 +247,7 @@ def choose_c(training: TrainingSet, config: TransferConfig) -> Selection:
     if len(grid) > 1 and best in (0, len(grid) - 1):
         _log.warning("the chosen C %g is at the edge of its grid", grid[best])
     chosen = None if attention is None else attention[best]
-    return Selection(grid[best], table, scores[best], len(folds), counts, fold_of, chosen)
+    return ChosenC(grid[best], table, scores[best], len(folds), counts, fold_of, chosen)
 
 
 def _subject_auroc(
@@ -307,7 +311,7 @@ def choose_threshold(subjects: pd.DataFrame, rule: ThresholdConfig, positive: st
 
 
 @dataclass(frozen=True)
-class Outcome(Scored):
+class Outcome(DecidedRun):
     """What probing found; ``out_of_fold`` holds all training sentences.
 
     Attributes:
@@ -315,11 +319,13 @@ class Outcome(Scored):
         probe: Fitted on all training sentences.
     """
 
-    selection: Selection
+    selection: ChosenC
     probe: Probe
 
 
-def probe_subjects(parts: tuple[Part, Part], stored: EmbeddingSet, config: TransferConfig) -> Outcome:
+def probe_subjects(
+    parts: tuple[SubjectSplit, SubjectSplit], stored: EmbeddingSet, config: TransferConfig
+) -> Outcome:
     """Choose, fit and score.
 
     Args:
@@ -361,6 +367,6 @@ def probe_subjects(parts: tuple[Part, Part], stored: EmbeddingSet, config: Trans
     )
 
 
-def embedded_part(part: Part, stored: EmbeddingSet) -> Part:
+def embedded_part(part: SubjectSplit, stored: EmbeddingSet) -> SubjectSplit:
     """Return *part* with the sentences that have an embedding, and their ``duration``."""
     return usable_part(part, pd.Series(stored.durations, index=stored.ids))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from sertransfer.audio.features import resting_key
 from sertransfer.audio.reading import read_segment
+from sertransfer.audio.speaker_norm import (
+    REST,
+    RestingState,
+    Speaker,
+    calibration_ids,
+    no_state,
+    rest_rule,
+    resting_manifest,
+    speakers_of,
+)
+from sertransfer.audio.store import measure_resting
 from sertransfer.encoders.base import Encoder, LayeredEncoder
-from sertransfer.errors import BadInput, Fault, SertransferError, bad_input
+from sertransfer.encoders.ser import SerEncoder
+from sertransfer.errors import BadInput, Fault, Faults, SertransferError, bad_input
 from sertransfer.io.files import hash_value, make_folder, refuse_links, remove_abandoned
 from sertransfer.io.locks import hold
 from sertransfer.io.progress import bar
@@ -31,7 +45,6 @@ from sertransfer.transfer.embedding_store import (
     write_set,
 )
 from sertransfer.transfer.settings import EmbeddingConfig, TransferConfig
-from sertransfer.transfer.speaker_norm import measure_now
 
 _log = logging.getLogger(__name__)
 
@@ -378,3 +391,98 @@ class Embeddings:
             else:
                 self.take(candidate)
         return {candidate: self._sets[candidate] for candidate in candidates}
+
+
+def without_rest(manifest: Manifest, encoder: Encoder, *, skip_bad: bool) -> Manifest:
+    """Return the rows of *manifest* that *encoder* may learn from and score: all, or all but the marked ones.
+
+    Args:
+        manifest: All rows.
+        encoder: As it was opened.
+        skip_bad: Let subjects without a resting state pass: their sentences are left out one by one.
+
+    Raises:
+        BadInput: If subjects have no resting recording, or nothing else; every one is named.
+    """
+    if not isinstance(encoder, SerEncoder) or not encoder.by_speaker:
+        return manifest
+    calibration = calibration_ids(manifest, encoder.front_end, scored=True)
+    rows = manifest.table[~manifest.table["id"].isin(calibration)].reset_index(drop=True)
+    measured = dict.fromkeys(speakers_of(resting_manifest(manifest, manifest).table))
+    present = dict.fromkeys(speakers_of(rows))
+    faults = Faults()
+    missing = [no_state(speaker) for speaker in present if speaker not in measured]
+    if not (skip_bad and measured):
+        faults.extend(missing)
+    for speaker in measured:
+        if speaker not in present:
+            faults.add(
+                f"speaker '{speaker[1]}' of {speaker[0]}",
+                found="resting recordings and nothing else",
+                expected="sentences to judge the subject by",
+                remedy=f"mark fewer rows in the column '{REST}', or take the subject out of the manifest",
+            )
+    faults.raise_if_any()
+    _log.warning("%d rows are the subjects' resting state and are left out", len(calibration))
+    return manifest.with_table(rows)
+
+
+def with_rest(
+    encoder: Encoder, manifest: Manifest, folder: Path, *, workers: int, skip_bad: bool, progress: bool
+) -> Encoder:
+    """Return *encoder* as it takes the audio of *manifest*: with its subjects' states if it needs them.
+
+    Args:
+        encoder: As it was opened.
+        manifest: All rows, resting recordings among them.
+        folder: Where these recordings' features are kept.
+        workers: Processes to compute them with.
+        skip_bad: Leave faulty resting recordings out instead of stopping.
+        progress: Whether a bar is shown.
+    """
+    if not isinstance(encoder, SerEncoder) or not encoder.by_speaker:
+        return encoder
+    front_end = encoder.front_end
+
+    @functools.cache
+    def measure() -> Mapping[Speaker, RestingState]:
+        make_folder(folder)
+        found = measure_resting(manifest, front_end, folder, manifest, workers=workers, progress=progress)
+        if found.faults and not skip_bad:
+            raise BadInput(found.faults)
+        for entry in found.left_out:
+            _log.warning("resting recording %s is left out: %s", entry["item"], entry["reason"])
+        return found.states
+
+    return encoder.with_rest(resting_key(manifest, front_end, manifest), measure)
+
+
+def measure_now(encoder: Encoder) -> None:
+    """Measure the subjects' states, if *encoder* needs them, before anything is encoded.
+
+    Raises:
+        BadInput: With the fault of every resting recording that can not be read, unless these may be skipped.
+    """
+    if isinstance(encoder, SerEncoder) and encoder.by_speaker:
+        encoder.measure()
+
+
+def resting_facts(encoder: Encoder, manifest: Manifest, kept: Manifest) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of the subjects' resting states; nothing where there are none.
+
+    Args:
+        encoder: As it was opened.
+        manifest: All rows.
+        kept: What :func:`without_rest` left of them.
+    """
+    if not encoder.by_speaker:
+        return {}
+    rest = resting_manifest(manifest, manifest).table
+    return {
+        "resting_state": {
+            "marked_by": rest_rule(manifest),
+            "speakers": len(set(speakers_of(rest))),
+            "recordings": len(rest),
+            "left_out": len(manifest) - len(kept),
+        }
+    }

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from sertransfer import __version__
-from sertransfer.audio.condition import measure_condition
-from sertransfer.audio.files import find_audio, name_others, readable_path
-from sertransfer.audio.prints import recording_prints
+from sertransfer.audio.fingerprint import recording_prints
+from sertransfer.audio.quality import measure_condition
 from sertransfer.audio.reading import AudioInfo, inspect, listen, read_segment
-from sertransfer.audio.voice_activity import find_speech
+from sertransfer.audio.recordings import find_audio, name_others, readable_path
+from sertransfer.audio.vad import find_speech
 from sertransfer.config import load_config
 from sertransfer.corpora.interviews.level import speech_gain
 from sertransfer.corpora.interviews.new_interview import CutOptions, cut_transcript

@@ -19,7 +19,7 @@ from sertransfer.evaluation.chance import against_constant
 from sertransfer.evaluation.folds import auroc_within, auroc_within_interval
 from sertransfer.evaluation.intervals import Clusters, Interval, auroc_interval, decision_intervals
 from sertransfer.manifest import Manifest
-from sertransfer.transfer.decide import UNDECIDED_RULE, Outcome, Scored
+from sertransfer.transfer.decide import UNDECIDED_RULE, DecidedRun, Outcome
 from sertransfer.transfer.settings import TransferConfig
 
 SENTENCE_THRESHOLD = 0.5
@@ -302,7 +302,7 @@ PROBE = "probe.safetensors"
 def build_metrics(
     config: TransferConfig,
     manifest: Manifest,
-    outcome: Scored,
+    outcome: DecidedRun,
     *,
     encoder: dict[str, Any],
     left_out: list[dict[str, str]],

@@ -22,7 +22,7 @@ from optuna.trial import FixedTrial
 from sertransfer.io.files import hash_value
 from sertransfer.io.progress import bar
 from sertransfer.reporting.tables import flat
-from sertransfer.transfer.data import Part
+from sertransfer.transfer.data import SubjectSplit
 from sertransfer.transfer.decide import embedded_part, inner_folds, probe_subjects, training_set
 from sertransfer.transfer.embed import Candidate, candidate_of
 from sertransfer.transfer.embedding_store import EmbeddingSet
@@ -64,7 +64,7 @@ class Tuned:
 
 
 def tune_head(
-    config: TuneConfig, train: Part, stored: Sets, storage: StudyStorage, *, progress: bool = True
+    config: TuneConfig, train: SubjectSplit, stored: Sets, storage: StudyStorage, *, progress: bool = True
 ) -> Tuned:
     """Choose the head's settings on training subjects.
 
@@ -144,16 +144,16 @@ def tune_head(
     return Tuned(final.config, record, trials, subjects)
 
 
-def _rows(part: Part, rows: NDArray[np.int64]) -> Part:
+def _rows(part: SubjectSplit, rows: NDArray[np.int64]) -> SubjectSplit:
     sentences = part.sentences.iloc[rows].reset_index(drop=True)
     subjects = part.subjects[part.subjects["subject"].isin(sentences["subject"])].reset_index(drop=True)
-    return Part(sentences, subjects)
+    return SubjectSplit(sentences, subjects)
 
 
 def _study(
     name: str,
     config: TuneConfig,
-    part: Part,
+    part: SubjectSplit,
     stored: Sets,
     storage: StudyStorage,
     done: Callable[[str, int], None],
@@ -193,7 +193,7 @@ def _study(
     return Studied(name, trials, best, suggest(FixedTrial(best.params), space, base))
 
 
-def _identity(config: TuneConfig, part: Part, stored: Sets) -> dict[str, Any]:
+def _identity(config: TuneConfig, part: SubjectSplit, stored: Sets) -> dict[str, Any]:
     """Return all that decides a trial's value, so that a study is never continued with something else."""
     run = {name: value for name, value in asdict(config.transfer).items() if name not in NO_RESULT}
     settings = {**config.protocol(), "transfer": run}

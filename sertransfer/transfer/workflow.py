@@ -22,13 +22,12 @@ from sertransfer.timebase import Framing
 from sertransfer.training_audio import TrainingAudio, write_training_audio
 from sertransfer.transfer.checks.groups import judge
 from sertransfer.transfer.checks.population import training_audio, write_population
-from sertransfer.transfer.data import Part, embedding_key, take_parts
-from sertransfer.transfer.decide import Outcome, Scored, probe_subjects
-from sertransfer.transfer.embed import Embeddings, candidate_of
+from sertransfer.transfer.data import SubjectSplit, embedding_key, take_parts
+from sertransfer.transfer.decide import DecidedRun, Outcome, probe_subjects
+from sertransfer.transfer.embed import Embeddings, candidate_of, resting_facts, with_rest, without_rest
 from sertransfer.transfer.probe.probe import write_probe
 from sertransfer.transfer.scoring import PROBE, build_metrics
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.speaker_norm import resting_facts, with_rest, without_rest
 
 if TYPE_CHECKING:
     from sertransfer.transfer.finetune.data import Task
@@ -62,7 +61,7 @@ class RunInputs:
 
     whole: Manifest
     manifest: Manifest
-    parts: tuple[Part, Part]
+    parts: tuple[SubjectSplit, SubjectSplit]
     encoder: str
     checkpoint: Path
     run_dir: Path
@@ -225,7 +224,7 @@ def train_and_score(
     write_training_audio(run.path, heard)
     described = _about(inputs, opened, config)
     del opened
-    outcome: Scored
+    outcome: DecidedRun
     if config.mode == "finetune":
         from sertransfer.transfer.finetune.workflow import finetune_subjects
 
@@ -276,7 +275,7 @@ def _about(inputs: RunInputs, opened: Encoder, config: TransferConfig) -> dict[s
     return {**opened.describe(), **dict(zip(SOURCE, source, strict=True))}
 
 
-def _write(run: RunFolder, outcome: Scored, config: TransferConfig, source: dict[str, Any]) -> None:
+def _write(run: RunFolder, outcome: DecidedRun, config: TransferConfig, source: dict[str, Any]) -> None:
     """Write the tables, and a probe with all that scoring another recording needs."""
     if isinstance(outcome, Outcome):
         about = {

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sertransfer.audio.denoising import noise_power, restore, subtract, whole_frames
-from sertransfer.audio.logmel import MelFrontEnd
+from sertransfer.audio.logmel import MelFrontEnd, noise_power, restore, subtract, whole_frames
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.timebase import PRESETS, Framing
 

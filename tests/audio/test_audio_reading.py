@@ -13,7 +13,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sertransfer.audio import contents
+from sertransfer.audio import recordings
 from sertransfer.audio.reading import (
     AudioInfo,
     inspect,
@@ -229,7 +229,7 @@ def test_consecutive_segments_of_a_member_unpack_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = archive(tmp_path / "300_P.zip")
-    contents._last.clear()
+    recordings._last.clear()
     reads = []
     original = zipfile.ZipFile.read
     monkeypatch.setattr(
@@ -270,15 +270,17 @@ def test_a_disk_that_fails_while_it_is_read_is_a_fault_of_the_recording(
     def fail(*_: int) -> bytes:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(contents.os, "pread", fail)
+    monkeypatch.setattr(recordings.os, "pread", fail)
     with pytest.raises(BadInput, match=r"a\.wav: found .*Input/output error"):
         read_segment(source, 0.1, 0.2)
 
 
 def test_a_read_that_comes_in_pieces_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "a.wav", tone(16000))
-    whole, plain = read_segment(source), contents.os.pread
-    monkeypatch.setattr(contents.os, "pread", lambda file, count, place: plain(file, min(count, 7000), place))
+    whole, plain = read_segment(source), recordings.os.pread
+    monkeypatch.setattr(
+        recordings.os, "pread", lambda file, count, place: plain(file, min(count, 7000), place)
+    )
     np.testing.assert_array_equal(read_segment(source), whole)
 
 
@@ -345,7 +347,7 @@ def test_a_rate_that_no_recording_has_is_refused(tmp_path: Path, rate: int) -> N
 def test_an_archive_that_promises_too_much_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sertransfer.audio.contents.LARGEST_MEMBER", 1000)
+    monkeypatch.setattr("sertransfer.audio.recordings.LARGEST_MEMBER", 1000)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.wav", bytes(1001))
     with pytest.raises(BadInput, match="a recording of 1001 bytes in an archive"):

@@ -23,13 +23,12 @@ import pytest
 import soundfile
 import torch
 
-from sertransfer.audio import extraction, store
-from sertransfer.audio.keys import store_key
+from sertransfer.audio import features as extraction
+from sertransfer.audio import store
+from sertransfer.audio.features import make_plan, store_key
 from sertransfer.audio.logmel import MelFrontEnd
-from sertransfer.audio.planning import make_plan
 from sertransfer.audio.reading import read_segment
-from sertransfer.audio.store import FeatureStore, build_store
-from sertransfer.audio.store_files import machine
+from sertransfer.audio.store import FeatureStore, build_store, machine
 from sertransfer.errors import BadInput, SertransferError
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.io import checksums, progress

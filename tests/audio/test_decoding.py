@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from sertransfer.audio import containers, contents, decoding
+from sertransfer.audio import containers, decoding, recordings
 from sertransfer.audio.containers import look_at_structure
-from sertransfer.audio.reading import AudioInfo, Heard, inspect, listen, read_segment
+from sertransfer.audio.reading import AudioInfo, SoundCheck, inspect, listen, read_segment
 from sertransfer.errors import BadInput
 from sertransfer.io.files import StorageError
 from sertransfer.manifest import AudioSource
@@ -196,10 +196,10 @@ def test_joined_streams_are_all_read(tmp_path: Path, ending: str, form: str, sub
 
 
 def test_joined_streams_of_two_rates_are_a_fault(tmp_path: Path) -> None:
-    contents = []
+    recordings = []
     for rate in (16_000, 8000):
-        contents.append(write(tmp_path / f"{rate}.ogg", "OGG", "VORBIS", rate).path.read_bytes())
-    (tmp_path / "a.ogg").write_bytes(b"".join(contents))
+        recordings.append(write(tmp_path / f"{rate}.ogg", "OGG", "VORBIS", rate).path.read_bytes())
+    (tmp_path / "a.ogg").write_bytes(b"".join(recordings))
     with pytest.raises(BadInput, match=r"a later one of 8000 Hz and 1 channel"):
         inspect(AudioSource(tmp_path / "a.ogg"))
 
@@ -439,7 +439,7 @@ def test_the_rule_is_twenty_decibels(tmp_path: Path, loss: float, channel: int |
 def test_a_silent_or_another_speakers_channel_is_averaged(tmp_path: Path) -> None:
     assert listen(stereo(tmp_path / "a.wav", noise(8000), np.zeros(8000))).channel is None
     assert listen(stereo(tmp_path / "b.wav", noise(8000), noise(8000, seed=1))).channel is None
-    assert listen(stereo(tmp_path / "c.wav", np.zeros(8000), np.zeros(8000))) == Heard(silent=True)
+    assert listen(stereo(tmp_path / "c.wav", np.zeros(8000), np.zeros(8000))) == SoundCheck(silent=True)
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG"])
@@ -466,8 +466,8 @@ def test_silence_is_told(tmp_path: Path, form: str, wave: np.ndarray, silent: bo
 def test_listening_reads_a_part_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "a.wav", "WAV", "PCM_16", 16_000, samples=160_000)
     taken = []
-    original = contents.os.pread
-    monkeypatch.setattr(contents.os, "pread", lambda f, n, p: taken.append(n) or original(f, n, p))
+    original = recordings.os.pread
+    monkeypatch.setattr(recordings.os, "pread", lambda f, n, p: taken.append(n) or original(f, n, p))
     assert not listen(source).silent
     assert sum(taken) < 4096
 

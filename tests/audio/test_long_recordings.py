@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from sertransfer.audio import condition, contents, decoding, logmel, reading
-from sertransfer.audio.condition import measure_condition
+from sertransfer.audio import decoding, logmel, quality, reading, recordings
 from sertransfer.audio.logmel import MelFrontEnd
+from sertransfer.audio.quality import measure_condition
 from sertransfer.audio.reading import inspect, listen, read_segment
 from sertransfer.errors import BadInput
 from sertransfer.front_end import FrontEnd
@@ -161,12 +161,12 @@ def test_a_large_member_of_an_archive_is_kept_on_disk(
             archive.write(tmp_path / name, name)
         sources.append(AudioSource(tmp_path / f"{name}.zip", name))
     expected = [(inspect(source), read_segment(source, 1, 2)) for source in sources]
-    monkeypatch.setattr(contents, "KEPT_BYTES", 1000)
-    contents._last.clear()
+    monkeypatch.setattr(recordings, "KEPT_BYTES", 1000)
+    recordings._last.clear()
     for source, (info, segment) in zip(sources, expected, strict=True):
         assert inspect(source) == info
         np.testing.assert_array_equal(read_segment(source, 1, 2), segment)
-        (kept,) = contents._last.values()
+        (kept,) = recordings._last.values()
         assert not isinstance(kept.contents, bytes)
 
 
@@ -178,7 +178,7 @@ def test_a_damaged_member_is_named_while_it_goes_to_the_disk(
     content = bytearray((tmp_path / "a.zip").read_bytes())
     content[50_000] ^= 255
     (tmp_path / "a.zip").write_bytes(content)
-    monkeypatch.setattr(contents, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(recordings, "KEPT_BYTES", 1000)
     with pytest.raises(BadInput, match="an archive that can not be read"):
         inspect(AudioSource(tmp_path / "a.zip", "a.wav"))
 
@@ -200,10 +200,10 @@ def test_features_of_a_long_utterance_are_those_of_all_frames_at_once(
 def test_the_state_of_a_long_utterance_is_measured_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     wave = np.random.default_rng(0).normal(0, 0.1, 100_000).astype(np.float32)
     whole = measure_condition([wave], 16_000)
-    monkeypatch.setattr(condition, "_AT_ONCE", 4096)
+    monkeypatch.setattr(quality, "_AT_ONCE", 4096)
     longest = []
-    welch = condition.welch
-    monkeypatch.setattr(condition, "welch", lambda x, **k: longest.append(len(x)) or welch(x, **k))
+    welch = quality.welch
+    monkeypatch.setattr(quality, "welch", lambda x, **k: longest.append(len(x)) or welch(x, **k))
     parts = measure_condition([wave], 16_000)
     assert max(longest) == 4096
     assert parts.level_dbfs == pytest.approx(whole.level_dbfs)

@@ -12,7 +12,7 @@ import soundfile
 
 import sertransfer
 from sertransfer.cli import main, pretraining, transfer
-from sertransfer.cli.output import Result, scores_text
+from sertransfer.cli.output import CommandResult, scores_text
 from sertransfer.errors import BadInput
 
 
@@ -239,7 +239,7 @@ def test_json_is_all_of_standard_output(capsys, tmp_path, emodb, monkeypatch):
 
     def chatty(*_):
         print("a library speaks")
-        return Result({"value": np.float64(0.5)})
+        return CommandResult({"value": np.float64(0.5)})
 
     monkeypatch.setattr(transfer, "run_encoders", chatty)
     status, out, err = run(capsys, "encoders", "--json")
@@ -254,10 +254,12 @@ def test_with_json_a_fault_leaves_standard_output_empty(capsys, tmp_path):
 
 
 def test_a_result_says_where_everything_is_and_what_comes_next():
-    result = Result({}, "7 subjects\n", {"report": Path("run/report.html")}, ("sertransfer tables run",))
+    result = CommandResult(
+        {}, "7 subjects\n", {"report": Path("run/report.html")}, ("sertransfer tables run",)
+    )
     assert result.said() == "7 subjects\nreport: run/report.html\nnext: sertransfer tables run\n"
     assert result.said(briefly=True) == "7 subjects\nreport: run/report.html\n"
-    assert Result({}).said() == ""
+    assert CommandResult({}).said() == ""
 
 
 def test_a_command_to_run_next_survives_a_shell():
@@ -312,7 +314,7 @@ def test_results_and_logs_are_escaped(capsys, monkeypatch):
         monkeypatch.setattr(sertransfer.cli.corpora, "run_corpora", lambda args, overrides: text())
         return run(capsys, "corpora")
 
-    assert said(lambda: Result({}, "a\x1b[2J\tb\nc\u202e")) == (0, "a\\x1b[2J\tb\nc\\u202e\n", "")
+    assert said(lambda: CommandResult({}, "a\x1b[2J\tb\nc\u202e")) == (0, "a\\x1b[2J\tb\nc\\u202e\n", "")
 
     def fault():
         raise sertransfer.errors.bad_input("a\nb", found="c\x1b", expected="d", remedy="e")
@@ -349,9 +351,9 @@ def test_a_user_without_a_name_can_use_what_needs_torch(home):
 def test_a_terminal_that_lacks_characters_gets_them_escaped(encoding):
     code = (
         "import sys, pathlib; from sertransfer.cli import main as cli;"
-        "from sertransfer.cli.output import Result;"
+        "from sertransfer.cli.output import CommandResult;"
         "from sertransfer.cli import results;"
-        "results.run_report = lambda args, overrides: Result({}, 'f\u00fcr \u6291\u90c1',"
+        "results.run_report = lambda args, overrides: CommandResult({}, 'f\u00fcr \u6291\u90c1',"
         " {'page': pathlib.Path('\u6291')});"
         "sys.exit(cli.main(['report', 'x']))"
     )
@@ -365,7 +367,7 @@ def test_results_are_printed_before_pages(monkeypatch, capsys):
     def fail():
         raise ValueError("no page")
 
-    result = Result({"n": 7}, "7 subjects", {"page": Path("p.html")}, pages=fail)
+    result = CommandResult({"n": 7}, "7 subjects", {"page": Path("p.html")}, pages=fail)
     monkeypatch.setattr("sertransfer.cli.results.run_report", lambda args, overrides: result)
     assert main.main(["report", "x"]) == 1
     assert capsys.readouterr().out == "7 subjects\n"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sertransfer.errors import bad_input
-from sertransfer.io.run_folder import FILE, RunFolder, Session, read_sessions
+from sertransfer.io.run_folder import FILE, RunFolder, RunSession, read_sessions
 from sertransfer.reporting.report import write_report
 
 
@@ -14,7 +14,7 @@ def claim(folder):
 
 
 def test_a_killed_and_a_finished_session_are_both_kept(tmp_path):
-    Session(tmp_path)  # no end: killed
+    RunSession(tmp_path)  # no end: killed
     with claim(tmp_path) as run:
         run.write_metrics({"x": 1})
     killed, finished = read_sessions(tmp_path)
@@ -46,7 +46,7 @@ def test_a_run_that_stops_says_so(tmp_path):
 )
 def test_the_command_can_be_pasted_and_another_programs_is_not_kept(tmp_path, monkeypatch, program, command):
     monkeypatch.setattr("sys.argv", [program, "pretrain", "--run-dir", "a b"])
-    Session(tmp_path)
+    RunSession(tmp_path)
     assert read_sessions(tmp_path)[0]["command"] == command
 
 

@@ -8,7 +8,7 @@ import torch
 from support.transfer_fakes import FakeEncoder, Killed, make_interviews, write_wave
 
 import sertransfer.transfer.data as sentences_module
-from sertransfer.audio import contents
+from sertransfer.audio import recordings
 from sertransfer.audio.reading import read_segment
 from sertransfer.errors import BadInput, SertransferError
 from sertransfer.manifest import Manifest
@@ -139,8 +139,8 @@ def test_a_session_in_an_archive_is_decoded_once(manifest, tmp_path, monkeypatch
             archive.write(manifest.root / audio, audio.split("/")[1])
         archives[audio] = {"archive": name, "member": audio.split("/")[1]}
     zipped = Manifest(manifest.table.sample(frac=1, random_state=1), manifest.root, {"archives": archives})
-    unpacked, member = [], contents._member
-    monkeypatch.setattr(contents, "_member", lambda *given: unpacked.append(given) or member(*given))
+    unpacked, member = [], recordings._member
+    monkeypatch.setattr(recordings, "_member", lambda *given: unpacked.append(given) or member(*given))
     stored = run(zipped, FakeEncoder(), tmp_path)
     assert len(unpacked) == len(archives) == 3
     assert len(stored) == 12

@@ -165,7 +165,7 @@ def test_reported_subjects_whose_audio_was_trained_on(
 
 
 def test_an_encoder_that_was_trained_on_the_reported_subjects(manifest: Manifest, tmp_path: Path) -> None:
-    from sertransfer.audio.prints import utterance_prints
+    from sertransfer.audio.fingerprint import utterance_prints
 
     heard = make_training_audio(utterance_prints(manifest.select(split="dev"), most=2).values(), "x")
     path = write_ser(tmp_path / "ser.safetensors")

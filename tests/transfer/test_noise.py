@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from sertransfer.evaluation.aggregation import aggregate
 from sertransfer.transfer import tuning
-from sertransfer.transfer.data import Part
+from sertransfer.transfer.data import SubjectSplit
 from sertransfer.transfer.decide import TrainingSet, choose_c, probe_subjects
 from sertransfer.transfer.embed import candidate_of
 from sertransfer.transfer.inner_score import InnerData, inner_score
@@ -50,7 +50,7 @@ def make_part(split, seed):
     subjects = pd.DataFrame({"subject": names, "split": split, "label": labels, "cluster": names})
     counts = generator.integers(1, 2 * SENTENCES, size=SUBJECTS)
     sentences = subjects.loc[np.repeat(np.arange(SUBJECTS), counts)].reset_index(drop=True)
-    return Part(
+    return SubjectSplit(
         sentences.assign(id=[f"{split}{row}" for row in range(len(sentences))], duration=1.0), subjects
     )
 

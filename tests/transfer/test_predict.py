@@ -14,7 +14,7 @@ import soundfile
 import torch
 from support.finetune_fakes import make_asr, make_ssl
 
-from sertransfer.audio import voice_activity
+from sertransfer.audio import vad
 from sertransfer.cli.main import main
 from sertransfer.corpora.prepare import prepare
 from sertransfer.demo.corpora import make_daic_woz
@@ -318,7 +318,7 @@ def test_without_a_detector_the_message_says_what_to_install(
 
 def test_the_detector_hears_speech_like_sound_and_no_silence():
     pytest.importorskip("silero_vad", reason="the voice activity detector is an extra: make vad")
-    assert voice_activity.find_speech(np.zeros(32_000, dtype=np.float32)) == []
+    assert vad.find_speech(np.zeros(32_000, dtype=np.float32)) == []
     assert torch.get_num_threads() >= 1
 
 

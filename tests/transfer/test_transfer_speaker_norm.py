@@ -11,7 +11,7 @@ from support.transfer_fakes import make_interviews
 
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.reading import read_segment
-from sertransfer.audio.resting import RestingState
+from sertransfer.audio.speaker_norm import RestingState
 from sertransfer.encoders.ser import SerEncoder
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Denoise, FrontEnd
@@ -19,10 +19,9 @@ from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model
 from sertransfer.transfer import workflow
 from sertransfer.transfer.data import embedding_key, take_parts
-from sertransfer.transfer.embed import Embeddings, candidate_of
+from sertransfer.transfer.embed import Embeddings, candidate_of, with_rest, without_rest
 from sertransfer.transfer.finetune.data import take_features
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.speaker_norm import with_rest, without_rest
 
 pytestmark = pytest.mark.usefixtures("no_report")
 RESTING = FrontEnd(mels=32, denoise=Denoise(method="none"), normalise="resting")

@@ -11,7 +11,7 @@ from support.uneven import NEGATIVE, PERSON, POSITIVE, PROBE, THRESHOLD, open_un
 
 from sertransfer.errors import BadInput
 from sertransfer.transfer import workflow
-from sertransfer.transfer.data import Part, take_parts
+from sertransfer.transfer.data import SubjectSplit, take_parts
 from sertransfer.transfer.decide import embedded_part, training_set
 from sertransfer.transfer.embed import embed
 from sertransfer.transfer.inner_score import InnerData, inner_score
@@ -81,7 +81,7 @@ def test_an_outer_fold_s_settings_are_chosen_without_it(uneven, tuned):
     for fold in [row["fold"] for row in metrics["tuning"]["folds"]] + [None]:
         held = outer.loc[outer["fold"] == fold, "subject"]
         kept = whole.sentences[~whole.sentences["subject"].isin(held)].reset_index(drop=True)
-        part = embedded_part(Part(kept, whole.subjects), stored)
+        part = embedded_part(SubjectSplit(kept, whole.subjects), stored)
         data = InnerData(part.sentences, training_set(part, stored, PROBE), PROBE)
         rows = trials[(trials["study"] == ("final" if fold is None else f"outer-{fold}"))]
         for _, row in rows[rows["state"] == "complete"].iterrows():

@@ -19,7 +19,7 @@ from sertransfer.evaluation.calibration import (
 from sertransfer.evaluation.intervals import Clusters, decision_intervals
 from sertransfer.manifest import Manifest
 from sertransfer.transfer.checks.shortcuts import Listen, shortcut_rows
-from sertransfer.transfer.data import Part
+from sertransfer.transfer.data import SubjectSplit
 from sertransfer.transfer.settings import TransferConfig
 
 FEW = 10
@@ -117,8 +117,8 @@ BINS = {"subject": 5, "sentence": 10}
 def judge(
     config: TransferConfig,
     manifest: Manifest,
-    train: Part,
-    reported: Part,
+    train: SubjectSplit,
+    reported: SubjectSplit,
     *,
     sentences: pd.DataFrame,
     subjects: pd.DataFrame,
@@ -164,7 +164,7 @@ def judge(
     return blocks
 
 
-def assumed_share(config: TransferConfig, train: Part) -> float:
+def assumed_share(config: TransferConfig, train: SubjectSplit) -> float:
     """Return the share of positives, by weight, that scores were trained with.
 
     Args:

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from sertransfer.audio.condition import measure_condition
-from sertransfer.audio.prints import TRAINING_PRINTS, utterance_prints
+from sertransfer.audio.fingerprint import TRAINING_PRINTS, utterance_prints
+from sertransfer.audio.quality import measure_condition
 from sertransfer.audio.reading import inspect, read_segment
 from sertransfer.corpora.interviews.new_interview import known_options
 from sertransfer.encoders.base import Encoder
@@ -24,8 +24,8 @@ from sertransfer.io.checksums import with_hash
 from sertransfer.io.files import write_json
 from sertransfer.manifest import Manifest
 from sertransfer.timebase import SAMPLE_RATE
-from sertransfer.training_audio import Heard, compare_audio, make_training_audio
-from sertransfer.transfer.data import Part
+from sertransfer.training_audio import RunTrainingAudio, compare_audio, make_training_audio
+from sertransfer.transfer.data import SubjectSplit
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ TOLERANCE = {"level_dbfs": 3.0, "bandwidth_hz": 500.0, "clipped": 0.001}
 """How far beyond the range of the training subjects a recording may lie before it is flagged."""
 
 
-def write_population(folder: Path, manifest: Manifest, train: Part) -> None:
+def write_population(folder: Path, manifest: Manifest, train: SubjectSplit) -> None:
     """Write :data:`FILE` into the run folder *folder*.
 
     Args:
@@ -52,7 +52,7 @@ def write_population(folder: Path, manifest: Manifest, train: Part) -> None:
     write_json(folder / FILE, with_hash(describe_population(manifest, train)))
 
 
-def describe_population(manifest: Manifest, train: Part) -> dict[str, Any]:
+def describe_population(manifest: Manifest, train: SubjectSplit) -> dict[str, Any]:
     """Return the content of :data:`FILE`.
 
     Raises:
@@ -86,14 +86,20 @@ def describe_population(manifest: Manifest, train: Part) -> dict[str, Any]:
 
 
 def training_audio(
-    manifest: Manifest, train: Part, reported: Part, encoder: Encoder, run: str, *, cache: Path
-) -> tuple[Heard, dict[str, Any]]:
+    manifest: Manifest,
+    train: SubjectSplit,
+    reported: SubjectSplit,
+    encoder: Encoder,
+    run: str,
+    *,
+    cache: Path,
+) -> tuple[RunTrainingAudio, dict[str, Any]]:
     """Fingerprint the training part, and look for the reported part in it and in the encoder's training.
 
     Args:
         manifest: Of the run.
         train: Training part.
-        reported: Part that is scored.
+        reported: SubjectSplit that is scored.
         encoder: What the run is built on.
         run: Hash of the run's settings and inputs.
         cache: Where prints of the audio are kept.
@@ -122,10 +128,10 @@ def training_audio(
                 len(prints),
                 found["speakers"],
             )
-    return Heard(own, encoder.training_audio), facts
+    return RunTrainingAudio(own, encoder.training_audio), facts
 
 
-def _rows(manifest: Manifest, part: Part) -> Manifest:
+def _rows(manifest: Manifest, part: SubjectSplit) -> Manifest:
     table = manifest.table
     return manifest.with_table(table[table["id"].isin(part.sentences["id"])].reset_index(drop=True))
 
@@ -142,7 +148,7 @@ def _range(values: ArrayLike) -> dict[str, float]:
     return {name: float(np.quantile(finite, share)) for name, share in QUANTILES.items()}
 
 
-def _listen(manifest: Manifest, train: Part) -> tuple[pd.DataFrame, dict[str, int]]:
+def _listen(manifest: Manifest, train: SubjectSplit) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return the condition of a sample of the training subjects, and the rates of their recordings."""
     rows = manifest.table.set_index("id")
     names = sorted(train.sentences["subject"].unique())

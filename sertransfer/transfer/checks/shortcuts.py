@@ -18,7 +18,7 @@ from sertransfer.errors import BadInput, bad_input
 from sertransfer.io.files import regular_file, write_text
 from sertransfer.io.progress import tracked
 from sertransfer.manifest import INTERVIEWER_TURNS, Manifest, make_table
-from sertransfer.transfer.data import Part, take_sentences
+from sertransfer.transfer.data import SubjectSplit, take_sentences
 from sertransfer.transfer.decide import probe_subjects
 from sertransfer.transfer.embedding_store import EmbeddingSet
 from sertransfer.transfer.scoring import subject_figures
@@ -71,7 +71,7 @@ def _times(turn: str) -> tuple[float, float]:
 
 
 def interviewer_row(
-    config: TransferConfig, manifest: Manifest, train: Part, reported: Part, listen: Listen
+    config: TransferConfig, manifest: Manifest, train: SubjectSplit, reported: SubjectSplit, listen: Listen
 ) -> dict[str, Any]:
     """Return the row of the interviewer's audio: ``name``, :data:`FIGURES` and a ``note``.
 
@@ -106,14 +106,14 @@ def interviewer_row(
     return {"name": NAME, **{name: figures[name] for name in FIGURES}, "note": "; ".join(notes)}
 
 
-def _part(turns: pd.DataFrame, part: Part) -> Part:
+def _part(turns: pd.DataFrame, part: SubjectSplit) -> SubjectSplit:
     """Return *part* with the turns in its subjects' recordings in place of their sentences."""
     subjects = part.subjects.set_index("subject")
     mine = turns[turns["speaker"].isin(subjects.index)]
     sentences = pd.DataFrame({"id": mine["id"], "subject": mine["speaker"]}).reset_index(drop=True)
     for column in ("split", "label", "cluster"):
         sentences[column] = sentences["subject"].map(subjects[column])
-    return Part(sentences, part.subjects)
+    return SubjectSplit(sentences, part.subjects)
 
 
 def reason_of(error: BadInput) -> str:
@@ -133,8 +133,8 @@ Numbers = NDArray[np.float32]
 def shortcut_rows(
     config: TransferConfig,
     manifest: Manifest,
-    train: Part,
-    reported: Part,
+    train: SubjectSplit,
+    reported: SubjectSplit,
     *,
     cache: Path,
     progress: bool = True,
@@ -196,7 +196,11 @@ def shortcut_rows(
 
 
 def _score(
-    values: Numbers, sentences: pd.DataFrame, train: Part, reported: Part, config: TransferConfig
+    values: Numbers,
+    sentences: pd.DataFrame,
+    train: SubjectSplit,
+    reported: SubjectSplit,
+    config: TransferConfig,
 ) -> dict[str, Any]:
     durations = sentences["duration"].to_numpy(float)
     stored = EmbeddingSet(sentences["id"].tolist(), durations, values, [], Path())

@@ -19,7 +19,7 @@ from sertransfer.io.files import make_folder
 from sertransfer.manifest import Manifest
 from sertransfer.training.batches import FeatureSource, Utterances
 from sertransfer.training_audio import TrainingAudio
-from sertransfer.transfer.data import Part
+from sertransfer.transfer.data import SubjectSplit
 from sertransfer.transfer.decide import TrainingSet, inner_folds, usable_part
 from sertransfer.transfer.finetune.freezing import Depth
 from sertransfer.transfer.settings import TransferConfig
@@ -55,7 +55,7 @@ class Task:
     """
 
     manifest: Manifest
-    parts: tuple[Part, Part]
+    parts: tuple[SubjectSplit, SubjectSplit]
     encoder: str
     checkpoint: Path
     features: Path
@@ -82,7 +82,7 @@ class Learner:
     network: nn.Module
     depth: Depth
     store: SentenceStore
-    parts: tuple[Part, Part]
+    parts: tuple[SubjectSplit, SubjectSplit]
     longest: int
     pad: bool
     write: Write
@@ -94,14 +94,14 @@ Integers = NDArray[np.int64]
 
 def take_features(
     manifest: Manifest,
-    parts: tuple[Part, Part],
+    parts: tuple[SubjectSplit, SubjectSplit],
     front_end: FrontEnd,
     folder: Path,
     *,
     workers: int,
     skip_bad: bool,
     progress: bool,
-) -> tuple[FeatureStore, Part, Part]:
+) -> tuple[FeatureStore, SubjectSplit, SubjectSplit]:
     """Return the features of both parts' sentences, and the parts with the sentences that have any.
 
     Raises:
@@ -133,7 +133,7 @@ def _durations(manifest: Manifest, table: pd.DataFrame) -> pd.Series[float]:
     return pd.Series(seconds.fillna(table["audio"].map(whole)).to_numpy(float), index=table["id"])
 
 
-def as_utterances(part: Part, store: SentenceStore, positive: str) -> Utterances:
+def as_utterances(part: SubjectSplit, store: SentenceStore, positive: str) -> Utterances:
     """Return the features of *part*'s sentences; the class *positive* is 1."""
     ids = part.sentences["id"].tolist()
     return Utterances(
@@ -144,7 +144,7 @@ def as_utterances(part: Part, store: SentenceStore, positive: str) -> Utterances
     )
 
 
-def split_inner(part: Part, config: TransferConfig) -> tuple[Integers, Integers]:
+def split_inner(part: SubjectSplit, config: TransferConfig) -> tuple[Integers, Integers]:
     """Return the sentences of *part* to train on and those held out, by whole clusters, classes kept.
 
     Raises:

@@ -22,7 +22,7 @@ from sertransfer.training.device_cache import keep_on_device
 from sertransfer.training.inference import choose_device
 from sertransfer.training.trainer import BEST, RESUME_POINT, check_precision, fit
 from sertransfer.transfer.decide import (
-    Scored,
+    DecidedRun,
     check_enough,
     choose_threshold,
     decide_subjects,
@@ -162,7 +162,7 @@ MODEL = "model.safetensors"
 class Finetuned:
     """What fine-tuning found, what ``metrics.json`` says of it, and the sentences that were left out."""
 
-    outcome: Scored
+    outcome: DecidedRun
     record: dict[str, Any]
     left_out: list[dict[str, str]]
 
@@ -227,7 +227,7 @@ def finetune_subjects(config: TransferConfig, task: Task, run: RunFolder) -> Fin
     told = as_utterances(reported, store, config.positive)
     scored = reported.sentences.assign(score=score(network, told, progress=task.progress))
     subjects = decide_subjects(scored, training, reported, threshold, config)
-    outcome = Scored(training, reported, threshold, inner, inner_subjects, scored, subjects)
+    outcome = DecidedRun(training, reported, threshold, inner, inner_subjects, scored, subjects)
     record = {
         "finetune": {
             "depth": config.finetune.depth,

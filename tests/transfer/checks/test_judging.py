@@ -10,7 +10,7 @@ from sertransfer.manifest import Manifest, make_table
 from sertransfer.transfer.checks import shortcuts
 from sertransfer.transfer.checks.groups import assumed_share, audit_groups, calibration, judge
 from sertransfer.transfer.checks.shortcuts import shortcut_rows
-from sertransfer.transfer.data import Part, take_parts
+from sertransfer.transfer.data import SubjectSplit, take_parts
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
 
 CONFIG = TransferConfig(resamples=20, folds=2)
@@ -135,7 +135,7 @@ def test_calibration_is_of_scores_corrected_to_the_training_prevalence():
 def test_what_share_the_scores_were_trained_with(classes, subjects, mode, expected):
     rows = [("a", POSITIVE)] * 4 + [("b", NEGATIVE), ("c", NEGATIVE)]
     sentences = pd.DataFrame(rows, columns=["subject", "label"])
-    part = Part(sentences, sentences.drop_duplicates())
+    part = SubjectSplit(sentences, sentences.drop_duplicates())
     probe = replace(CONFIG.probe, balance_classes=classes, balance_subjects=subjects)
     assert assumed_share(replace(CONFIG, mode=mode, probe=probe), part) == pytest.approx(expected)
 
@@ -151,7 +151,7 @@ def manifest(tmp_path_factory):
 def parts_of(manifest, config=CONFIG):
     durations = manifest.table.set_index("id").eval("end - start")
     return tuple(
-        Part(part.sentences.assign(duration=part.sentences["id"].map(durations)), part.subjects)
+        SubjectSplit(part.sentences.assign(duration=part.sentences["id"].map(durations)), part.subjects)
         for part in take_parts(manifest, config)
     )
 

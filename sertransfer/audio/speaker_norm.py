@@ -78,7 +78,7 @@ class Resting:
     faults: list[Fault] = field(default_factory=list)
 
 
-class Features(Protocol):
+class SpectrogramSource(Protocol):
     """What is needed of a :class:`sertransfer.audio.store.FeatureStore`."""
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.floating[Any]]:
@@ -172,7 +172,7 @@ def no_state(speaker: Speaker) -> Fault:
 
 
 def measure_states(
-    features: Features, positions: Sequence[int], speakers: Sequence[Speaker]
+    features: SpectrogramSource, positions: Sequence[int], speakers: Sequence[Speaker]
 ) -> dict[Speaker, RestingState]:
     """Return the state of each of *speakers*.
 
@@ -187,7 +187,7 @@ def measure_states(
     return {speaker: _measure(features, own) for speaker, own in owned.items()}
 
 
-def _measure(features: Features, positions: Sequence[int]) -> RestingState:
+def _measure(features: SpectrogramSource, positions: Sequence[int]) -> RestingState:
     frames, total, squares = 0, np.zeros(1), np.zeros(1)
     for position in positions:
         values = features.read(position).astype(np.float64)  # (mels, frames)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfilt
 
-from sertransfer.audio.condition import measure_condition
+from sertransfer.audio.quality import measure_condition
 
 RATE = 16_000
 

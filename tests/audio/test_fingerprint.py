@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sertransfer.audio import prints
-from sertransfer.audio.prints import prints_of, recording_prints, utterance_prints
+from sertransfer.audio import fingerprint
+from sertransfer.audio.fingerprint import prints_of, recording_prints, utterance_prints
 from sertransfer.manifest import AudioSource, Manifest, make_table
 
 RATE = 16000
@@ -96,10 +96,12 @@ def test_names_headers_containers_and_gains_do_not_count(tmp_path: Path) -> None
 
 def test_a_long_recording_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "a.wav", WHOLE, RATE, subtype="PCM_16")
-    monkeypatch.setattr(prints, "_WINDOW", 3000)
+    monkeypatch.setattr(fingerprint, "_WINDOW", 3000)
     longest: list[NDArray[np.float32]] = []
-    read = prints.read_segment
-    monkeypatch.setattr(prints, "read_segment", lambda *a, **k: longest.append(read(*a, **k)) or longest[-1])
+    read = fingerprint.read_segment
+    monkeypatch.setattr(
+        fingerprint, "read_segment", lambda *a, **k: longest.append(read(*a, **k)) or longest[-1]
+    )
     assert recording_prints(AudioSource(tmp_path / "a.wav")) == prints_of(WHOLE)
     manifest = manifest_of(tmp_path, {"a": "a.wav"}, start=0.5, end=19.0)
     assert utterance_prints(manifest, most=2)["a"] == prints_of(WHOLE[8000:304_000], 2)
@@ -122,7 +124,7 @@ def test_prints_are_made_once(
     few = utterance_prints(manifest, most=2, cache=cache)
     assert few["plain"] == found["plain"][:2]
     with monkeypatch.context() as patch:
-        patch.setattr(prints, "read_segment", None)
+        patch.setattr(fingerprint, "read_segment", None)
         assert utterance_prints(manifest, cache=cache) == found
         assert utterance_prints(manifest, most=2, cache=cache) == few
     for path in (cache / "prints").iterdir():

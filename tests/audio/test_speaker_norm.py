@@ -15,11 +15,10 @@ import pytest
 import soundfile
 import torch
 
-from sertransfer.audio.keys import store_key
+from sertransfer.audio.features import make_plan, store_key
 from sertransfer.audio.logmel import MelFrontEnd
-from sertransfer.audio.planning import make_plan
 from sertransfer.audio.reading import read_segment
-from sertransfer.audio.resting import RestingState, calibration_ids, measure_states, rest_rows
+from sertransfer.audio.speaker_norm import RestingState, calibration_ids, measure_states, rest_rows
 from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import BadInput
 from sertransfer.front_end import FrontEnd

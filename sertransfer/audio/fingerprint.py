@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sertransfer.audio.keys import rows_key
+from sertransfer.audio.features import rows_key
 from sertransfer.audio.reading import AudioInfo, inspect, read_segment
 from sertransfer.errors import BadInput
 from sertransfer.io.files import atomic_path, make_folder, regular_file
