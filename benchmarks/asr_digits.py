@@ -26,7 +26,7 @@ from sertransfer.demo.recogniser import (
     EXPERIMENT,
     RATE,
     Size,
-    Utterance,
+    SpokenText,
     train,
     train_demo_recogniser,
     write_data,
@@ -42,7 +42,7 @@ SHORTEST = 1600
 DIGIT_SIZE = Size(blocks=4, width=128, mels=40, highest=4000, batch=48, rate=0.002, warm_up=400)
 
 
-def read_digits(fsdd: Path, unseen: str) -> tuple[list[Utterance], list[Utterance]]:
+def read_digits(fsdd: Path, unseen: str) -> tuple[list[SpokenText], list[SpokenText]]:
     """Return the training utterances and those of the speaker *unseen*, at 16 kHz."""
     paths = sorted((fsdd / "recordings").glob("*.wav"))
     speakers = sorted({path.stem.split("_")[1] for path in paths})
@@ -57,7 +57,7 @@ def read_digits(fsdd: Path, unseen: str) -> tuple[list[Utterance], list[Utteranc
         for speed in (1.0,) if speaker == unseen else SPEEDS:
             # played at RATE, sound resampled from speed * FSDD_RATE is faster by that factor
             fitted = F.resample(torch.from_numpy(sound), round(speed * FSDD_RATE), RATE).numpy()
-            utterance = Utterance(f"{speaker}-{path.stem}-{speed:g}", DIGITS[int(digit)], fitted)
+            utterance = SpokenText(f"{speaker}-{path.stem}-{speed:g}", DIGITS[int(digit)], fitted)
             if speaker == unseen:
                 test.append(utterance)
             elif len(fitted) >= SHORTEST:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sertransfer.encoders.recordings import embed_file, encode_file
-    from sertransfer.encoders.registry import open_encoder
+    from sertransfer.encoders.registry import embed_file, encode_file, open_encoder
     from sertransfer.manifest import Manifest, read_manifest
     from sertransfer.models.checkpoint import load_model
     from sertransfer.reporting.runs import OpenedRun, open_run
@@ -28,8 +27,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "embed_file": "sertransfer.encoders.recordings",
-    "encode_file": "sertransfer.encoders.recordings",
+    "embed_file": "sertransfer.encoders.registry",
+    "encode_file": "sertransfer.encoders.registry",
     "open_encoder": "sertransfer.encoders.registry",
     "OpenedRun": "sertransfer.reporting.runs",
     "open_run": "sertransfer.reporting.runs",

@@ -14,7 +14,7 @@ from sertransfer.audio.store import FeatureStore
 from sertransfer.encoders.base import pool
 from sertransfer.models.checkpoint import build_from, read_checkpoint
 from sertransfer.models.pyresnet import PyResNet
-from sertransfer.pretraining.augment import band_centres, stretch
+from sertransfer.pretraining.classifier import band_centres, stretch
 
 STAGES = ("layer3", "layer4")
 SPEEDS = (0.9, 1.1)

@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from sertransfer.demo import synthesis
-from sertransfer.demo.daic_woz import ANSWERS, QUESTIONS, Session, draw_sessions, split_files
+from sertransfer.demo.daic_woz import ANSWERS, QUESTIONS, DemoSession, draw_sessions, split_files
 from sertransfer.io.files import write_text
 
 RATE = 16_000
@@ -38,7 +38,7 @@ def write_corpus(folder: Path, counts: dict[str, int]) -> float:
     return sum(_write_session(folder, session, bank) for session in sessions)
 
 
-def _write_session(folder: Path, session: Session, bank: list[Sound]) -> float:
+def _write_session(folder: Path, session: DemoSession, bank: list[Sound]) -> float:
     generator = np.random.default_rng([1, session.number])
     sound: list[Sound] = [np.zeros(RATE // 2)]
     lines = ["start_time\tstop_time\tspeaker\tvalue"]

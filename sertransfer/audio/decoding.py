@@ -21,9 +21,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sertransfer.audio.containers import ContainerPart
+from sertransfer.audio.containers import ContainerPart, Contents
 from sertransfer.audio.recordings import KEPT_BYTES, Found, Key, Patched, spool
-from sertransfer.audio.wav import Contents
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.manifest import AudioSource
 

@@ -17,9 +17,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from sertransfer.audio.containers import Pcm16
 from sertransfer.audio.decoding import Counted, Sought, Sound, open_sound
 from sertransfer.audio.recordings import damaged, find_contents
-from sertransfer.audio.wav import Pcm16
 from sertransfer.errors import bad_input
 from sertransfer.manifest import AudioSource
 from sertransfer.timebase import SAMPLE_RATE, samples_to_seconds, seconds_to_samples

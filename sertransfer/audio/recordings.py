@@ -13,8 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from sertransfer.audio.containers import ContainerPart, find_unstated_length, look_at_structure
-from sertransfer.audio.wav import BrokenSound, Contents, Pcm16, find_pcm16
+from sertransfer.audio.containers import (
+    BrokenSound,
+    ContainerPart,
+    Contents,
+    Pcm16,
+    find_pcm16,
+    find_unstated_length,
+    look_at_structure,
+)
 from sertransfer.errors import BadInput, Faults, bad_input, nearest
 from sertransfer.io.files import refuse_special, writing
 from sertransfer.io.spelling import printable

@@ -61,7 +61,7 @@ ANSWERS = (
 
 
 @dataclass(frozen=True)
-class Session:
+class DemoSession:
     """One session: its id, split, whether the participant is depressed, PHQ-8 items, gender.
 
     ``zipped`` sessions stay an archive; ``level`` is the recording level in dBFS.
@@ -82,7 +82,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Row:
+class ScriptRow:
     """A row of the transcript with true times in seconds, and the sound that belongs there."""
 
     start: float
@@ -92,12 +92,12 @@ class Row:
     sound: Floats
 
 
-def draw_sessions(counts: dict[str, int], seed: int) -> list[Session]:
+def draw_sessions(counts: dict[str, int], seed: int) -> list[DemoSession]:
     """Draw the sessions of each split: two in five depressed, genders alternating within a group."""
     generator = np.random.default_rng([seed, 11])
     plain = generator.permutation([n for n in range(300, 493) if n not in MISSING | WITH_ERRATUM]).tolist()
     pool = iter([*plain, *sorted(WITH_ERRATUM.difference(*SPECIAL.values()))])
-    sessions: list[Session] = []
+    sessions: list[DemoSession] = []
     for split, count in counts.items():
         special = SPECIAL[split][:count]
         numbers = sorted([*special, *(next(pool) for _ in range(count - len(special)))])
@@ -114,7 +114,7 @@ def draw_sessions(counts: dict[str, int], seed: int) -> list[Session]:
         for place, number in enumerate(order):
             score = 10 if number == MISMARKED else int(generator.integers(*_range(number in depressed)))
             sessions.append(
-                Session(
+                DemoSession(
                     number=number,
                     split=split,
                     depressed=number in depressed,
@@ -155,9 +155,9 @@ def plan(folder: Path, counts: dict[str, int], seed: int) -> list[Callable[[], N
     return jobs + [partial(_write_session, folder, session, seed) for session in sessions]
 
 
-def split_files(sessions: Iterable[Session]) -> dict[str, str]:
+def split_files(sessions: Iterable[DemoSession]) -> dict[str, str]:
     """Return the text of the split files by name, with the headers of the real ones."""
-    by_split: dict[str, list[Session]] = {"train": [], "dev": [], "test": []}
+    by_split: dict[str, list[DemoSession]] = {"train": [], "dev": [], "test": []}
     for session in sessions:
         by_split[session.split].append(session)
     header = ["Participant_ID", "PHQ8_Binary", "PHQ8_Score", "Gender", *(f"PHQ8_{item}" for item in ITEMS)]
@@ -193,18 +193,18 @@ class _Timeline:
 
     def __init__(self, start: float) -> None:
         self.now = start
-        self.rows: list[Row] = []
+        self.rows: list[ScriptRow] = []
 
-    def add(self, speaker: str, value: str, sound: Floats, *, pause: float) -> Row:
+    def add(self, speaker: str, value: str, sound: Floats, *, pause: float) -> ScriptRow:
         """Append a row after a *pause* in seconds (negative: it begins before the last one ends)."""
         start = round(self.now + pause, 3)
         stop = round(start + len(sound) / SAMPLE_RATE, 3)
         self.now = max(self.now, stop)
-        self.rows.append(Row(start, stop, speaker, value, sound))
+        self.rows.append(ScriptRow(start, stop, speaker, value, sound))
         return self.rows[-1]
 
 
-def draw_rows(session: Session, seed: int) -> list[Row]:
+def draw_rows(session: DemoSession, seed: int) -> list[ScriptRow]:
     """Draw the course of a session, in true time."""
     voices = np.random.default_rng([seed, 12, session.number])
     voice = synthesis.draw_voice(session.female, voices)
@@ -252,7 +252,7 @@ def draw_rows(session: Session, seed: int) -> list[Row]:
     return line.rows
 
 
-def transcript(session: Session, rows: Iterable[Row]) -> str:
+def transcript(session: DemoSession, rows: Iterable[ScriptRow]) -> str:
     """Return the session's transcript as released, errata and all."""
     early = SHIFT if session.number == SHIFTED else 0.0
     lines: list[list[object]] = [["start_time", "stop_time", "speaker", "value"]]
@@ -265,7 +265,7 @@ def transcript(session: Session, rows: Iterable[Row]) -> str:
     return _table(lines, "\t")
 
 
-def render(rows: list[Row], level: float, generator: np.random.Generator) -> Floats:
+def render(rows: list[ScriptRow], level: float, generator: np.random.Generator) -> Floats:
     """Return the session's sound: the rows and the room at *level* dBFS, and zeros where scrubbed."""
     length = seconds_to_samples(max(row.stop for row in rows) + 0.5, SAMPLE_RATE)
     sound = synthesis.decibels(generator.uniform(-40, -32)) * synthesis.room_noise(length, generator)
@@ -278,7 +278,7 @@ def render(rows: list[Row], level: float, generator: np.random.Generator) -> Flo
     return sound * synthesis.decibels(level)
 
 
-def _write_session(folder: Path, session: Session, seed: int) -> None:
+def _write_session(folder: Path, session: DemoSession, seed: int) -> None:
     rows = draw_rows(session, seed)
     sound = render(rows, session.level, np.random.default_rng([seed, 15, session.number]))
     stream = io.BytesIO()

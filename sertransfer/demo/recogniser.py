@@ -35,7 +35,7 @@ BLANK, UNKNOWN, END = "<blank>", "<unk>", "<sos/eos>"
 
 
 @dataclass(frozen=True)
-class Utterance:
+class SpokenText:
     """Sound at 16 kHz, and the characters said in it."""
 
     id: str
@@ -66,7 +66,7 @@ class Size:
     warm_up: int
 
 
-def write_data(folder: Path, name: str, utterances: Sequence[Utterance]) -> None:
+def write_data(folder: Path, name: str, utterances: Sequence[SpokenText]) -> None:
     """Write one of ESPnet's data folders: sound files, ``wav.scp``, ``text`` and lengths."""
     home = folder / name
     (home / "wav").mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def train(
     *,
     characters: str,
     size: Size,
-    unseen: Sequence[Utterance],
+    unseen: Sequence[SpokenText],
     seconds: float,
     goal: float,
     epochs_at_once: int,
@@ -238,7 +238,7 @@ def _to_file(path: Path) -> Iterator[None]:
         yield
 
 
-def error_rate(experiment: Path, utterances: Sequence[Utterance]) -> float:
+def error_rate(experiment: Path, utterances: Sequence[SpokenText]) -> float:
     """Return edit distance over characters, of the best path of the CTC on our encoder's features."""
     read = read_experiment(experiment)
     tokens = read.config["token_list"]
@@ -279,13 +279,13 @@ def speak(text: str, generator: np.random.Generator) -> NDArray[np.float32]:
     return (0.3 * whole + 0.001 * generator.normal(size=len(whole))).astype(np.float32)
 
 
-def generate(count: int, name: str, seed: int) -> list[Utterance]:
+def generate(count: int, name: str, seed: int) -> list[SpokenText]:
     """Return *count* generated utterances of 2 to 6 vowels, each in a voice of its own."""
     generator = np.random.default_rng(seed)
     utterances = []
     for number in range(count):
         text = "".join(generator.choice(list(LETTERS), size=generator.integers(2, 7)))
-        utterances.append(Utterance(f"{name}-{number:04d}", text, speak(text, generator)))
+        utterances.append(SpokenText(f"{name}-{number:04d}", text, speak(text, generator)))
     return utterances
 
 

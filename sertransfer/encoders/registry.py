@@ -1,8 +1,6 @@
-"""The encoders by name. To add one: write its opener, and a line in :data:`ENCODERS`.
+"""The encoders by name, and features of a recording by one of them.
 
-An opener takes the path of the weights and ``framing``, ``layer`` and ``device`` by keyword. The first line
-of its docstring is what ``sertransfer encoders`` prints. Each imports its encoder itself, so that opening
-one does not wait for the libraries of the others.
+To add an encoder: write its opener, and a line in :data:`ENCODERS`.
 """
 
 from __future__ import annotations
@@ -13,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from sertransfer.encoders.base import Encoder
+from sertransfer.audio.reading import read_segment
+from sertransfer.encoders.base import Encoder, pool
 from sertransfer.errors import BadInput, bad_input, choose
 from sertransfer.io.files import hash_file, regular_file, write_json
 from sertransfer.io.plain_values import parse_json
+from sertransfer.manifest import AudioSource
 from sertransfer.timebase import Framing
 
 
@@ -236,3 +237,62 @@ def open_encoder(
             "device", found=f"'{device}'", expected="a device of this machine", remedy="use cpu"
         ) from error
     return opener(Path(checkpoint), framing=framing, layer=layer, device=device)
+
+
+def encode_file(
+    encoder: Encoder, audio: str | Path | AudioSource, *, start: float | None = None, end: float | None = None
+) -> Tensor:
+    """Return the features of a recording, or of a part of it, frame by frame.
+
+    Args:
+        encoder: What :func:`sertransfer.open_encoder` opened.
+        audio: File that libsndfile reads (WAV, FLAC, ...), of any rate; channels are averaged. Or what
+            ``Manifest.source`` says of a row, which may be a member of an archive.
+        start: Begin in seconds; ``None`` is the beginning.
+        end: End in seconds; ``None`` is the end of the recording.
+
+    Returns:
+        Shape ``(frames, dim)``, on the CPU. How long a frame is follows from ``encoder.framing`` and from
+        the network, which may halve time several times.
+
+    Raises:
+        BadInput: If the file can not be read, the part is empty or not in it, or it is too short to encode.
+
+    Examples:
+        >>> from sertransfer import encode_file, open_encoder
+        >>> encoder = open_encoder("ser", "model.safetensors")  # doctest: +SKIP
+        >>> encode_file(encoder, "a.wav").shape  # doctest: +SKIP
+        torch.Size([5, 8192])
+    """
+    source = audio if isinstance(audio, AudioSource) else AudioSource(Path(audio))
+    samples = read_segment(source, start, end, sample_rate=encoder.sample_rate)
+    waveform = torch.from_numpy(samples)
+    features, frames = encoder.encode(waveform[None], torch.tensor([len(waveform)]))
+    return features[0, : int(frames[0])].cpu()
+
+
+def embed_file(
+    encoder: Encoder,
+    audio: str | Path | AudioSource,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    pooling: str = "mean",
+) -> Tensor:
+    """Return one vector for a recording, or for a part of it, as stage 2 makes it of a sentence.
+
+    Args:
+        encoder: What :func:`sertransfer.open_encoder` opened.
+        audio: As for :func:`encode_file`.
+        start: Begin in seconds; ``None`` is the beginning.
+        end: End in seconds; ``None`` is the end of the recording.
+        pooling: ``mean`` over the frames, or ``mean_std``, which is twice as long.
+
+    Returns:
+        Shape ``(dim,)``, or ``(2 * dim,)`` for ``mean_std``, on the CPU.
+
+    Raises:
+        BadInput: As :func:`encode_file`; also if *pooling* is unknown.
+    """
+    features = encode_file(encoder, audio, start=start, end=end)
+    return pool(features[None], torch.tensor([len(features)]), pooling)[0]

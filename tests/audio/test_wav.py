@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sertransfer.audio.wav import BrokenSound, find_pcm16
+from sertransfer.audio.containers import BrokenSound, find_pcm16
 
 
 def chunk(name: bytes, content: bytes) -> bytes:

@@ -152,7 +152,7 @@ def test_scrubbed_entries_are_digital_silence_and_overlaps_occur(corpus):
 
 
 def test_blank_lines_occur():
-    one = demo_daic_woz.Session(305, "dev", False, (0,) * 8, female=True, zipped=False, level=-30)
+    one = demo_daic_woz.DemoSession(305, "dev", False, (0,) * 8, female=True, zipped=False, level=-30)
     rows = demo_daic_woz.draw_rows(one, 0)
     assert "\n\n" in demo_daic_woz.transcript(one, rows)
 

@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from sertransfer.front_end import FrontEnd
-from sertransfer.pretraining.augment import Warp, band_centres, stretch
-from sertransfer.pretraining.classifier import Classifier
+from sertransfer.pretraining.classifier import Classifier, Warp, band_centres, stretch
 from sertransfer.pretraining.settings import Augment, PretrainConfig
 from sertransfer.timebase import parse_framing
 from sertransfer.training.batches import Batch

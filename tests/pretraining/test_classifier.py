@@ -3,8 +3,7 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
-from sertransfer.pretraining.augment import make_masks
-from sertransfer.pretraining.classifier import Classifier, balanced_weights
+from sertransfer.pretraining.classifier import Classifier, balanced_weights, make_masks
 from sertransfer.pretraining.settings import Augment, Optimiser, PretrainConfig, Regularisation, Schedule
 from sertransfer.training.batches import Batch
 from sertransfer.training.module import NonFiniteLoss
