@@ -23,7 +23,7 @@ from sertransfer.audio.containers import (
     look_at_structure,
 )
 from sertransfer.errors import BadInput, Faults, bad_input, nearest
-from sertransfer.io.files import refuse_special, writing
+from sertransfer.io.files import refuse_special, regular_file, writing
 from sertransfer.io.spelling import printable
 from sertransfer.manifest import AudioSource
 
@@ -167,7 +167,10 @@ _last: dict[Key, Found] = {}
 
 def _open(key: Key, source: AudioSource) -> Found:
     path, member, _, size, _ = key
-    contents = _File(path.open("rb", buffering=0), size) if member is None else _member(path, member)
+    if member is None:
+        contents: Contents = _File(regular_file(path).open("rb", buffering=0), size)
+    else:
+        contents = _member(path, member)
     pcm16, note = find_pcm16(contents)
     if pcm16 is not None:
         return Found(key, contents, pcm16)
@@ -199,7 +202,7 @@ def lfs_pointer(source: AudioSource) -> BadInput:
 def _member(path: Path, member: str) -> bytes | _File:
     """Return a member's bytes."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(regular_file(path)) as archive:
             if member not in archive.namelist():
                 raise bad_input(
                     path,

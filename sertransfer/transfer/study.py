@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from sertransfer.errors import Faults, SertransferError, bad_input, mask_secrets
-from sertransfer.io.files import PRIVATE_FILE, hash_value, make_folder, storage_error
+from sertransfer.io.files import PRIVATE_FILE, hash_value, make_folder, regular_file, storage_error
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -109,7 +109,7 @@ def open_storage(where: str | Path) -> StudyStorage:
     make_folder(path.parent)
     with _reading(path):
         path.touch(mode=PRIVATE_FILE)
-        with path.open("rb") as stream:
+        with regular_file(path).open("rb") as stream:
             head = stream.read(len(_SQLITE))
     if head not in (b"", _SQLITE):
         old = head.startswith(b'{"op_code"')
