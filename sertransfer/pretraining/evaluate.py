@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from sertransfer import __version__
 from sertransfer.audio.speaker_norm import calibration_ids
@@ -100,13 +101,14 @@ def evaluate(
         if finished_for(run, skip_bad=skip_bad):
             _log.info("%s is finished; nothing to do", run.path)
         else:
+            cache = store if store is not None else default_store(run.path)
             calibration = calibration_ids(manifest, front_end, scored=True)
             part = select_split(manifest, split, carried.classes, calibration=calibration)
             part = _checked(part, carried.classes, absent)
             features = build_store(
                 part.manifest,
                 front_end,
-                store if store is not None else default_store(run.path),
+                cache,
                 rest=manifest,
                 workers=feature_workers(workers, len(part)),
                 skip_bad=skip_bad,
@@ -117,8 +119,8 @@ def evaluate(
             cropping = carried.cropping if carried.cropping is not None else Cropping()
             network = build_from(carried, where=checkpoint).to(choose_device())
 
-            def scores(epsilon: float | None = None) -> pd.DataFrame:
-                probabilities = predict_probabilities(
+            def predict(epsilon: float | None) -> Probabilities:
+                return predict_probabilities(
                     network,
                     utterances,
                     longest=cropping.frames(front_end.framing),
@@ -128,30 +130,21 @@ def evaluate(
                     progress=progress,
                     perturb=attack(epsilon),
                 )
-                return score_table(part.table, probabilities, carried.classes)
 
-            clean, classes = scores(), carried.classes
-            metrics = score_metrics(clean, classes, absent=absent)
-            write_scores(run.path, clean)
-            if (epsilon := adversarial_epsilon(network)) is not None:
-                attacked = scores(epsilon)
-                metrics |= score_attack(run.path, attacked, classes, epsilon, absent=absent)
+            generated_model = bool(carried.provenance.get("generated", False))
             run.write_metrics(
                 {
-                    **metrics,
+                    **score_split(run.path, part, carried.classes, network, predict, absent=absent),
                     "split": split,
                     "corpus": ", ".join(sorted(set(part.table["corpus"]))),
                     "model": carried.model,
                     "checkpoint": str(checkpoint),
-                    "generated": manifest.generated or bool(carried.provenance.get("generated", False)),
+                    "generated": manifest.generated or generated_model,
                     "generated_data": manifest.generated,
-                    "generated_model": bool(carried.provenance.get("generated", False)),
+                    "generated_model": generated_model,
                     "speakers_shared": _shared(carried, part),
                     "audio_shared": shared_audio(
-                        carried.training_audio,
-                        part,
-                        "the checkpoint's training part",
-                        cache=store if store is not None else default_store(run.path),
+                        carried.training_audio, part, "the checkpoint's training part", cache=cache
                     ),
                     "filled_up": count_short(network, {split: utterances}, front_end, cropping),
                     "left_out": {"labels": {split: part.other_labels}, "audio": list(features.left_out)},
@@ -199,6 +192,36 @@ def _front_end(checkpoint: Checkpoint, path: Path) -> FrontEnd:
             remedy="import it again with 'sertransfer import-checkpoint --front-end NAME --framing NAME'",
         )
     return checkpoint.front_end
+
+
+def score_split(
+    folder: Path,
+    split: Split,
+    classes: Sequence[str],
+    network: nn.Module,
+    predict: Callable[[float | None], Probabilities],
+    *,
+    absent: str,
+) -> dict[str, Any]:
+    """Write the scores of *split*, of an ADV model on attacked inputs too; return their blocks of metrics.
+
+    Args:
+        folder: The run's; gets ``utterances.csv``, and of an ADV model ``utterances_adversarial.csv``.
+        split: What is scored.
+        classes: Order of the network's outputs.
+        network: Says whether it is an ADV model.
+        predict: Takes the step of the attack (``None`` = no attack), returns the class probabilities.
+        absent: ``error`` or ``skip``, as in :func:`score_metrics`.
+    """
+    clean = score_table(split.table, predict(None), classes)
+    metrics = score_metrics(clean, classes, absent=absent)
+    _write_scores(folder / "utterances.csv", clean)
+    if (epsilon := adversarial_epsilon(network)) is not None:
+        attacked = score_table(split.table, predict(epsilon), classes)
+        _write_scores(folder / "utterances_adversarial.csv", attacked)
+        found = score_metrics(attacked, classes, absent=absent)["utterance"]
+        metrics["adversarial"] = {"epsilon": epsilon, "utterance": found}
+    return metrics
 
 
 def score_table(table: pd.DataFrame, probabilities: Probabilities, classes: Sequence[str]) -> pd.DataFrame:
@@ -262,26 +285,8 @@ def score_metrics(scores: pd.DataFrame, classes: Sequence[str], *, absent: str =
     }
 
 
-def score_attack(
-    folder: Path, scores: pd.DataFrame, classes: Sequence[str], epsilon: float, *, absent: str
-) -> dict[str, Any]:
-    """Return the ``adversarial`` block of ``metrics.json``, and write the scores it comes from.
-
-    Args:
-        folder: The run's; gets ``utterances_adversarial.csv``.
-        scores: What :func:`score_table` gives for the generated inputs.
-        classes: Order of the confusion matrix.
-        epsilon: Step of the attack.
-        absent: ``error`` or ``skip``, as in :func:`score_metrics`.
-    """
-    write_scores(folder, scores, "utterances_adversarial.csv")
-    metrics = score_metrics(scores, classes, absent=absent)
-    return {"adversarial": {"epsilon": epsilon, "utterance": metrics["utterance"]}}
-
-
-def write_scores(folder: Path, scores: pd.DataFrame, name: str = "utterances.csv") -> None:
-    """Write what :func:`score_table` gives, for every scored utterance, as file *name* of *folder*."""
-    write_text(folder / name, scores.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+def _write_scores(path: Path, scores: pd.DataFrame) -> None:
+    write_text(path, scores.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
 
 
 def write_report(folder: Path) -> None:

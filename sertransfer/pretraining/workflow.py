@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from pytorch_lightning import Callback
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.registry import build_model
-from sertransfer.pretraining.adversarial import adversarial_epsilon, attack
+from sertransfer.pretraining.adversarial import attack
 from sertransfer.pretraining.classifier import Classifier, balanced_weights
 from sertransfer.pretraining.data import (
     Split,
@@ -43,13 +42,7 @@ from sertransfer.pretraining.data import (
     take_utterances,
     used_rows,
 )
-from sertransfer.pretraining.evaluate import (
-    score_attack,
-    score_metrics,
-    score_table,
-    write_report,
-    write_scores,
-)
+from sertransfer.pretraining.evaluate import score_split, write_report
 from sertransfer.pretraining.settings import PretrainConfig, check_settings
 from sertransfer.training import distributed
 from sertransfer.training.batches import TrainingBatches, Utterances
@@ -149,20 +142,13 @@ def _work(
     if not len(test):
         _log.warning("the manifest has no test split: nothing is scored")
 
-    def scores(epsilon: float | None = None) -> pd.DataFrame:
-        probabilities = np.empty((0, len(classes)))
-        if len(test):
-            probabilities = predict_with(config, network, test, progress=progress, epsilon=epsilon)
-        return score_table(parts["test"].table, probabilities, classes)
+    def predict(epsilon: float | None) -> Probabilities:
+        if not len(test):
+            return np.empty((0, len(classes)))
+        return predict_with(config, network, test, progress=progress, epsilon=epsilon)
 
-    clean = scores()
-    metrics = score_metrics(clean, classes, absent=config.absent)
-    write_scores(run.path, clean)
-    epsilon = adversarial_epsilon(network)
-    if epsilon is not None:
-        metrics |= score_attack(run.path, scores(epsilon), classes, epsilon, absent=config.absent)
     return {
-        **metrics,
+        **score_split(run.path, parts["test"], classes, network, predict, absent=config.absent),
         "split": "test",
         "corpus": ", ".join(sorted(set(manifest.table["corpus"]))),
         "model": config.model.name,

@@ -5,6 +5,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from sertransfer.pretraining.classifier import Classifier, balanced_weights, make_masks
 from sertransfer.pretraining.settings import Augment, Optimiser, PretrainConfig, Regularisation, Schedule
+from sertransfer.training import distributed
 from sertransfer.training.batches import Batch
 from sertransfer.training.module import NonFiniteLoss
 
@@ -36,6 +37,19 @@ def test_a_batch_repeats_itself_and_differs_from_the_next(module):
         trained.on_train_batch_start(batch(), number)
         losses.append(trained.training_step(batch(), number).item())
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_each_process_draws_for_itself_and_the_first_as_if_alone(module, monkeypatch):
+    draws = []
+    for rank in (0, 1, 2, 1):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        module().on_train_batch_start(batch(), 5)
+        draws.append(torch.rand(()).item())
+    monkeypatch.undo()
+    module().on_train_batch_start(batch(), 5)
+    assert draws[0] == torch.rand(()).item()
+    assert draws[1] == draws[3]
+    assert len(set(draws)) == 3
 
 
 def test_a_loss_that_is_no_number_names_step_utterances_and_last_good_state(module, caplog):

@@ -173,6 +173,11 @@ def test_torchrun_scores_every_utterance_once(manifest, tmp_path):
     assert metrics["utterance"] == alone["utterance"]
     assert metrics["utterance"]["n"] == 11
     assert read_checkpoint(checkpoint).provenance["train"]["n"] == 17
+    statuses, outputs, errors = run_pair(*CLI, "pretrain", "--manifest", path, "--run-dir", run, *SETTINGS)
+    assert statuses == [0, 0], errors
+    assert outputs[0].count("11 utterances") == 1
+    assert outputs[1] == ""
+    assert (run / "log.txt").read_text().count("training in 2 processes") == 1
 
 
 def test_bad_input_is_said_once_and_ends_all(manifest, tmp_path):
