@@ -73,6 +73,18 @@ def expected(manifest: Manifest, front_end: FrontEnd) -> dict[str, np.ndarray]:
     return features
 
 
+def test_pointers_of_git_lfs_are_one_fault(tmp_path: Path) -> None:
+    manifest = corpus(tmp_path / "corpus")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "corpus" / name).write_text(pointer)
+    with pytest.raises(BadInput) as error:
+        build_store(manifest, FrontEnd(), tmp_path / "stores", progress=False)
+    (fault,) = error.value.faults
+    assert fault.where == str(tmp_path / "corpus")
+    assert "git lfs pull" in fault.remedy
+
+
 @pytest.mark.parametrize(
     ("front_end", "dtype"), [(FrontEnd(), np.float16), (LINEAR, np.float32)], ids=["log", "power"]
 )

@@ -395,6 +395,12 @@ def test_pointers_of_git_lfs_are_called_that(tmp_path: Path) -> None:
         faults |= set(error.value.faults)
     assert len(faults) == 1
     assert faults.pop().where == str(tmp_path)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "wav" / "deep").mkdir(parents=True)
+    (tmp_path / "a.wav").rename(tmp_path / "wav" / "deep" / "a.wav")
+    with pytest.raises(BadInput) as error:
+        inspect(AudioSource(tmp_path / "wav" / "deep" / "a.wav"))
+    assert error.value.faults[0].where == str(tmp_path)  # where the command must be run
 
 
 def test_a_file_called_raw_is_no_recording_without_its_rate(tmp_path: Path) -> None:

@@ -65,6 +65,23 @@ def test_another_corpus_is_scored_on_the_common_labels_and_its_speakers_are_othe
 
 
 @pytest.mark.usefixtures("no_report")
+def test_silence_is_never_scored_without_a_word(trained, tmp_path):
+    checkpoint, manifest, _ = trained
+    shutil.copytree(manifest.root, tmp_path / "corpus")
+    audio = manifest.select(split="test").table["audio"].iloc[0]
+    soundfile.write(tmp_path / "corpus" / audio, np.zeros(16_000), 16_000)
+    other = Manifest(manifest.table, tmp_path / "corpus", manifest.notes)
+    metrics = evaluate(checkpoint, other, run_dir=tmp_path / "run", progress=False)
+    known = manifest.notes.get("assumptions", [])
+    assert metrics["assumptions"] == [
+        *known,
+        "1 of 12 scored utterances are silent (below -80 dB of full scale)",
+    ]
+    plain = evaluate(checkpoint, manifest, run_dir=tmp_path / "plain", progress=False)
+    assert plain["assumptions"] == known
+
+
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("pad", [False, True])
 def test_an_utterance_is_scored_as_the_encoder_of_stage_2_sees_it(trained, tmp_path, pad):
     path, manifest, _ = trained

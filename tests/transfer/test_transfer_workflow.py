@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from support.transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, make_interviews
 
 from sertransfer.errors import BadInput
@@ -115,6 +116,20 @@ def test_a_run_from_sentences_to_the_report(manifest, tmp_path, opened, real_rep
     encoder, name, checkpoint, framing, _ = opened[0]
     assert (name, checkpoint, framing) == ("ser", tmp_path / "model.safetensors", PRESETS["65ms"])
     assert encoder.encoded == len(manifest)
+
+
+def test_silence_is_never_scored_without_a_word(manifest, tmp_path, opened):
+    rows = manifest.table.query("split == 'dev'")
+    for _, row in rows.groupby("audio").head(1).iloc[:2].iterrows():
+        path = manifest.root / row["audio"]
+        samples, rate = soundfile.read(path)
+        samples[round(row["start"] * rate) : round(row["end"] * rate)] = 0
+        soundfile.write(path, samples, rate)
+    metrics = run(manifest, tmp_path)
+    assert metrics["assumptions"] == [
+        *NOTES["assumptions"],
+        f"2 of {len(rows)} scored sentences are silent (below -80 dB of full scale)",
+    ]
 
 
 def test_the_interviewer_s_audio_is_a_row_by_the_run_s_encoder(manifest, tmp_path, opened):
