@@ -293,11 +293,13 @@ class _Powers:
 
     def add(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a block, shape ``(samples,)`` or ``(samples, channels)``; its mean over the channels."""
-        mixed = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
-        both = [_sums(samples), _sums(mixed)]
+        # one channel behind the other: NumPy takes ten times as long over the few values of a row
+        channels = np.ascontiguousarray(np.atleast_2d(samples.T))
+        mixed: NDArray[np.float32] = samples if samples.ndim == 1 else channels.mean(axis=0, dtype=np.float32)
+        sums, squares = zip(*map(_sums, (*channels, mixed)), strict=True)
         self._count += len(samples)
-        self._sums = self._sums + np.hstack([sums for sums, _ in both])
-        self._squares = self._squares + np.hstack([squares for _, squares in both])
+        self._sums = self._sums + np.array(sums)
+        self._squares = self._squares + np.array(squares)
         return mixed
 
     @property
@@ -321,10 +323,10 @@ class _Powers:
         return _about_mean(self._count, self._sums, self._squares)
 
 
-def _sums(samples: NDArray[Any]) -> tuple[Any, Any]:
-    """Return the sum and the sum of squares of each channel."""
-    squares = np.einsum("i...,i...->...", samples, samples, dtype=np.float64, casting="unsafe")
-    return samples.sum(axis=0, dtype=np.float64), squares
+def _sums(samples: NDArray[Any]) -> tuple[float, float]:
+    """Return the sum and the sum of squares of one channel."""
+    squares = np.einsum("i,i->", samples, samples, dtype=np.float64, casting="unsafe")
+    return float(samples.sum(dtype=np.float64)), float(squares)
 
 
 def _about_mean(count: int, sums: Any, squares: Any) -> NDArray[np.float64]:
@@ -333,9 +335,9 @@ def _about_mean(count: int, sums: Any, squares: Any) -> NDArray[np.float64]:
     return power
 
 
-def _power(samples: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the mean square about the mean of each channel."""
-    return _about_mean(len(samples), *_sums(samples))
+def _power(samples: NDArray[Any]) -> float:
+    """Return the mean square about the mean of one channel."""
+    return float(_about_mean(len(samples), *_sums(samples)))
 
 
 def resample(waveform: NDArray[np.float32], rate: int, target: int) -> NDArray[np.float32]:
