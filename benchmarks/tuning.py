@@ -22,9 +22,9 @@ from sertransfer.models.registry import build_model
 from sertransfer.transfer.data import take_parts
 from sertransfer.transfer.embed import Candidate, embed
 from sertransfer.transfer.embedding_store import EmbeddingSet
-from sertransfer.transfer.search_space import TuneConfig
-from sertransfer.transfer.study import open_storage
-from sertransfer.transfer.tuning import tune_head
+from sertransfer.transfer.tuning.nested import tune_probe
+from sertransfer.transfer.tuning.space import TuneConfig
+from sertransfer.transfer.tuning.study import open_storage
 
 CONFIG = Path(__file__).parents[1] / "configs/transfer/ser_tune.yaml"
 CLASSES = ("angry", "neutral", "happy", "sad")
@@ -71,7 +71,7 @@ def tuning_trial(options: Options) -> dict[str, Any]:
     stored = {Candidate(None, "mean"): embed_again(0)}
 
     def search(turn: int) -> None:
-        tune_head(config, train, stored, open_storage(work / f"study{turn}.db"), progress=False)
+        tune_probe(config, train, stored, open_storage(work / f"study{turn}.db"), progress=False)
 
     turns = Turns([], [])
     for turn in (1, 2):  # new folders each time, so that nothing is found done

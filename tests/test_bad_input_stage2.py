@@ -24,8 +24,8 @@ from sertransfer.cli.main import main
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model
-from sertransfer.transfer import study
-from sertransfer.transfer.study import open_storage
+from sertransfer.transfer.tuning import study
+from sertransfer.transfer.tuning.study import open_storage
 
 ANSWER = (1.25, 1.75, "Participant", "a")
 SMALL = {"width": 0.0625}
@@ -208,8 +208,8 @@ def test_the_storage_of_another_study(run, weights, interviews, embeddings, tmp_
 KILLED = """
 import os, signal, sys
 from sertransfer.cli import main as cli
-from sertransfer.transfer import tuning
-tuning.inner_score = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+from sertransfer.transfer.tuning import nested
+nested.inner_score = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
 cli.main(sys.argv[1:])
 """
 

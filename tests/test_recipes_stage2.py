@@ -20,7 +20,7 @@ from sertransfer.demo.corpora import make_daic_woz, make_lssed
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model
-from sertransfer.transfer.search_space import TuneConfig
+from sertransfer.transfer.tuning.space import TuneConfig
 
 PROJECT = Path(__file__).parents[1]
 CONFIGS = PROJECT / "configs/transfer"

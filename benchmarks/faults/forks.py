@@ -20,10 +20,9 @@ from pathlib import Path
 
 HEAVY = (
     "pretraining.workflow",
-    "transfer.finetune",
-    "transfer.tune",
-    "transfer.finetune_tuning",
-    "reporting.html",
+    "transfer.finetune.workflow",
+    "transfer.tuning.workflow",
+    "reporting.report",
 )
 KILL_BEFORE, KILL_AFTER = -1, -2
 """Faults of the shim's that end the process group, before or after the operation."""

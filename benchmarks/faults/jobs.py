@@ -84,7 +84,8 @@ JOBS = {
 
 def small_steps() -> None:
     """Embed a few sentences at once, so that kills fall between chunks, and find dead trials soon."""
-    from sertransfer.transfer import data, study
+    from sertransfer.transfer import data
+    from sertransfer.transfer.tuning import study
 
     data.CHUNK_SENTENCES = 8
     study.HEARTBEAT = study.GRACE = 1

@@ -21,9 +21,8 @@ from sertransfer.config import config_dict
 from sertransfer.corpora.registry import CORPORA
 from sertransfer.front_end import FrontEnd
 from sertransfer.pretraining.settings import PretrainConfig
-from sertransfer.transfer.finetune_space import FinetuneTuneConfig
-from sertransfer.transfer.search_space import TuneConfig
 from sertransfer.transfer.settings import TransferConfig
+from sertransfer.transfer.tuning.space import FinetuneTuneConfig, TuneConfig
 
 MADE = "*Made from the code when the site is built.*\n"
 
@@ -54,7 +53,7 @@ MODULES = (
     "sertransfer.pretraining.workflow",
     "sertransfer.pretraining.evaluate",
     "sertransfer.transfer.workflow",
-    "sertransfer.transfer.tune",
+    "sertransfer.transfer.tuning.workflow",
     "sertransfer.transfer.finetune.model",
 )
 """Modules whose public names the API page shows, after those of ``sertransfer`` itself."""

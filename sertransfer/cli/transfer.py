@@ -126,24 +126,24 @@ def run_tune(args: argparse.Namespace, overrides: Overrides) -> CommandResult:
     from sertransfer.config import load_config
     from sertransfer.encoders.registry import choose_encoder
     from sertransfer.manifest import read_manifest
+    from sertransfer.transfer.tuning.space import FinetuneTuneConfig, TuneConfig
+    from sertransfer.transfer.tuning.workflow import tune
 
     choose_encoder(args.encoder)
     choose("mode", args.mode, ("probe", "finetune"))
     if args.split is not None:
         overrides = {"transfer.split": args.split, **overrides}
-    given: dict[str, Any] = {"storage": args.storage, **_arguments(args)}
+    config: TuneConfig | FinetuneTuneConfig
     if args.mode == "finetune":
-        from sertransfer.transfer.finetune_space import FinetuneTuneConfig
-        from sertransfer.transfer.finetune_tuning import tune_finetuning
-
-        searched = load_config(FinetuneTuneConfig, args.config, overrides)
-        metrics = tune_finetuning(searched, read_manifest(args.manifest, root=args.root), **given)
+        config = load_config(FinetuneTuneConfig, args.config, overrides)
     else:
-        from sertransfer.transfer.search_space import TuneConfig
-        from sertransfer.transfer.tune import tune
-
         config = load_config(TuneConfig, args.config, overrides)
-        metrics = tune(config, read_manifest(args.manifest, root=args.root), **given)
+    metrics = tune(
+        config,
+        read_manifest(args.manifest, root=args.root),
+        storage=args.storage,
+        **_arguments(args),
+    )
     best = args.run_dir / "best.yaml"
     again = ("--encoder", args.encoder, "--checkpoint", args.checkpoint, "--manifest", args.manifest)
     return CommandResult(

@@ -183,8 +183,8 @@ def _sound(work: Path) -> list[Target]:
 def _settings(work: Path) -> list[Target]:
     from sertransfer.config import load_config
     from sertransfer.pretraining.settings import PretrainConfig
-    from sertransfer.transfer.search_space import TuneConfig
     from sertransfer.transfer.settings import TransferConfig
+    from sertransfer.transfer.tuning.space import TuneConfig
 
     configs = Path(__file__).parents[2] / "configs"
     pretrain = tuple(path.read_bytes() for path in sorted((configs / "pretrain").glob("*.yaml")))
@@ -337,7 +337,7 @@ def _stored(work: Path) -> list[Target]:
     from sertransfer.reporting.runs import read_runs
     from sertransfer.transfer.embedding_store import EmbeddedChunk, open_set, write_set
     from sertransfer.transfer.finetune.frames import FrameStore, take_store
-    from sertransfer.transfer.study import open_storage, open_study
+    from sertransfer.transfer.tuning.study import open_storage, open_study
 
     home = work / "stored"
     sound = home / "sound"

@@ -25,7 +25,7 @@ HEAVY = (
     "encoders.ssl",
     "pretraining.workflow",
     "transfer.finetune",
-    "transfer.tune",
+    "transfer.tuning.workflow",
 )
 SCRIPT = '#!/bin/sh\nexec {python} -I -S {here} call {address} {first} "$@"\n'
 

@@ -4,23 +4,24 @@ Pooled over folds the AUROC falls below 0.5 there: a fit whose training part has
 and its held-out part has fewer of them.
 """
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from optuna.storages import InMemoryStorage
 from sklearn.metrics import roc_auc_score
 
 from sertransfer.evaluation.aggregation import aggregate
-from sertransfer.transfer import tuning
 from sertransfer.transfer.data import SubjectSplit
 from sertransfer.transfer.decide import TrainingSet, choose_c, probe_subjects
 from sertransfer.transfer.embed import candidate_of
-from sertransfer.transfer.inner_score import InnerData, inner_score
 from sertransfer.transfer.scoring import bare_figures
-from sertransfer.transfer.search_space import SearchSpace, TuneConfig
 from sertransfer.transfer.settings import ProbeConfig, TransferConfig
+from sertransfer.transfer.tuning.nested import InnerData, inner_score, tune_probe
+from sertransfer.transfer.tuning.space import ProbeSpace, TuneConfig
+from sertransfer.transfer.tuning.study import open_storage
 
 SENTENCES, COLUMNS, POSITIVES, SUBJECTS = 2, 100, 7, 20
 SEEDS = range(30)
@@ -101,14 +102,15 @@ def tune_on_axes(seed):
 
 
 def nested(seed):
-    space = SearchSpace(kinds=("logistic",), linear_c=(1e3, 1e4), pca=(0,), aggregation=("mean",))
+    space = ProbeSpace(kinds=("logistic",), linear_c=(1e3, 1e4), pca=(0,), aggregation=("mean",))
     config = TuneConfig(
         transfer=replace(CONFIG, seed=seed), space=space, trials=2, outer_folds=3, random_trials=2
     )
     part = make_part("train", seed)
     stored = {candidate_of(config.transfer): Noise(part.sentences["id"], seed)}
-    with tuning.quiet_optuna():
-        found = tuning.tune_head(config, part, stored, InMemoryStorage(), progress=False)
+    with tempfile.TemporaryDirectory() as folder:
+        storage = open_storage(Path(folder) / "study.db")
+        found = tune_probe(config, part, stored, storage, progress=False)
     return found.record["outer"]["auroc"]
 
 

@@ -5,9 +5,8 @@ import pytest
 
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
-from sertransfer.transfer.finetune_space import FinetuneTuneConfig
-from sertransfer.transfer.search_space import SearchSpace, TuneConfig
 from sertransfer.transfer.settings import EmbeddingConfig, ProbeConfig, ThresholdConfig, TransferConfig
+from sertransfer.transfer.tuning.space import FinetuneTuneConfig, ProbeSpace, TuneConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "transfer"
 
@@ -21,7 +20,7 @@ def test_every_shipped_config_loads():
     kinds = {"finetune_tune": FinetuneTuneConfig, "tune": TuneConfig}
     for path in CONFIGS.glob("*.yaml"):
         load_config(kinds.get(path.stem.partition("_")[2], TransferConfig), path).check()
-    space = SearchSpace(aggregation=("majority", "mean", "attention"), pooling=("mean", "mean_std"))
+    space = ProbeSpace(aggregation=("majority", "mean", "attention"), pooling=("mean", "mean_std"))
     assert load_config(TuneConfig, CONFIGS / "ser_tune.yaml") == TuneConfig(space=space)
 
 

@@ -17,10 +17,10 @@ from sertransfer.transfer import workflow
 from sertransfer.transfer.compare import compare
 from sertransfer.transfer.data import take_parts
 from sertransfer.transfer.decide import TrainingSet, choose_c, choose_threshold, inner_folds
-from sertransfer.transfer.inner_score import InnerData, inner_score, subject_score
 from sertransfer.transfer.predict import predict
 from sertransfer.transfer.scoring import sentence_figures, subject_figures
 from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig
+from sertransfer.transfer.tuning.nested import InnerData, inner_score, subject_score
 
 ATTENTION = replace(PROBE, aggregation="attention")
 

@@ -17,15 +17,16 @@ from sertransfer.errors import BadInput
 from sertransfer.export.export import export
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.share import share
-from sertransfer.transfer import finetune_tuning, workflow
+from sertransfer.transfer import workflow
 from sertransfer.transfer.apply import open_predictor
 from sertransfer.transfer.compare import compare
 from sertransfer.transfer.data import take_parts
 from sertransfer.transfer.finetune import workflow as finetune_training
 from sertransfer.transfer.finetune.data import BalancedDraw, split_inner
 from sertransfer.transfer.finetune.learners import Finetuner
-from sertransfer.transfer.finetune_space import FinetuneSpace, FinetuneTuneConfig
 from sertransfer.transfer.predict import predict
+from sertransfer.transfer.tuning import workflow as tuning_workflow
+from sertransfer.transfer.tuning.space import FinetuneSpace, FinetuneTuneConfig
 
 pytestmark = pytest.mark.usefixtures("no_report")
 
@@ -236,7 +237,7 @@ SPACE = FinetuneSpace(lr=(0.001, 0.1), depth=("head",), layers=("mix",), pooling
 def tune(small, folder, storage, seed=SEED, manifest: Manifest | None = None):
     base = replace(settings(depth="last", epochs=2, inner_share=0.5), cluster=PERSON, seed=seed)
     config = FinetuneTuneConfig(transfer=base, space=SPACE, trials=1, random_trials=1)
-    return finetune_tuning.tune_finetuning(
+    return tuning_workflow.tune(
         config,
         small[0] if manifest is None else manifest,
         encoder="ssl",

@@ -13,12 +13,13 @@ from sertransfer.cli.main import main
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
 from sertransfer.training.module import NonFiniteLoss
-from sertransfer.transfer import finetune_tuning
+from sertransfer.transfer.finetune import workflow as finetune_workflow
 from sertransfer.transfer.finetune.learners import Finetuner
-from sertransfer.transfer.finetune_space import FinetuneSpace, FinetuneTuneConfig
 from sertransfer.transfer.settings import TransferConfig
+from sertransfer.transfer.tuning import workflow as tuning_workflow
+from sertransfer.transfer.tuning.space import FinetuneSpace, FinetuneTuneConfig
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 pytestmark = pytest.mark.usefixtures("no_report")
 SPACE = FinetuneSpace(
     lr=(0.001, 0.1), depth=("head",), layers=("output", "mix"), pooling=("mean",), stages=(1,)
@@ -48,7 +49,7 @@ def make(trials=3, **changes):
 
 
 def tune(manifest, ssl, folder, config, **options):
-    return finetune_tuning.tune_finetuning(
+    return tuning_workflow.tune(
         config, manifest, encoder="ssl", checkpoint=ssl, run_dir=folder, progress=False, **options
     )
 
@@ -107,7 +108,7 @@ def test_the_reported_labels_choose_nothing(manifest, ssl, kept, tmp_path):
 
 
 def test_a_training_that_breaks_down_is_a_trial_of_no_value(manifest, ssl, kept, tmp_path, monkeypatch):
-    tried, train = [], finetune_tuning.train
+    tried, train = [], finetune_workflow.train
 
     def train_or_break(config, task, folder):
         tried.append(config)
@@ -115,7 +116,7 @@ def test_a_training_that_breaks_down_is_a_trial_of_no_value(manifest, ssl, kept,
             raise NonFiniteLoss("the loss is nan")
         return train(config, task, folder)
 
-    monkeypatch.setattr(finetune_tuning, "train", train_or_break)
+    monkeypatch.setattr(finetune_workflow, "train", train_or_break)
     metrics = tune(manifest, ssl, tmp_path, make(trials=2), embeddings=kept)
     assert metrics["tuning"]["trials"] == {"complete": 1, "pruned": 1}
     trials = pd.read_csv(tmp_path / "trials.csv")
@@ -150,7 +151,7 @@ def test_what_no_study_can_work_with_is_named(changes, message):
 
 def test_a_mix_is_not_searched_for_an_encoder_without_blocks(manifest, tmp_path):
     with pytest.raises(BadInput, match="'mix' with encoder 'ser'"):
-        finetune_tuning.tune_finetuning(
+        tuning_workflow.tune(
             make(), manifest, encoder="ser", checkpoint=tmp_path, run_dir=tmp_path / "r", progress=False
         )
     assert not (tmp_path / "r").exists()
@@ -170,7 +171,7 @@ def test_the_command_asks_for_the_mode(manifest, ssl, tmp_path, capsys, monkeypa
         asked.update(given, config=config)
         return {"subject": {"n": 1, "wa": 1.0, "ua": None}, "majority": {"wa": None, "ua": None}}
 
-    monkeypatch.setattr(finetune_tuning, "tune_finetuning", keep)
+    monkeypatch.setattr(tuning_workflow, "tune", keep)
     manifest_path = tmp_path / "manifest.csv"
     manifest.table.to_csv(manifest_path, index=False)
     words = ["tune", "--encoder", "ssl", "--checkpoint", str(ssl), "--manifest", str(manifest_path)]

@@ -9,11 +9,12 @@ heartbeat stops, the trial counts as failed and its settings are tried again.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,23 +22,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from sertransfer.errors import Faults, SertransferError, bad_input, mask_secrets
 from sertransfer.io.files import PRIVATE_FILE, hash_value, make_folder, regular_file, storage_error
-
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+from sertransfer.transfer.settings import TransferConfig
+from sertransfer.transfer.tuning.space import FinetuneTuneConfig, TuneConfig
 
 HEARTBEAT = 5
 """Seconds between two heartbeats of a trial."""
 
 GRACE = 15
 """Seconds without a heartbeat after which a trial counts as failed."""
+
+FEWEST = 10
+"""Minimum number of complete trials to say which settings mattered."""
 
 _IDENTITY, _SETTLED = "sertransfer_identity", "sertransfer_settled"
 _POLL_SECONDS = 0.5
@@ -88,6 +94,57 @@ class Study:
             with _no_experimental_warnings():
                 fail_stale_trials(self.optuna)
             return self.optuna.get_trials(deepcopy=False)
+
+
+@dataclass(frozen=True)
+class TunedSettings:
+    """What a search found.
+
+    Attributes:
+        config: The chosen settings.
+        note: How they were chosen, in one line.
+        record: The ``tuning`` block of ``metrics.json``.
+        tables: Tables for the run folder, by file name.
+    """
+
+    config: TransferConfig
+    note: str
+    record: dict[str, Any]
+    tables: dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class FinishedStudy:
+    """What a study found.
+
+    Attributes:
+        name: For people.
+        trials: Its finished trials, in the order of their draws.
+        best: The best of them.
+    """
+
+    name: str
+    trials: list[FrozenTrial]
+    best: FrozenTrial
+
+    def counts(self) -> dict[str, int]:
+        """Return how many trials are complete, and how many were pruned."""
+        states = [trial.state for trial in self.trials]
+        return {state.name.lower(): states.count(state) for state in (TrialState.COMPLETE, TrialState.PRUNED)}
+
+    def rows(self, figures: Callable[[FrozenTrial], dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return one row a trial, for ``trials.csv``; *figures* gives the search's own columns."""
+        return [
+            {
+                "study": self.name,
+                "trial": place,
+                "state": trial.state.name.lower(),
+                **figures(trial),
+                "best": trial.number == self.best.number,
+                "settings": json.dumps(trial.params, sort_keys=True),
+            }
+            for place, trial in enumerate(self.trials)
+        ]
 
 
 def open_storage(where: str | Path) -> StudyStorage:
@@ -259,7 +316,7 @@ def run_trials(
     while True:
         trials = study.trials()
         counted = sorted((one for one in trials if one.state != TrialState.FAIL), key=_origin)[:count]
-        done = [one for one in counted if one.state in FINISHED]
+        done = [one for one in counted if one.state.is_finished()]
         advance(len(done))
         if len(done) == count:
             return done
@@ -269,6 +326,51 @@ def run_trials(
             time.sleep(_POLL_SECONDS)
         else:
             _run_one(study, suggest, score)
+
+
+def best_trial(trials: list[FrozenTrial]) -> FrozenTrial:
+    """Return the completed trial of greatest value, the earliest of equals.
+
+    Raises:
+        BadInput: If every trial was pruned, which the first never is unless something is wrong.
+    """
+    complete = [one for one in trials if one.state == TrialState.COMPLETE and one.value is not None]
+    if not complete:
+        raise bad_input("study", found="no complete trial", expected="one", remedy="ask for more --trials")
+    return max(complete, key=lambda one: (one.value or 0.0, -_origin(one)))
+
+
+def run_study(
+    storage: StudyStorage,
+    name: str,
+    config: TuneConfig | FinetuneTuneConfig,
+    decisive: dict[str, Any],
+    score: Callable[[optuna.Trial, TransferConfig], float],
+    advance: Callable[[int], None],
+) -> FinishedStudy:
+    """Run, or finish, one study of a search.
+
+    Args:
+        storage: Finished trials in it are not run again.
+        name: Of the study in it, the search's own name before a ``/``.
+        config: Settings of the search.
+        decisive: What a trial's value depends on besides the settings, as plain values: a study is never
+            continued with something else.
+        score: Value of a trial with its settings.
+        advance: Told how many trials are finished.
+    """
+    with quiet_optuna():
+        study = open_study(
+            storage,
+            name,
+            {**config.identity(), **decisive},
+            seed=config.transfer.seed,
+            random_trials=config.random_trials,
+        )
+        trials = run_trials(study, config.suggest, score, config.trials, advance)
+    best = best_trial(trials)
+    _log.info("study %s: best of %d trials %.4f", name, len(trials), best.value)
+    return FinishedStudy(name.rpartition("/")[2], trials, best)
 
 
 class _Others:
@@ -296,18 +398,6 @@ class _Others:
             _log.info("waiting up to %d s for trials left running: %s", 2 * GRACE, sorted(numbers))
         self._found = numbers if self._found is None else self._found & numbers
         return any(now - self._seen[number] <= 2 * (GRACE + 1) for number in self._found)
-
-
-def best_trial(trials: list[FrozenTrial]) -> FrozenTrial:
-    """Return the completed trial of greatest value, the earliest of equals.
-
-    Raises:
-        BadInput: If every trial was pruned, which the first never is unless something is wrong.
-    """
-    complete = [one for one in trials if one.state == TrialState.COMPLETE and one.value is not None]
-    if not complete:
-        raise bad_input("study", found="no complete trial", expected="one", remedy="ask for more --trials")
-    return max(complete, key=lambda one: (one.value or 0.0, -_origin(one)))
 
 
 def _run_one(
@@ -369,6 +459,52 @@ def _try_again(study: optuna.Study, trial: FrozenTrial) -> None:
         trial.params, trial.distributions = {}, {}
     with _no_experimental_warnings():
         RetryHeartbeatStaleTrialCallback()(study, trial)
+
+
+def importance(trials: Sequence[tuple[dict[str, Any], float]], seed: int) -> dict[str, float]:
+    """Return each setting's share of the variance of the trials' values, the greatest first.
+
+    It is functional ANOVA over a random forest (Hutter, Hoos and Leyton-Brown, 2014), as Optuna has it.
+
+    Args:
+        trials: Settings and value of each complete trial; all have the same settings, since Optuna leaves out
+            those that some trials were not asked. A setting ``C`` is a number on a logarithmic scale.
+        seed: Of the forest.
+
+    Returns:
+        Nothing where there are fewer than :data:`FEWEST`, or all came to the same.
+    """
+    if len(trials) < FEWEST or len({value for _, value in trials}) == 1:
+        return {}
+    kinds: dict[str, BaseDistribution] = {}
+    for name in trials[0][0]:
+        values = sorted({settings[name] for settings, _ in trials}, key=str)
+        if name == "C" and len(values) > 1:
+            kinds[name] = FloatDistribution(min(values), max(values), log=True)
+        elif len(values) > 1:
+            kinds[name] = CategoricalDistribution(values)
+    if not kinds:
+        return {}
+    study = optuna.create_study()
+    study.add_trials(
+        [
+            create_trial(params={name: settings[name] for name in kinds}, distributions=kinds, value=value)
+            for settings, value in trials
+        ]
+    )
+    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
+    return {name: float(share) for name, share in shares.items()}
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's line a trial, and its traceback of an error that is raised, out of the terminal."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)
 
 
 @contextmanager

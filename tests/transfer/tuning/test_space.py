@@ -6,15 +6,15 @@ from optuna.trial import FixedTrial
 
 from sertransfer.errors import BadInput
 from sertransfer.transfer.embed import candidate_of
-from sertransfer.transfer.search_space import SearchSpace, TuneConfig, suggest
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
+from sertransfer.transfer.tuning.space import ProbeSpace, TuneConfig
 
 BASE = TransferConfig(threshold=ThresholdConfig(value=0.4), folds=3)
 
 
 def test_every_suggestion_is_a_run_that_can_be_made():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    space = SearchSpace(
+    space = ProbeSpace(
         aggregation=("majority", "top_k", "attention"),
         top_k=(2, 3),
         mlp_hidden=(4, 8),
@@ -27,14 +27,14 @@ def test_every_suggestion_is_a_run_that_can_be_made():
     kinds, wanted = set(), set()
     for _ in range(40):
         trial = study.ask()
-        config = suggest(trial, space, BASE)
+        config = space.suggest(trial, BASE)
         config.check()
         kinds.add(config.probe.kind)
         wanted.add(candidate_of(config))
         assert config.aggregation != "attention" or config.probe.kind == "logistic"
         assert (config.folds, config.threshold.value) == (3, 0.4)
         assert len(config.probe.c_grid) == 1
-        assert suggest(FixedTrial(trial.params), space, BASE) == config
+        assert space.suggest(FixedTrial(trial.params), BASE) == config
     assert kinds == set(space.kinds)
     assert wanted == set(candidates)
     asked = {name: kept for trial in study.get_trials() for name, kept in trial.distributions.items()}
@@ -50,9 +50,9 @@ def test_every_suggestion_is_a_run_that_can_be_made():
 
 
 def test_nothing_is_asked_of_a_choice_of_one():
-    space = SearchSpace(kinds=("linear_svm",), pca=(4,), aggregation=("mean",), threshold=("fixed",))
+    space = ProbeSpace(kinds=("linear_svm",), pca=(4,), aggregation=("mean",), threshold=("fixed",))
     trial = optuna.create_study().ask()
-    config = suggest(trial, space, BASE)
+    config = space.suggest(trial, BASE)
     assert set(trial.params) == {"linear_c"}
     assert (config.probe.kind, config.probe.pca, config.aggregation) == ("linear_svm", 4, "mean")
 
@@ -61,15 +61,15 @@ def test_layer_and_pooling_that_are_not_searched_are_the_runs():
     base = TransferConfig(layer=3, pooling="mean_std")
     config = TuneConfig(transfer=base)
     assert config.candidates == ((3, "mean_std"),)
-    suggested = suggest(optuna.create_study().ask(), config.space, base)
+    suggested = config.suggest(optuna.create_study().ask())
     assert candidate_of(suggested) == (3, "mean_std")
     # a run from before they could be searched is still the same run
     assert not {"pooling", "layer"} & set(config.protocol()["space"])
-    searched = replace(config, space=SearchSpace(layer=(0,)))
+    searched = replace(config, space=ProbeSpace(layer=(0,)))
     assert searched.protocol()["space"]["layer"] == (0,)
     assert searched.candidates == ((None, "mean_std"),)
-    assert SearchSpace(aggregation=("attention",), pca=(0, 16)).axes == 64
-    assert SearchSpace(pca=(0, 16)).axes == 16
+    assert ProbeSpace(aggregation=("attention",), pca=(0, 16)).axes == 64
+    assert ProbeSpace(pca=(0, 16)).axes == 16
 
 
 def test_the_default_space_is_small():
@@ -80,7 +80,7 @@ def test_the_default_space_is_small():
 
 def _asked(study):
     trial = study.ask()
-    suggest(trial, SearchSpace(), BASE)
+    ProbeSpace().suggest(trial, BASE)
     return trial.params
 
 
@@ -90,15 +90,15 @@ def _asked(study):
         (TuneConfig(trials=0), "trials = 0"),
         (TuneConfig(outer_folds=1), "outer_folds = 1"),
         (TuneConfig(study="a/b"), "without '/'"),
-        (TuneConfig(space=SearchSpace(kinds=())), "space.kinds"),
-        (TuneConfig(space=SearchSpace(pca=(8, 8))), "space.pca"),
-        (TuneConfig(space=SearchSpace(pca=(-1,))), "-1 in space.pca"),
-        (TuneConfig(space=SearchSpace(kinds=("logistik",))), "did you mean 'logistic'"),
-        (TuneConfig(space=SearchSpace(rbf_c=(1.0, 0.1))), "space.rbf_c"),
-        (TuneConfig(space=SearchSpace(pooling=("men",))), "did you mean 'mean'"),
-        (TuneConfig(space=SearchSpace(layer=(-1,))), "-1 in space.layer"),
-        (TuneConfig(space=SearchSpace(layer=(1, 1))), "space.layer"),
-        (TuneConfig(space=SearchSpace(linear_c=(1.0,))), "space.linear_c"),
+        (TuneConfig(space=ProbeSpace(kinds=())), "space.kinds"),
+        (TuneConfig(space=ProbeSpace(pca=(8, 8))), "space.pca"),
+        (TuneConfig(space=ProbeSpace(pca=(-1,))), "space.pca = -1"),
+        (TuneConfig(space=ProbeSpace(kinds=("logistik",))), "did you mean 'logistic'"),
+        (TuneConfig(space=ProbeSpace(rbf_c=(1.0, 0.1))), "space.rbf_c"),
+        (TuneConfig(space=ProbeSpace(pooling=("men",))), "did you mean 'mean'"),
+        (TuneConfig(space=ProbeSpace(layer=(-1,))), "space.layer = -1"),
+        (TuneConfig(space=ProbeSpace(layer=(1, 1))), "space.layer"),
+        (TuneConfig(space=ProbeSpace(linear_c=(1.0,))), "space.linear_c"),
         (TuneConfig(transfer=TransferConfig(folds=1)), "folds = 1"),
     ],
 )

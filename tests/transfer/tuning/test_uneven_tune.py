@@ -14,14 +14,14 @@ from sertransfer.transfer import workflow
 from sertransfer.transfer.data import SubjectSplit, take_parts
 from sertransfer.transfer.decide import embedded_part, training_set
 from sertransfer.transfer.embed import embed
-from sertransfer.transfer.inner_score import InnerData, inner_score
 from sertransfer.transfer.predict import predict
-from sertransfer.transfer.search_space import SearchSpace, TuneConfig, suggest
-from sertransfer.transfer.tune import tune
+from sertransfer.transfer.tuning.nested import InnerData, inner_score
+from sertransfer.transfer.tuning.space import ProbeSpace, TuneConfig
+from sertransfer.transfer.tuning.workflow import tune
 
 CONFIG = TuneConfig(
     transfer=PROBE,
-    space=SearchSpace(
+    space=ProbeSpace(
         kinds=("logistic",),
         linear_c=(0.001, 10.0),
         pca=(2, 4),
@@ -59,7 +59,7 @@ def test_outer_scores_are_those_of_a_run_that_never_met_the_fold(uneven, tuned, 
     for fold in metrics["tuning"]["folds"]:
         mine = outer[outer["fold"] == fold["fold"]].set_index("subject")
         split = np.where(train["speaker"].isin(mine.index), "dev", "train")
-        chosen = suggest(FixedTrial(fold["settings"]), CONFIG.space, CONFIG.transfer)
+        chosen = CONFIG.suggest(FixedTrial(fold["settings"]))
         there = uneven.manifest.with_table(train.assign(split=split).reset_index(drop=True))
         run = tmp_path / str(fold["fold"])
         again = workflow.transfer(chosen, there, **{**uneven.options(run), "embeddings": None})
@@ -85,7 +85,7 @@ def test_an_outer_fold_s_settings_are_chosen_without_it(uneven, tuned):
         data = InnerData(part.sentences, training_set(part, stored, PROBE), PROBE)
         rows = trials[(trials["study"] == ("final" if fold is None else f"outer-{fold}"))]
         for _, row in rows[rows["state"] == "complete"].iterrows():
-            chosen = suggest(FixedTrial(json.loads(row["settings"])), CONFIG.space, PROBE)
+            chosen = CONFIG.suggest(FixedTrial(json.loads(row["settings"])))
             value = inner_score(data, chosen, CONFIG.space.axes, lambda *words: None).value
             assert value == pytest.approx(row["value"], abs=1e-6)
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from sertransfer.errors import BadInput
-from sertransfer.transfer.study import open_storage, open_study
+from sertransfer.transfer.tuning.study import open_storage, open_study
 
 pytest.importorskip("psycopg", reason="PostgreSQL driver not installed: psycopg[binary]")
 
 IDENTITY = {"space": "x"}
 WORKER = """
 import json, os, signal, sys, optuna
-from sertransfer.transfer import study as module
+from sertransfer.transfer.tuning import study as module
 module.HEARTBEAT, module.GRACE = 1, 2
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 storage = module.open_storage(sys.argv[1])

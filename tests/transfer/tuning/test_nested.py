@@ -5,24 +5,34 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from optuna.trial import TrialState, create_trial
 from support.transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, make_interviews
 
 from sertransfer.config import load_config
 from sertransfer.errors import BadInput
 from sertransfer.evaluation.folds import auroc_within
-from sertransfer.transfer import inner_score as inner_module
+from sertransfer.reporting import plots
 from sertransfer.transfer import workflow
 from sertransfer.transfer.decide import TrainingSet
-from sertransfer.transfer.inner_score import InnerData, inner_score, subject_score
 from sertransfer.transfer.scoring import bare_figures, within_folds
-from sertransfer.transfer.search_space import SearchSpace, TuneConfig
 from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig, TransferConfig
-from sertransfer.transfer.tune import tune
+from sertransfer.transfer.tuning import nested
+from sertransfer.transfer.tuning.nested import (
+    InnerData,
+    _figures,
+    _inner,
+    inner_score,
+    setting_importance,
+    subject_score,
+)
+from sertransfer.transfer.tuning.space import ProbeSpace, TuneConfig
+from sertransfer.transfer.tuning.study import FinishedStudy, open_storage, open_study, run_trials
+from sertransfer.transfer.tuning.workflow import tune
 from sertransfer.transfer.workflow import transfer
 
 CONFIG = TuneConfig(
     transfer=TransferConfig(resamples=20, folds=2, shortcuts=False),
-    space=SearchSpace(pca=(2, 3), mlp_hidden=(3,), linear_c=(0.001, 1.0)),
+    space=ProbeSpace(pca=(2, 3), mlp_hidden=(3,), linear_c=(0.001, 1.0)),
     trials=5,
     outer_folds=2,
     random_trials=2,
@@ -102,7 +112,7 @@ def test_tuning_from_embeddings_to_the_report(manifest, tmp_path, opened):
 
 def test_warnings_of_the_trials_solvers_are_recorded_and_shown(manifest, tmp_path, opened, caplog):
     probe = ProbeConfig(max_iterations=1)
-    space = SearchSpace(kinds=("logistic",), pca=(0,), linear_c=(0.5, 1.0))
+    space = ProbeSpace(kinds=("logistic",), pca=(0,), linear_c=(0.5, 1.0))
     config = replace(CONFIG, transfer=replace(CONFIG.transfer, probe=probe), space=space, trials=2)
     tuning = run(manifest, tmp_path / "run", config)["tuning"]
     ((text, count),) = tuning["warnings"].items()
@@ -144,7 +154,7 @@ def test_pooling_layer_and_attention_are_searched_on_embeddings_made_once(manife
     build = InnerData.__post_init__
     monkeypatch.setattr(InnerData, "__post_init__", lambda data: shared.append(data) or build(data))
     monkeypatch.setattr(workflow, "open_encoder", open_fake)
-    space = SearchSpace(
+    space = ProbeSpace(
         aggregation=("attention",),
         pca=(2,),
         mlp_hidden=(2,),
@@ -190,7 +200,7 @@ def test_no_trial_sees_an_outer_or_a_reported_subject(manifest, tmp_path, opened
 def test_an_interrupted_run_is_resumed_with_the_same_result(manifest, tmp_path, opened, monkeypatch):
     whole = run(manifest, tmp_path / "whole")
     calls = 0
-    score = inner_module.inner_score
+    score = nested.inner_score
 
     def interrupted(*args):
         nonlocal calls
@@ -199,9 +209,7 @@ def test_an_interrupted_run_is_resumed_with_the_same_result(manifest, tmp_path, 
             raise KeyboardInterrupt
         return score(*args)
 
-    from sertransfer.transfer import tuning
-
-    monkeypatch.setattr(tuning, "inner_score", interrupted)
+    monkeypatch.setattr(nested, "inner_score", interrupted)
     embeddings = tmp_path / "whole" / "embeddings"
     with pytest.raises(KeyboardInterrupt):
         run(manifest, tmp_path / "run", embeddings=embeddings)
@@ -218,9 +226,7 @@ def test_runs_share_a_storage_and_one_of_another_study_is_refused(manifest, tmp_
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     config = replace(CONFIG, trials=2)
     first = run(manifest, tmp_path / "a", config, storage=storage)
-    from sertransfer.transfer import tuning
-
-    monkeypatch.setattr(tuning, "inner_score", None)  # nothing is left to do
+    monkeypatch.setattr(nested, "inner_score", None)  # nothing is left to do
     second = run(manifest, tmp_path / "b", config, storage=storage, embeddings=tmp_path / "a" / "embeddings")
     assert second == first
     other = replace(config, space=replace(config.space, pca=(2,)))
@@ -250,10 +256,8 @@ def make_data(folds=2):
 def test_preparation_is_fitted_once_and_axes_are_a_prefix(monkeypatch):
     data = make_data()
     calls = []
-    fit = inner_module.fit_preparation
-    monkeypatch.setattr(
-        inner_module, "fit_preparation", lambda *args, **kw: calls.append(kw) or fit(*args, **kw)
-    )
+    fit = nested.fit_preparation
+    monkeypatch.setattr(nested, "fit_preparation", lambda *args, **kw: calls.append(kw) or fit(*args, **kw))
     four, two, every = data.columns(True, 4, 4), data.columns(True, 2, 4), data.columns(True, 0, 4)
     assert np.array_equal(four[:, :2], two)
     assert every.shape == (24, 5)
@@ -291,3 +295,53 @@ def test_a_chosen_threshold_is_chosen_on_the_other_folds():
     assert (alone.ua, alone.auroc) == (0.5, 1.0)
     one_class = subject_score(table[table["label"] == POSITIVE], config)
     assert (one_class.value, one_class.ua, one_class.auroc) == (0.0, None, None)
+
+
+SEARCHED = TuneConfig(
+    space=ProbeSpace(aggregation=("mean", "attention"), pooling=("mean", "mean_std"), threshold=("fixed",))
+)
+
+
+def study_of(tmp_path, value, count=16):
+    study = open_study(open_storage(tmp_path / "study.db"), "s/final", {}, seed=0, random_trials=count)
+
+    def settings(trial):
+        return SEARCHED.suggest(trial)
+
+    trials = run_trials(study, settings, lambda trial, config: value(config), count, lambda done: None)
+    return FinishedStudy("final", trials, trials[3])
+
+
+def test_importance_finds_the_setting_that_matters_and_draws_it(tmp_path):
+    found = study_of(
+        tmp_path, lambda config: float(config.pooling == "mean") + 0.01 * (config.probe.kind == "mlp")
+    )
+    shares = setting_importance(SEARCHED, found)
+    assert next(iter(shares)) == "pooling"
+    assert shares["pooling"] > 0.9
+    assert sum(shares.values()) == pytest.approx(1)
+    assert set(shares) == {"probe", "C", "pca", "pooling", "aggregation"}
+    assert setting_importance(SEARCHED, found) == shares
+    plots.plot_importance(shares, tmp_path / "importance.svg")
+    assert "pooling" in (tmp_path / "importance.svg").read_text()
+
+
+def test_nothing_is_said_of_few_trials_or_of_equal_ones(tmp_path):
+    assert setting_importance(SEARCHED, study_of(tmp_path / "equal", lambda config: 0.5)) == {}
+    few = study_of(tmp_path / "few", lambda config: config.probe.c_grid[0], 5)
+    assert setting_importance(SEARCHED, few) == {}
+
+
+def test_one_row_a_trial():
+    inner = {"ua": 0.5, "auroc": 0.7}
+    trials = [
+        create_trial(state=TrialState.PRUNED),
+        create_trial(value=0.6, user_attrs={"inner": inner}),
+    ]
+    trials[0].number, trials[1].number = 0, 1
+    found = FinishedStudy("outer-1", trials, trials[1])
+    assert _inner(found) == {"value": 0.6, **inner}
+    first, second = found.rows(_figures)
+    assert (first["state"], first["value"], first["ua"], first["best"]) == ("pruned", None, None, False)
+    assert (second["state"], second["value"], second["auroc"], second["best"]) == ("complete", 0.6, 0.7, True)
+    assert json.loads(second["settings"]) == {}

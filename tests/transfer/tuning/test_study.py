@@ -9,13 +9,13 @@ from optuna.trial import TrialState
 
 from sertransfer.errors import BadInput
 from sertransfer.io.files import StorageError
-from sertransfer.transfer import study as module
-from sertransfer.transfer.study import best_trial, open_storage, open_study, run_trials
+from sertransfer.transfer.tuning import study as module
+from sertransfer.transfer.tuning.study import best_trial, open_storage, open_study, run_trials
 
 IDENTITY = {"space c": "0.1, 1", "embeddings": "abc"}
 WORKER = """
 import os, signal, sys, time
-from sertransfer.transfer import study as module
+from sertransfer.transfer.tuning import study as module
 module.HEARTBEAT, module.GRACE = 1, 2
 study = module.open_study(module.open_storage(sys.argv[1]), "s/final", {identity!r}, seed=1, random_trials=3)
 def suggest(trial):
