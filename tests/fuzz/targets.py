@@ -58,8 +58,9 @@ def _rated(faults: Faults) -> None:
 def _tables(work: Path) -> list[Target]:
     from sertransfer.corpora.emotion import csv as csv_corpus
     from sertransfer.corpora.emotion import lssed
+    from sertransfer.corpora.interviews.daic_woz import SPLIT_FILES
     from sertransfer.corpora.interviews.errata import ErrataLog
-    from sertransfer.corpora.interviews.split_files import ALL_SPLIT_FILES, read_splits
+    from sertransfer.corpora.interviews.split_files import LabelRule, Splits
     from sertransfer.corpora.interviews.transcript import parse_transcript
     from sertransfer.demo.corpora import make_daic_woz
     from sertransfer.manifest import Manifest, make_table, read_manifest, write_manifest
@@ -70,8 +71,6 @@ def _tables(work: Path) -> list[Target]:
     for archive in daic.rglob("*.zip"):
         with zipfile.ZipFile(archive) as opened:
             transcripts += [opened.read(name) for name in opened.namelist() if "TRANSCRIPT" in name]
-    splits = {path.name: path for path in daic.glob("*split*.csv")}
-    known = [name for name in splits if name in ALL_SPLIT_FILES]
 
     def transcript(path: Path) -> None:
         faults = Faults(skip_bad=True)
@@ -80,8 +79,9 @@ def _tables(work: Path) -> list[Target]:
 
     def split(path: Path) -> None:
         faults = Faults(skip_bad=True)
-        files = {name: path if name == known[0] else splits[name] for name in known}
-        read_splits(files, path.parent, female_code=0, errata=ErrataLog((), faults), faults=faults)
+        read = Splits(LabelRule("score", ErrataLog((), faults)), faults)
+        for part, name in SPLIT_FILES.items():
+            read.add(path if part == "train" else daic / name, part)
         _rated(faults)
 
     def table(module: object, options: object) -> Callable[[Path], None]:
@@ -118,7 +118,12 @@ def _tables(work: Path) -> list[Target]:
     unheaded = lssed.Options(check_audio=False)
     return [
         Target("transcript", tuple(transcripts), "300_TRANSCRIPT.csv", transcript),
-        Target("split file", tuple(path.read_bytes() for path in splits.values()), "split.csv", split),
+        Target(
+            "split file",
+            tuple((daic / name).read_bytes() for name in SPLIT_FILES.values()),
+            "split.csv",
+            split,
+        ),
         Target("LSSED table", (csv.encode(),), unheaded.metadata, table(lssed, unheaded)),
         Target("CSV corpus", (plain.encode(),), "metadata.csv", table(csv_corpus, _csv_options(csv_corpus))),
         Target("manifest", (manifest,), "manifest.csv", read_manifest, home),

@@ -81,10 +81,13 @@ class ErrataLog:
     Args:
         without: Names (``shift-318``, ``label-409``), kinds (``shift``) or ``all``: what is switched off.
         faults: Receives a fault for each name that is not known.
+        automatic: Transcripts are automatic: those errata that are about DAIC-WOZ's transcripts do not apply,
+            and no session has rows of the interviewer.
     """
 
-    def __init__(self, without: Iterable[str], faults: Faults) -> None:
+    def __init__(self, without: Iterable[str], faults: Faults, *, automatic: bool = False) -> None:
         off = set(without)
+        self._automatic = automatic
         names = [ALL, *KINDS, *(item.name for item in ERRATA)]
         for name in sorted(name for name in off - set(names) if not _FOUND_NAME.fullmatch(name)):
             faults.add(
@@ -115,7 +118,9 @@ class ErrataLog:
 
     def find(self, kind: str, session: int) -> Erratum | None:
         """Return the session's erratum of this kind, if there is one and it is switched on."""
-        return self._on.get((kind, session))
+        if self._automatic and kind == "no-interviewer":
+            return Erratum(kind, session, "no automatic transcript has interviewer rows")
+        return None if self._automatic and kind == "shift" else self._on.get((kind, session))
 
     def found(self, kind: str, session: int, what: str) -> Erratum | None:
         """Return the erratum for an error that was found while reading, unless it is switched off."""
@@ -124,6 +129,8 @@ class ErrataLog:
 
     def record(self, erratum: Erratum, rows: int) -> None:
         """Note that *erratum* changed *rows* rows."""
+        if self._automatic and erratum.kind == "no-interviewer":
+            return  # the corpus is so: nothing was corrected
         self._rows[erratum] = self._rows.get(erratum, 0) + rows
 
     def applied(self) -> list[dict[str, Any]]:

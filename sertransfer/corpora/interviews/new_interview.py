@@ -6,55 +6,26 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sertransfer.corpora.interviews.daic_woz import FRAME
-from sertransfer.corpora.interviews.segments import OVERLAPS, Rules, Utterance, cut_utterances
+from sertransfer.corpora.interviews.interview import check_options
+from sertransfer.corpora.interviews.segments import Rules, SentenceOptions, Utterance, cut_utterances
 from sertransfer.corpora.interviews.transcript import INTERVIEWER, as_daic_woz, is_e_daic, parse_transcript
-from sertransfer.errors import Faults, nearest
+from sertransfer.errors import Faults
 
 
 @dataclass(frozen=True)
-class CutOptions:
-    """How rows of a transcript become sentences, as the options of DAIC-WOZ say.
+class CutOptions(SentenceOptions):
+    """How an interview of no corpus is cut.
 
     Attributes:
         overlaps: What becomes of a row that the interviewer talks over: ``keep``, ``trim`` or ``drop``.
-        merge: Merge consecutive rows of the participant.
-        merge_gap: Longest silence in seconds that merging bridges.
-        minimum: Shortest sentence in seconds; the default is one frame.
-        keep_nonverbal: Keep rows of nothing but non-verbal (``<laughter>``) or unclear (``xxx``) marks.
-        level_normalise: Bring the participant's rows to one level by a gain for the interview.
-        level_dbfs: That level: RMS in dB of full scale.
     """
 
     overlaps: str = "keep"
-    merge: bool = False
-    merge_gap: float = 1.0
-    minimum: float = FRAME
-    keep_nonverbal: bool = False
-    level_normalise: bool = False
-    level_dbfs: float = -26.0
 
     def check(self) -> None:
         """Raise `BadInput` with every option that has no meaning."""
         faults = Faults()
-        if self.overlaps not in OVERLAPS:
-            faults.add(
-                "option overlaps",
-                found=f"'{self.overlaps}'",
-                expected="a way to treat overlaps",
-                remedy=nearest(self.overlaps, OVERLAPS),
-            )
-        for name, low, high in (
-            ("merge_gap", 0, math.inf),
-            ("minimum", 0, math.inf),
-            ("level_dbfs", -120, 0),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high or value == math.inf:
-                expected = "seconds from 0 on" if low == 0 else "a level from -120 to 0 dB of full scale"
-                faults.add(
-                    f"option {name}", found=f"'{value}'", expected=expected, remedy="correct the option"
-                )
+        check_options(self, faults)
         faults.raise_if_any()
 
 
@@ -103,8 +74,7 @@ def cut_transcript(
     )
     if transcript is None:
         return None
-    rules = Rules(options.overlaps, options.merge, options.merge_gap, options.minimum)
-    cutting = cut_utterances(transcript, rules)
+    cutting = cut_utterances(transcript, Rules.of(options))
     if not cutting.utterances:
         faults.add(
             where,

@@ -11,11 +11,35 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from sertransfer.corpora.interviews.transcript import INTERVIEWER, PARTICIPANT, Transcript
-from sertransfer.timebase import SAMPLE_RATE, seconds_to_samples
+from sertransfer.timebase import PRESETS, SAMPLE_RATE, samples_to_seconds, seconds_to_samples
+
+FRAME = samples_to_seconds(PRESETS["65ms"].window, SAMPLE_RATE)
+"""Seconds of one analysis frame of the paper (64 ms)."""
 
 OVERLAPS = ("keep", "trim", "drop")
 Interval: TypeAlias = tuple[float, float]
 """Begin and end in seconds."""
+
+
+@dataclass(frozen=True)
+class SentenceOptions:
+    """How rows of a transcript become sentences.
+
+    Attributes:
+        merge: Merge consecutive rows of the participant.
+        merge_gap: Longest silence in seconds that merging bridges.
+        minimum: Shortest sentence in seconds; the default is one frame.
+        keep_nonverbal: Keep rows of nothing but non-verbal (``<laughter>``) or unclear (``xxx``) marks.
+        level_normalise: Bring the participant's rows to one level by a gain for each session.
+        level_dbfs: That level: RMS in dB of full scale.
+    """
+
+    merge: bool = False
+    merge_gap: float = 1.0
+    minimum: float = FRAME
+    keep_nonverbal: bool = False
+    level_normalise: bool = False
+    level_dbfs: float = -26.0
 
 
 @dataclass(frozen=True)
@@ -45,12 +69,18 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings of :class:`sertransfer.corpora.interviews.daic_woz.Options` that are needed here."""
+    """The rules that cut rows into utterances: settings of a corpus, or of an interview of no corpus."""
 
     overlaps: str
     merge: bool
     merge_gap: float
     minimum: float
+
+    @classmethod
+    def of(cls, options: SentenceOptions) -> Rules:
+        """Return the rules in *options*; overlaps are kept where these do not say what becomes of them."""
+        overlaps = getattr(options, "overlaps", "keep")
+        return cls(overlaps, options.merge, options.merge_gap, options.minimum)
 
 
 @dataclass(frozen=True)

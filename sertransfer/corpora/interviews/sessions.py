@@ -1,32 +1,57 @@
-"""Sessions of DAIC-WOZ: unpacked folders ``<id>_P``, and archives ``<id>_P.zip`` that are read in place.
+"""Sessions of an interview corpus: folders ``<id>_P`` and archives of them, found, opened, and extracted.
 
 A session that is there both ways is read from the folder if that holds both files, else from the archive.
-The files may lie one folder deeper, in a second ``<id>_P``, as some archives have it. Zips that were made on
-Windows may separate folders by backslashes. Sessions that somebody packed again as ``<id>_P.tar`` or
-``<id>_P.tar.gz`` are found too; :mod:`sertransfer.corpora.interviews.archives` opens them.
+The files may lie one folder deeper, in a second ``<id>_P``, as some archives have it. What an archive is
+shows in its content and not in its name: browsers unpack ``.tar.gz`` to ``.tar`` and may keep the ending, and
+some people pack sessions again. Archives made on Windows may separate folders by backslashes.
+
+A corpus may read zips in place. Nothing can be cut from the middle of a tar.gz: 'prepare' extracts the audio
+into a folder that the user names, and the transcript is read from the archive (it is never written out). No
+name in an archive ever becomes a path.
 """
 
 from __future__ import annotations
 
+import lzma
 import re
+import shutil
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import IO
 
-from sertransfer.corpora.interviews.split_files import ALL_SPLIT_FILES
-from sertransfer.errors import Faults
+from sertransfer.audio.reading import inspect
+from sertransfer.corpora.interviews.transcript import LEAVE_OUT
+from sertransfer.corpora.video import Extraction
+from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.io.files import regular_file
 from sertransfer.manifest import AudioSource
 
 SESSION_NAME = re.compile(r"([1-9]\d{0,8})_P(\.zip|\.tar|\.tar\.gz|\.tgz)?", re.IGNORECASE | re.ASCII)
 """A session's folder, or its archive; the second group is the ending of an archive."""
-_JUNK = ("._", ".~lock", ".")
-"""Beginnings of names that are no data: macOS forks, office locks, hidden files."""
 
 TRANSCRIPT_LIMIT = 64 * 2**20
 """Bytes; a member that says it is larger is no transcript (a real one has some ten thousand)."""
+AUDIO_LIMIT, LARGEST_ARCHIVE = 2**32, 2**36
+"""Bytes of a recording, which is what a WAV file can hold, and of all members that are read past."""
+
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+)
+"""Raised by an archive that cannot be read; ``RuntimeError``: encrypted; ``NotImplementedError``: its
+coding."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +62,9 @@ class Session:
         name: ``300_P``.
         container: The folder or the archive.
         audio, transcript: Paths inside the container.
-        archived: Whether the container is a zip archive.
+        archived: Whether the container is an archive.
+        extracted: The audio, where it was extracted from the archive.
+        content: The transcript, where it was read when the archive was opened.
     """
 
     name: str
@@ -45,6 +72,8 @@ class Session:
     audio: str | None
     transcript: str | None
     archived: bool
+    extracted: Path | None = None
+    content: bytes | None = None
 
     @property
     def complete(self) -> bool:
@@ -53,14 +82,15 @@ class Session:
 
     @property
     def audio_value(self) -> str:
-        """The manifest's ``audio`` value; from an archive the same as from the unpacked folder."""
-        if self.archived:
-            return f"{self.name}/{member_path(self.audio or '').name}"
-        return f"{self.name}/{PurePosixPath(self.audio or '').as_posix()}"
+        """The audio relative to the folder of sessions; from an archive the same as from a folder."""
+        inside = PurePosixPath(self.audio or "")
+        return f"{self.name}/{member_path(self.audio or '').name if self.archived else inside.as_posix()}"
 
     @property
     def audio_source(self) -> AudioSource:
         """Where the audio is read."""
+        if self.extracted is not None:
+            return AudioSource(self.extracted)
         if self.archived:
             return AudioSource(self.container, self.audio)
         return AudioSource(self.container / (self.audio or ""))
@@ -68,16 +98,18 @@ class Session:
     @property
     def transcript_name(self) -> str:
         """The transcript's name for messages."""
-        if self.archived:
-            return f"{self.container}!{self.transcript}"
-        return str(self.container / (self.transcript or ""))
+        separator = "!" if self.archived else "/"
+        return f"{self.container}{separator}{self.transcript}"
 
     def read_transcript(self) -> bytes:
         """Return the transcript's bytes.
 
         Raises:
-            OSError: If it can not be read, for whatever reason; the message says which.
+            OSError: If it cannot be read, for whatever reason; the message says which.
+            BadInput: If it is a pipe or a device.
         """
+        if self.content is not None:
+            return self.content
         if not self.archived:
             return regular_file(self.container / (self.transcript or "")).read_bytes()
         try:
@@ -89,38 +121,23 @@ class Session:
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
             raise OSError(f"a broken archive member ({error})") from None
         except (NotImplementedError, RuntimeError) as error:  # unknown compression, encryption
-            raise OSError(f"an archive member that can not be read ({error})") from None
+            raise OSError(f"an archive member that cannot be read ({error})") from None
 
 
-@dataclass
-class Layout:
-    """What stands in a corpus root: containers by session, and split files by their canonical name."""
-
-    sessions: dict[int, list[Path]] = field(default_factory=dict)
-    splits: dict[str, Path] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.sessions or self.splits)
-
-
-def scan(folder: Path) -> Layout:
-    """Return what stands in *folder*; nothing if it can not be listed."""
-    layout = Layout()
-    canonical = {name.lower(): name for name in ALL_SPLIT_FILES}
-    for entry in _entries(folder):
+def find_sessions(folder: Path) -> dict[int, list[Path]]:
+    """Return the containers of each session in *folder*: folders, then zips, then other archives."""
+    sessions: dict[int, list[Path]] = {}
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return {}
+    for entry in entries:
         match = SESSION_NAME.fullmatch(entry.name)
         if match is not None and (entry.is_file() if match[2] else entry.is_dir()):
-            layout.sessions.setdefault(int(match[1]), []).append(entry)
-        elif entry.name.lower() in canonical and entry.is_file():
-            layout.splits[canonical[entry.name.lower()]] = entry
-    for containers in layout.sessions.values():
-        containers.sort(key=preference)
-    return layout
-
-
-def preference(container: Path) -> tuple[bool, bool, str]:
-    """Return the key that sorts a session's containers: folders, zips (read in place), other archives."""
-    return container.is_file(), container.suffix.lower() != ".zip", container.name
+            sessions.setdefault(int(match[1]), []).append(entry)
+    for containers in sessions.values():
+        containers.sort(key=lambda path: (path.is_file(), path.suffix.lower() != ".zip", path.name))
+    return sessions
 
 
 def member_path(name: str) -> PurePosixPath:
@@ -145,51 +162,64 @@ def member_of(session: int, name: str) -> str | None:
     return path.name.lower() if folders in ([], [f"{session}_p"], [f"{session}_p"] * 2) else None
 
 
-def find_corpus(root: Path, faults: Faults) -> Layout | None:
-    """Return the layout of the corpus root, or ``None`` after a fault that says where the root rather is."""
-    expected = "the folder that holds the <id>_P sessions and the split files"
-    if not root.is_dir():
-        found = "a file" if root.exists() else "no such folder"
-        faults.add(root, found=found, expected=expected, remedy="give the corpus root")
-        return None
-    layout = scan(root)
-    if layout.sessions and layout.splits:
-        return layout
-    inside = SESSION_NAME.fullmatch(root.resolve().name) or any(
-        re.fullmatch(r"[1-9]\d*_AUDIO\.wav", entry.name, re.IGNORECASE) for entry in _entries(root)
-    )
-    above = root.resolve().parent
-    below = [entry for entry in _entries(root) if entry.is_dir() and scan(entry).sessions]
-    if not layout and inside:
-        hint = f"give its parent {above}" if scan(above) else "give the folder that holds the sessions"
-        faults.add(root, found="a session: one level too low", expected=expected, remedy=hint)
-    elif not layout.sessions and below:
-        found = "sessions only in a folder below: one level too high"
-        if layout.splits:
-            found = "split files here, but sessions only in a folder below"
-        paths = " or ".join(map(str, below[:3]))
-        move = " with the split files beside the sessions" if layout.splits else ""
-        faults.add(root, found=found, expected=expected, remedy=f"give {paths}{move}")
-    elif not layout.sessions:
-        found = "split files but no session" if layout.splits else "neither sessions nor split files"
-        faults.add(root, found=found, expected=expected, remedy="give the corpus root")
-    else:
-        elsewhere = [folder for folder in (above, *_entries(root)) if folder.is_dir() and scan(folder).splits]
-        hint = f"copy them from {elsewhere[0]}" if elsewhere else "copy them from the corpus's distribution"
-        faults.add(root, found="sessions but no split file", expected=expected, remedy=hint)
-    return None
+def extractions(
+    sessions: Mapping[int, list[Path]], wanted: Iterable[int], in_place: tuple[str, ...]
+) -> list[Extraction]:
+    """Return the extractions that the sessions *wanted* need: of those that are there only as archives.
+
+    Args:
+        sessions: What :func:`find_sessions` found.
+        wanted: Numbers of sessions.
+        in_place: Endings of archives that are read where they are, as folders are.
+    """
+    archives = {number: _needed_archive(number, sessions.get(number, []), in_place) for number in wanted}
+    return [
+        Extraction(archive, audio_place(number), partial(extract_session, number))
+        for number, archive in sorted(archives.items())
+        if archive is not None
+    ]
 
 
-def open_session(session: int, containers: Iterable[Path], faults: Faults) -> Session | None:
-    """Return the files of a session from the first of its containers that is complete, else the first.
+def _needed_archive(number: int, containers: list[Path], in_place: tuple[str, ...]) -> Path | None:
+    """Return the archive that the audio has to be extracted from, ``None`` if from none."""
+    direct = [path for path in containers if path.is_dir() or path.suffix.lower() in in_place]
+    archives = [path for path in containers if path not in direct]
+    session = _open_direct(number, direct, Faults()) if archives else None
+    return archives[0] if archives and (session is None or not session.complete) else None
+
+
+def open_session(
+    number: int,
+    containers: list[Path],
+    faults: Faults,
+    *,
+    in_place: tuple[str, ...] = (".zip",),
+    audio_folder: Path | None = None,
+) -> Session | None:
+    """Return session *number* from the first of its containers that is complete, else the first.
 
     A missing file and an unreadable archive are skippable faults; what is there is returned all the same, so
     that its own faults can be listed too.
+
+    Args:
+        number: The session.
+        containers: Its folders and archives, those to prefer first.
+        faults: Receives the faults.
+        in_place: Endings of archives that are read where they are, as folders are.
+        audio_folder: Where the audio of other archives was extracted to.
     """
+    archive = _needed_archive(number, containers, in_place)
+    if archive is not None:
+        return _open_extracted(number, archive, audio_folder, faults)
+    return _open_direct(number, containers, faults)
+
+
+def _open_direct(number: int, containers: list[Path], faults: Faults) -> Session | None:
+    """Open a folder or a zip that is read in place."""
     candidates, problems = [], []
     for container in containers:
         try:
-            candidate = _session_of(session, container)
+            candidate = _look_into(number, container)
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             problems.append((container, str(error) or type(error).__name__))
             continue
@@ -197,29 +227,20 @@ def open_session(session: int, containers: Iterable[Path], faults: Faults) -> Se
             return candidate
         candidates.append(candidate)
     for container, problem in problems:
-        faults.add(
-            container,
-            found=f"an archive or folder that can not be read ({problem})",
-            expected=f"session {session}",
-            remedy="download it again, or leave the session out",
-            skippable=True,
-        )
+        found = f"an archive or folder that cannot be read ({problem})"
+        _bad(faults, container, found, f"session {number}", "download it again, or leave the session out")
     for candidate in candidates[:1]:
         for path, suffix in ((candidate.audio, "AUDIO.wav"), (candidate.transcript, "TRANSCRIPT.csv")):
             if path is None:
-                faults.add(
-                    candidate.container,
-                    found=f"no {session}_{suffix}",
-                    expected=f"{session}_AUDIO.wav and {session}_TRANSCRIPT.csv",
-                    remedy="unpack or download the session again, or leave it out",
-                    skippable=True,
-                )
+                expected = f"{number}_AUDIO.wav and {number}_TRANSCRIPT.csv"
+                remedy = "unpack or download the session again, or leave it out"
+                _bad(faults, candidate.container, f"no {number}_{suffix}", expected, remedy)
         return candidate
     return None
 
 
-def _session_of(session: int, container: Path) -> Session:
-    name, archived = f"{session}_P", container.is_file()
+def _look_into(number: int, container: Path) -> Session:
+    name, archived = f"{number}_P", container.is_file()
     if archived:
         with zipfile.ZipFile(regular_file(container)) as archive:
             members = [member for member in archive.namelist() if not member.endswith(("/", "\\"))]
@@ -229,15 +250,155 @@ def _session_of(session: int, container: Path) -> Session:
         members = [entry.relative_to(container).as_posix() for entry in files if entry.is_file()]
     paths: dict[str, str] = {}
     for member in members:
-        inside = member_of(session, member)
+        inside = member_of(number, member)
         if inside is not None:
             paths.setdefault(inside, member)
-    audio, transcript = (paths.get(f"{session}_{kind}") for kind in ("audio.wav", "transcript.csv"))
+    audio, transcript = (paths.get(f"{number}_{kind}") for kind in ("audio.wav", "transcript.csv"))
     return Session(name, container, audio, transcript, archived)
 
 
-def _entries(folder: Path) -> list[Path]:
+def _open_extracted(number: int, archive: Path, folder: Path | None, faults: Faults) -> Session | None:
+    """Open an archive whose audio was extracted."""
+    if folder is None:
+        remedy = "name a folder for the audio with --audio_folder DIR, or unpack the archive beside itself"
+        _bad(faults, archive, "a session that is not unpacked", "a folder of the session", remedy)
+        return None
+    told = any(fault.where == str(archive) for fault in faults)  # by the extraction
+    place = audio_place(number)
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(_JUNK))
-    except OSError:
-        return []
+        transcript, content = _read_transcript(archive, number)
+    except BadInput as error:
+        faults.extend(error.faults, skippable=True)
+        transcript, content = None, b""
+    except _DAMAGE as error:
+        faults.extend([] if told else _damaged(archive, error).faults, skippable=True)
+        return None
+    there = (folder / place).is_file()
+    if not there and not told:
+        remedy = "run 'sertransfer prepare', which extracts it"
+        _bad(faults, archive, f"no {place} in {folder}", "the session's audio there", remedy)
+    audio = place if there else None
+    return Session(f"{number}_P", archive, audio, transcript, True, folder / place, content)
+
+
+def audio_place(number: int) -> str:
+    """Return where the extracted audio of session *number* lies in the audio folder."""
+    return f"{number}_P/{number}_AUDIO.wav"
+
+
+def extract_session(number: int, archive: Path, target: Path) -> None:
+    """Write the audio of session *number* to *target*.
+
+    Raises:
+        BadInput: If there is none in the archive, or it is damaged.
+    """
+    name = f"{number}_AUDIO.wav"
+    try:
+        with _find(archive, number, name) as member:
+            _check_size(member, AUDIO_LIMIT)
+            with member.open() as content, target.open("wb") as stream:
+                shutil.copyfileobj(content, stream, 2**20)
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from None
+    try:
+        inspect(AudioSource(target))
+    except BadInput as error:
+        found = f"in it {name}: {error.faults[0].found}"
+        raise bad_input(archive, found=found, expected="a whole recording", remedy=LEAVE_OUT) from None
+
+
+def _read_transcript(archive: Path, number: int) -> tuple[str, bytes]:
+    """Return the transcript's name in the archive, and its bytes.
+
+    Raises:
+        BadInput: If there is none.
+        OSError, EOFError, and others of _DAMAGE: If the archive cannot be read.
+    """
+    with _find(archive, number, f"{number}_Transcript.csv") as member:
+        _check_size(member, TRANSCRIPT_LIMIT)
+        with member.open() as content:
+            return member.name, content.read()
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A member of an archive; one that is not *plain* is a link, a folder or a device."""
+
+    name: str
+    size: int
+    plain: bool
+    open: Callable[[], IO[bytes]]
+
+
+@contextmanager
+def _find(archive: Path, number: int, name: str) -> Iterator[_Member]:
+    """Open the archive at its member *name*, in any case of letters, of session *number*.
+
+    Raises:
+        BadInput: If there is none, or only a link.
+        OSError, EOFError, and others of _DAMAGE: If the archive cannot be read.
+    """
+    passed, link = 0, False
+    with _members_of(archive) as stream:
+        for member in stream:
+            passed += member.size
+            if passed > LARGEST_ARCHIVE:
+                raise OSError(f"{passed} bytes up to {member.name}")
+            if member_of(number, member.name) == name.lower():
+                if member.plain:
+                    yield member
+                    return
+                link = True
+    raise bad_input(
+        archive,
+        found=f"{name} as a link" if link else f"no {name}",
+        expected="audio and transcript of the session",
+        remedy=LEAVE_OUT,
+    )
+
+
+def _damaged(archive: Path, error: Exception) -> BadInput:
+    return bad_input(
+        archive,
+        found=f"an archive that cannot be extracted ({error})",
+        expected="a whole tar.gz, tar or zip",
+        remedy=LEAVE_OUT,
+    )
+
+
+@contextmanager
+def _members_of(archive: Path) -> Iterator[Iterator[_Member]]:
+    """Open an archive, of whichever kind its content is."""
+    archive = regular_file(archive)
+    with archive.open("rb") as file:
+        packed_as_zip = file.read(4) == b"PK\x03\x04"
+    if packed_as_zip:
+        with zipfile.ZipFile(archive) as packed:
+            yield (_zip_member(packed, info) for info in packed.infolist() if not info.is_dir())
+    else:
+        with tarfile.open(archive, "r|*") as stream:
+            yield (_tar_member(stream, info) for info in stream)
+
+
+def _zip_member(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    link = info.external_attr >> 28 == 0o12  # a symbolic link, by the mode of Unix
+    return _Member(info.filename, info.file_size, not link, lambda: packed.open(info))
+
+
+def _tar_member(stream: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
+    def read() -> IO[bytes]:
+        content = stream.extractfile(info)
+        if content is None:
+            raise OSError(f"no content of {info.name}")
+        return content
+
+    return _Member(info.name, info.size, info.isfile(), read)
+
+
+def _check_size(member: _Member, most: int) -> None:
+    if member.size > most:
+        raise OSError(f"a member of {member.size} bytes, {member.name}")
+
+
+def _bad(faults: Faults, where: Path, found: str, expected: str, remedy: str) -> None:
+    faults.add(where, found=found, expected=expected, remedy=remedy, skippable=True)

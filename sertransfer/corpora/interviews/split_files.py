@@ -1,29 +1,23 @@
-"""The split files of DAIC-WOZ: who is in which part, with which PHQ-8 score, label and gender.
+"""Split files of interview corpora: who is in which part, with which PHQ-8 score, label, gender and age.
 
-Two spellings of the header are in circulation (``Participant_ID, PHQ8_Binary, PHQ8_Score, Gender`` and
-``participant_ID``, ``PHQ_Binary``, ``PHQ_Score``); both are read. The test split carries no labels, which
-``full_test_split.csv`` adds where a copy of the corpus has it.
+Headers are spelt in several ways (``PHQ8_Binary`` or ``PHQ_Binary``, ``Participant_ID`` in any case of
+letters); all are read. A copy of a test split may come without labels: its subjects are then unlabelled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sertransfer.corpora.interviews.errata import LABEL, ErrataLog
-from sertransfer.errors import BadInput, Faults, nearest
+from sertransfer.corpora.labels import GENDER_OF
+from sertransfer.errors import BadInput, Faults
 from sertransfer.io.csv_tables import check_columns, read_lines, split_rows
 from sertransfer.io.spelling import clean
 
-SPLIT_FILES = {
-    "train": "train_split_Depression_AVEC2017.csv",
-    "dev": "dev_split_Depression_AVEC2017.csv",
-    "test": "test_split_Depression_AVEC2017.csv",
-}
-FULL_TEST = "full_test_split.csv"
-ALL_SPLIT_FILES = (*SPLIT_FILES.values(), FULL_TEST)
-
+PARTS = ("train", "dev", "test")
 DEPRESSED, NOT_DEPRESSED = "depressed", "not depressed"
 THRESHOLD = 10
 """A PHQ-8 score from here on counts as depressed (PHQ8_Binary = 1)."""
@@ -33,14 +27,31 @@ LABEL_NOTES = "label_notes"
 LABEL_RULES = ("score", "released")
 """Where a label comes from: the score (1 exactly where it is 10 or more), or the binary as released."""
 
-_SESSION, _BINARY, _SCORE, _GENDER = "participant_id", "binary", "score", "gender"
-_SPELLINGS = {"phq8_binary": _BINARY, "phq_binary": _BINARY, "phq8_score": _SCORE, "phq_score": _SCORE}
 _NAMES = {
-    _SESSION: "Participant_ID",
-    _BINARY: "PHQ8_Binary or PHQ_Binary",
-    _SCORE: "PHQ8_Score or PHQ_Score",
-    _GENDER: "Gender",
+    "session": "Participant_ID",
+    "gender": "Gender",
+    "binary": "PHQ8_Binary or PHQ_Binary",
+    "score": "PHQ8_Score or PHQ_Score",
 }
+_ROLES = {
+    "participant_id": "session",
+    "gender": "gender",
+    "phq8_binary": "binary",
+    "phq_binary": "binary",
+    "phq8_score": "score",
+    "phq_score": "score",
+    # of E-DAIC's detailed_lables.csv
+    "participant": "session",
+    "depression_label": "binary",
+    "depression_severity": "score",
+    "age": "age",
+    "split": "split",
+    # of E-DAIC's Detailed_PHQ8_Labels.csv
+    "phq_8total": "score",
+}
+_WHOLE = re.compile(r"(\d{1,9})(?:\.0*)?", re.ASCII)
+"""Also ``300.0``, as spreadsheets and pandas write it."""
+_FROM_DISTRIBUTION = "copy it from the corpus's distribution"
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class Subject:
 
 @dataclass
 class LabelRule:
-    """Decides a subject's label from the released binary and the PHQ-8 score, for both corpora.
+    """Decides a subject's label from the released binary and the PHQ-8 score.
 
     The released binaries contradict the score in 20 subjects of E-DAIC and one of DAIC-WOZ.
 
@@ -107,215 +118,193 @@ class LabelRule:
 _LABELS = (NOT_DEPRESSED, DEPRESSED)
 
 
-def check_label_rule(labels: str, faults: Faults) -> None:
-    """Add a fault if *labels* is not one of :data:`LABEL_RULES`."""
-    if labels not in LABEL_RULES:
-        expected = "score (1 exactly where it is 10 or more) or released"
-        remedy = nearest(labels, LABEL_RULES)
-        faults.add("option labels", found=f"'{labels}'", expected=expected, remedy=remedy)
+def find_file(root: Path, folders: Sequence[str], *names: str) -> Path | None:
+    """Return the first of the files called so, in any case of letters, or ``None``.
+
+    Args:
+        root: The corpus root.
+        folders: Where to look, relative to the root.
+        names: Of the file.
+    """
+    wanted = {name.casefold() for name in names}
+    for folder in (root / folder for folder in folders):
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
+        for entry in entries:
+            if entry.name.casefold() in wanted and entry.is_file():
+                return entry
+    return None
 
 
 @dataclass
 class Splits:
-    """The subjects by session, every session that a split file names, and the files that were read."""
+    """Reads split files, and holds what they say.
 
-    subjects: dict[int, Subject] = field(default_factory=dict)
-    named: set[int] = field(default_factory=set)
-    files: list[str] = field(default_factory=list)
-
-
-def read_splits(
-    files: Mapping[str, Path],
-    root: Path,
-    *,
-    female_code: int,
-    errata: ErrataLog,
-    faults: Faults,
-    rule: LabelRule | None = None,
-) -> Splits:
-    """Read the split files.
-
-    Args:
-        files: Path of each split file that is there, by its name as in :data:`ALL_SPLIT_FILES`.
-        root: Corpus root, for the messages.
-        female_code: The Gender code (0 or 1) that means female.
-        errata: Switched-on errata; records what is changed.
+    Attributes:
+        rule: Decides the labels.
         faults: Receives every fault; a subject with faulty values is left out.
-        rule: Decides the labels; by default by the score.
+        female_code: The Gender code (0 or 1) that means female, where a copy has codes and not words.
+        subjects: The sound subjects by session, in the order of the files.
+        named: Where each session that a file names stands.
+        files: Names of the files that subjects were read from.
+        notes: Where further files differ from the split files, a line each.
     """
-    splits = Splits()
-    reader = _Reader(female_code, rule or LabelRule("score", errata), faults)
-    for split, name in SPLIT_FILES.items():
-        if name in files:
-            splits.files.append(files[name].name)
-            _add(splits, reader.read(files[name], split, labelled=split != "test"), reader.named, faults)
-        elif split != "test":
-            faults.add(
-                root / name,
-                found="no such file",
-                expected=f"the {split} split beside the session folders",
-                remedy="copy it from the corpus's distribution",
-            )
-    if FULL_TEST in files:
-        splits.files.append(files[FULL_TEST].name)
-        labelled = reader.read(files[FULL_TEST], "test", labelled=True)
-        if SPLIT_FILES["test"] in files:
-            _label_test(splits, labelled, reader.named, files[FULL_TEST], faults)
-        else:
-            _add(splits, labelled, reader.named, faults)
-    return splits
 
+    rule: LabelRule
+    faults: Faults
+    female_code: int = 0
+    subjects: dict[int, Subject] = field(default_factory=dict)
+    named: dict[int, str] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
-def _add(splits: Splits, subjects: list[Subject], named: dict[int, str], faults: Faults) -> None:
-    """Take *subjects* over, refusing those that another split has already."""
-    for subject in subjects:
-        other = splits.subjects.setdefault(subject.session, subject)
-        if other is not subject:
-            faults.add(
-                subject.where,
-                found=f"session {subject.session} in the {subject.split} split, and in {other.where}",
-                expected="each subject in one split",
-                remedy="remove one of the two rows",
-            )
-    splits.named |= named.keys()
+    def read(self, root: Path, names: Mapping[str, str], folders: Sequence[str], optional: str = "") -> None:
+        """Read the file of each part.
 
-
-def _label_test(
-    splits: Splits, labelled: list[Subject], named: dict[int, str], path: Path, faults: Faults
-) -> None:
-    test = {session for session, subject in splits.subjects.items() if subject.split == "test"}
-    for subject in labelled:
-        known = splits.subjects.get(subject.session)
-        if subject.session in test and known is not None:
-            gender = known.gender or subject.gender
-            splits.subjects[subject.session] = replace(subject, gender=gender, where=known.where)
-        elif subject.session not in splits.named or known is not None:
-            faults.add(
-                subject.where,
-                found=f"session {subject.session}, which the test split does not name",
-                expected=f"the sessions of {SPLIT_FILES['test']}",
-                remedy="correct one of the two files",
-            )
-    for session in sorted(test - named.keys()):
-        faults.add(
-            path,
-            found=f"no row for session {session}",
-            expected=f"the sessions of {SPLIT_FILES['test']}",
-            remedy="correct one of the two files",
-        )
-    # A test subject whose label is faulty is left out; without this it would stay in, unlabelled.
-    for session in (test & named.keys()) - {subject.session for subject in labelled}:
-        del splits.subjects[session]
-
-
-class _Reader:
-    """Reads one file at a time; :attr:`named` holds the sessions of the last one and where they stand."""
-
-    def __init__(self, female_code: int, rule: LabelRule, faults: Faults) -> None:
-        self._genders = {str(female_code): "female", str(1 - female_code): "male", "": ""}
-        self._rule = rule
-        self._faults = faults
-        self.named: dict[int, str] = {}
-
-    def read(self, path: Path, split: str, *, labelled: bool) -> list[Subject]:
-        self.named = {}
-        rows = self._rows(path, [_SESSION, _GENDER, *([_BINARY, _SCORE] if labelled else [])])
-        subjects = []
-        for number, cells in rows:
-            where = f"{path}, row {number}"
-            session = self._session(where, cells[_SESSION])
-            if session is None:
-                continue
-            if session in self.named:
-                self._faults.add(
-                    where,
-                    found=f"session {session} again (first in {self.named[session]})",
-                    expected="each session once",
-                    remedy="remove one of the rows",
-                    skippable=True,
+        Args:
+            root: The corpus root.
+            names: Name of each part's file.
+            folders: Where to look for them, relative to the root; the first is named for a missing file.
+            optional: A part whose file may be missing.
+        """
+        found = {part: find_file(root, folders, name) for part, name in names.items()}
+        if not any(found.values()):
+            expected = ", ".join(names.values())
+            remedy = "copy them from the corpus's distribution"
+            self.faults.add(root / folders[0], found="no split file", expected=expected, remedy=remedy)
+            return
+        for part, name in names.items():
+            path = found[part]
+            if path is not None:
+                self.add(path, part)
+            elif part != optional:
+                self.faults.add(
+                    root / folders[0] / name,
+                    found="no such file",
+                    expected=f"the {part} split",
+                    remedy=_FROM_DISTRIBUTION,
                 )
-                continue
-            self.named[session] = where
-            before = len(self._faults)
-            label, score = self._label(where, session, cells, labelled)
-            gender = self._gender(where, cells[_GENDER])
-            if len(self._faults) == before:
-                subjects.append(Subject(session, split, label, score, gender, where))
-        return subjects
 
-    def _rows(self, path: Path, wanted: list[str]) -> list[tuple[int, dict[str, str]]]:
-        """Return the rows as (number in the file, cells by canonical name); none if the file is faulty."""
+    def add(self, path: Path, part: str, *, labelled: bool = False) -> None:
+        """Take over the subjects of a file; the arguments are those of :meth:`subjects_of`."""
+        self.files.append(path.name)
+        subjects, named = self.subjects_of(path, part, labelled=labelled)
+        for session, where in named.items():
+            first = self.named.setdefault(session, where)
+            if first is not where:
+                self._again(where, session, first, skippable=False)
+        for session, subject in subjects.items():
+            self.subjects.setdefault(session, subject)
+
+    def subjects_of(
+        self, path: Path, part: str, *, labelled: bool = False
+    ) -> tuple[dict[int, Subject], dict[int, str]]:
+        """Return the sound subjects of a file, and where each session that it names stands.
+
+        Args:
+            path: The file.
+            part: Of the subjects; empty = the rows name it.
+            labelled: Every row must have a label, also one of the test part.
+        """
+        subjects: dict[int, Subject] = {}
+        named: dict[int, str] = {}
+        parts: dict[int, str] = {}
+        needed = ["session", "gender"] if part == "test" and not labelled else list(_NAMES)
+        empty = dict.fromkeys([*_NAMES, "age"], "")
+        for number, known in self._rows(path, needed if part else [*needed, "split"]):
+            where, cells = f"{path}, row {number}", empty | known
+            session, own = whole_number(cells["session"]), part or cells["split"].casefold()
+            if not session:
+                self._bad(where, f"Participant_ID '{cells['session']}'", "a session number such as 300")
+            elif own not in PARTS:
+                self._bad(where, f"split '{cells['split']}'", ", ".join(PARTS))
+            elif session in named:
+                self._again(where, session, named[session], skippable=parts[session] == own)
+            else:
+                named[session], parts[session] = where, own
+                subject = self._subject(where, session, own, cells, labelled)
+                if subject is not None:
+                    subjects[session] = subject
+        return subjects, named
+
+    def further(self, path: Path) -> dict[int, dict[str, str]]:
+        """Return the rows of a further file by session; a file that cannot be read is noted, not a fault."""
+        problems = Faults()
+        rows = self._rows(path, ["session"], problems)
+        if not rows and len(problems):
+            self.notes.append(f"{path.name} was not used: found {next(iter(problems)).found}")
+        known = [(whole_number(cells["session"]), cells) for _, cells in rows]
+        return {session: cells for session, cells in known if session}
+
+    def gender(self, cell: str) -> str | None:
+        """Return the gender that *cell* names, empty if it is not known; ``None`` if it is no gender."""
+        codes = {str(self.female_code): "female", str(1 - self.female_code): "male", "": "", "unknown": ""}
+        number = whole_number(cell)
+        return (codes | GENDER_OF).get(cell.casefold() if number is None else str(number))
+
+    def _rows(
+        self, path: Path, needed: list[str], faults: Faults | None = None
+    ) -> list[tuple[int, dict[str, str]]]:
+        """Return (number in the file, cells by role) of each row; none if the file is faulty.
+
+        A role of two columns that is not needed is that of the first.
+        """
+        faults = self.faults if faults is None else faults
         try:
-            lines = read_lines(path, what="a CSV split file", remedy="copy it again")
-            rows, _ = split_rows(lines, path, self._faults)
+            lines = read_lines(path, what="a CSV split file", remedy=_FROM_DISTRIBUTION)
+            rows, _ = split_rows(lines, path, faults)
             filled = [(number, [clean(cell) for cell in cells]) for number, cells in rows]
-            header = [_canonical(cell) for cell in filled[0][1]] if filled else []
-            check_columns([name for name in header if name in _NAMES], f"{path}, row 1")
+            header = [_ROLES.get(cell.casefold(), "") for cell in filled[0][1]] if filled else []
+            check_columns([role for role in header if role in needed], f"{path}, row 1")
         except BadInput as error:
-            self._faults.extend(error.faults)
+            faults.extend(error.faults)
             return []
-        missing = [_NAMES[name] for name in wanted if name not in header]
+        missing = [_NAMES.get(role, role) for role in needed if role not in header]
         if missing:
-            self._faults.add(
+            faults.add(
                 f"{path}, row {filled[0][0] if filled else 1}",
                 found=_describe_header(filled[0][1]) if filled else "an empty file",
                 expected=f"a comma-separated header with {', '.join(missing)}",
                 remedy="copy the file again from the corpus's distribution",
             )
             return []
-        names = {*wanted, *({_BINARY, _SCORE} & set(header))}
+        places = {role: header.index(role) for role in header if role}
         return [
-            (number, {name: dict(zip(header, cells, strict=False)).get(name, "") for name in names})
-            for number, cells in filled[1:]
+            (number, {role: cells[place] for role, place in places.items()}) for number, cells in filled[1:]
         ]
 
-    def _session(self, where: str, cell: str) -> int | None:
-        session = _whole(cell)
-        if session is None or session <= 0:
-            self._faults.add(
-                where,
-                found=f"Participant_ID '{cell}'",
-                expected="a session number such as 300",
-                remedy="correct the row",
-                skippable=True,
-            )
-            return None
-        return session
-
-    def _label(self, where: str, session: int, cells: dict[str, str], labelled: bool) -> tuple[str, str]:
-        """Return (label, score)."""
-        texts = cells.get(_BINARY, ""), cells.get(_SCORE, "")
-        if not labelled and not any(texts):
-            return "", ""
-        binary, score = map(_whole, texts)
-        if binary not in (0, 1) or score is None or not 0 <= score <= MAXIMUM:
-            self._faults.add(
-                where,
-                found=f"PHQ-8 binary '{texts[0]}' and score '{texts[1]}' of session {session}",
-                expected=f"0 or 1, and a whole number from 0 to {MAXIMUM}",
-                remedy="correct the row",
-                skippable=True,
-            )
-            return "", ""
-        return self._rule.label(session, binary, score), str(score)
-
-    def _gender(self, where: str, cell: str) -> str:
-        code = _whole(cell)
-        gender = self._genders.get("" if cell == "" else str(code))
+    def _subject(
+        self, where: str, session: int, part: str, cells: dict[str, str], labelled: bool
+    ) -> Subject | None:
+        """Return the subject, or ``None`` with a fault."""
+        sound, label = True, ""
+        binary, score = whole_number(cells["binary"]), whole_number(cells["score"])
+        if part != "test" or labelled or cells["binary"] or cells["score"]:
+            if binary not in (0, 1) or score is None or score > MAXIMUM:
+                found = f"PHQ-8 binary '{cells['binary']}' and score '{cells['score']}' of session {session}"
+                self._bad(where, found, f"0 or 1, and a whole number from 0 to {MAXIMUM}")
+                sound = False
+            else:
+                label = self.rule.label(session, binary, score)
+        gender = self.gender(cells["gender"])
         if gender is None:
-            self._faults.add(
-                where,
-                found=f"Gender '{cell}'",
-                expected="0, 1 or nothing",
-                remedy="correct the row",
-                skippable=True,
-            )
-        return gender or ""
+            self._bad(where, f"Gender '{cells['gender']}'", "male, female, 0, 1 or nothing")
+        if gender is None or not sound:
+            return None
+        age = whole_number(cells["age"])
+        known_score, known_age = str(score) if label else "", str(age) if age else ""
+        return Subject(session, part, label, known_score, gender, where, known_age)
 
+    def _again(self, where: str, session: int, first: str, *, skippable: bool) -> None:
+        self.faults.add(
+            where,
+            found=f"session {session} again (first in {first})",
+            expected="each subject once, in one split",
+            remedy="remove one of the two rows",
+            skippable=skippable,
+        )
 
-def _canonical(cell: str) -> str:
-    name = cell.strip().lower()
-    return _SPELLINGS.get(name, name)
+    def _bad(self, where: str, found: str, expected: str) -> None:
+        self.faults.add(where, found=found, expected=expected, remedy="correct the row", skippable=True)
 
 
 def _describe_header(cells: list[str]) -> str:
@@ -326,9 +315,7 @@ def _describe_header(cells: list[str]) -> str:
     return f"columns {', '.join(cells)}"[:200]
 
 
-def _whole(cell: str) -> int | None:
-    """Return a whole number, also one written as ``300.0`` (as spreadsheets and pandas do)."""
-    head, _, tail = cell.partition(".")
-    if head.isascii() and head.isdigit() and len(head) <= 9 and not tail.strip("0"):
-        return int(head)
-    return None
+def whole_number(cell: str) -> int | None:
+    """Return the whole number that *cell* holds, ``None`` if it holds none."""
+    match = _WHOLE.fullmatch(cell)
+    return int(match[1]) if match else None

@@ -1,4 +1,4 @@
-"""Finding the corpus root and its sessions, in folders and in archives."""
+"""Finding the sessions of a corpus, in folders and in archives, and opening them."""
 
 import zipfile
 
@@ -6,16 +6,8 @@ import pytest
 from support.daic_tree import TRAIN, Tree
 
 from sertransfer.corpora.interviews import sessions
-from sertransfer.corpora.interviews.sessions import find_corpus, open_session
-from sertransfer.errors import Faults
-
-
-def refused(root):
-    faults = Faults()
-    assert find_corpus(root, faults) is None
-    (fault,) = faults
-    assert fault.where == str(root)
-    return fault
+from sertransfer.corpora.interviews.sessions import find_sessions, open_session
+from sertransfer.errors import BadInput, Faults
 
 
 @pytest.fixture
@@ -28,16 +20,21 @@ def tree(tmp_path):
     return tree
 
 
-def test_the_root_itself(tree):
+def refused(root):
+    with pytest.raises(BadInput) as refusal:
+        Tree(root).read()
+    (fault,) = refusal.value.faults
+    return fault
+
+
+def test_sessions_are_found_by_name(tree):
     (tree.root / "301_P.ZIP").write_bytes(b"")
     (tree.root / "302_P").write_bytes(b"a file, no folder")
     (tree.root / "0303_P").mkdir()
     (tree.root / "documents").mkdir()
-    faults = Faults()
-    layout = find_corpus(tree.root, faults)
-    assert len(faults) == 0
-    assert layout.sessions == {300: [tree.root / "300_P"], 301: [tree.root / "301_P.ZIP"]}
-    assert layout.splits[TRAIN] == tree.root / TRAIN
+    found = find_sessions(tree.root)
+    assert found == {300: [tree.root / "300_P"], 301: [tree.root / "301_P.ZIP"]}
+    assert find_sessions(tree.root / "nowhere") == {}
 
 
 def test_one_level_too_high(tree):
@@ -52,45 +49,33 @@ def test_one_level_too_low(tree, name):
     tree.session(301)
     fault = refused(folder)
     assert "one level too low" in fault.found
-    assert fault.remedy == f"give its parent {tree.root.resolve()}"
-
-
-def test_a_lone_session_has_no_root_to_name(tmp_path):
-    (tmp_path / "300_AUDIO.wav").write_bytes(b"")
-    assert refused(tmp_path).remedy == "give the folder that holds the sessions"
+    assert fault.remedy == f"name {tree.root}"
 
 
 def test_split_files_and_sessions_in_different_folders(tree):
     (tree.root / "data").mkdir()
     (tree.root / "300_P").rename(tree.root / "data" / "300_P")
-    assert "split files here, but sessions only in a folder below" in refused(tree.root).found
-    fault = refused(tree.root / "data")
-    assert fault.found == "sessions but no split file"
-    assert fault.remedy == f"copy them from {tree.root.resolve()}"
+    assert refused(tree.root).found == "no session"
+    assert refused(tree.root / "data").found == "no split file"
 
 
 def test_other_folders(tree, tmp_path):
     assert refused(tmp_path / "nowhere").found == "no such folder"
     assert refused(tree.root / TRAIN).found == "a file"
     (tmp_path / "empty").mkdir()
-    assert refused(tmp_path / "empty").found == "neither sessions nor split files"
+    assert refused(tmp_path / "empty").found == "an empty folder"
     for path in (tree.root / "300_P").iterdir():
         path.unlink()
     (tree.root / "300_P").rmdir()
-    assert refused(tree.root).found == "split files but no session"
+    assert refused(tree.root).found == "no session"
 
 
-def test_sessions_without_any_split_file_anywhere(tmp_path):
-    Tree(tmp_path).session(300)
-    assert refused(tmp_path).remedy == "copy them from the corpus's distribution"
-
-
-def test_a_folder_that_can_not_be_listed_holds_nothing(tree, monkeypatch):
+def test_a_folder_that_cannot_be_listed_holds_nothing(tree, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(tree.root), "iterdir", refuse)
-    assert refused(tree.root).found == "neither sessions nor split files"
+    assert find_sessions(tree.root) == {}
     faults = Faults()
     assert open_session(300, [tree.root / "300_P"], faults) is None
     assert "Permission denied" in next(iter(faults)).found
@@ -98,8 +83,7 @@ def test_a_folder_that_can_not_be_listed_holds_nothing(tree, monkeypatch):
 
 def opened(tree, number=300):
     faults = Faults()
-    layout = find_corpus(tree.root, faults)
-    session = open_session(number, layout.sessions[number], faults)
+    session = open_session(number, find_sessions(tree.root)[number], faults)
     return session, [fault.found for fault in faults]
 
 
@@ -155,5 +139,5 @@ def test_an_encrypted_member(tree):
         data[place + 8] |= 1
         place = data.find(b"PK\x01\x02", place + 4)
     archive.write_bytes(bytes(data))
-    with pytest.raises(OSError, match="can not be read"):
+    with pytest.raises(OSError, match="cannot be read"):
         session.read_transcript()

@@ -219,15 +219,15 @@ def test_faults_of_split_files_are_reported_at_once(tmp_path: Path) -> None:
     text = "\n".join(faults)
     for part in (
         "row 2: found Participant_ID 'x'",
-        "row 3: found PHQ_Binary '2' and PHQ_Score '4'",
-        "row 4: found PHQ_Binary '0' and PHQ_Score '40'",
-        "row 5: found PHQ_Binary '1' and PHQ_Score '25'",
+        "row 3: found PHQ-8 binary '2' and score '4'",
+        "row 4: found PHQ-8 binary '0' and score '40'",
+        "row 5: found PHQ-8 binary '1' and score '25'",
         "row 6: found Gender 'man in a hat'",
         "row 7: found session 306, of which there is no folder or archive",
         "row 9: found session 302 again",
         "dev_split.csv, row 1: found columns Participant_ID, Gender, PHQ_Binary; expected a comma-separated "
-        "header with PHQ_Score",
-        "test_split.csv: found no file",
+        "header with PHQ8_Score or PHQ_Score",
+        "test_split.csv: found no such file",
         "option merge_gap",
         "option minimum",
         "option female_code",

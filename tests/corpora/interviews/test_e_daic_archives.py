@@ -16,7 +16,7 @@ import soundfile
 from support.speech_trees import WORDS, faults_of, load, pack_e_daic, write_e_daic
 
 from sertransfer.audio.reading import read_segment
-from sertransfer.corpora.interviews import archives
+from sertransfer.corpora.interviews import sessions
 from sertransfer.manifest import Manifest
 
 WAV, TRANSCRIPT = "302_P/302_AUDIO.wav", "302_P/302_Transcript.csv"
@@ -147,9 +147,9 @@ def test_sizes_are_bounded(
     wav = (root / "data" / WAV).stat().st_size
     size = {"wav": wav, "words": len(WORDS), "both": wav + len(WORDS)}[size_of]
     packed(root, form=form)
-    monkeypatch.setattr(archives, limit, size)
+    monkeypatch.setattr(sessions, limit, size)
     assert faults_of("e-daic", root, audio_folder=str(tmp_path / "audio")) == []
-    monkeypatch.setattr(archives, limit, size - 1)
+    monkeypatch.setattr(sessions, limit, size - 1)
     (fault,) = faults_of("e-daic", root, audio_folder=str(tmp_path / "other"))
     assert "an archive that cannot be extracted" in fault
     assert f"{size} bytes" in fault
@@ -159,7 +159,7 @@ def test_sizes_are_bounded(
 
 
 def test_the_true_limits() -> None:
-    limits = archives.AUDIO_LIMIT, archives.TRANSCRIPT_LIMIT, archives.LARGEST_ARCHIVE
+    limits = sessions.AUDIO_LIMIT, sessions.TRANSCRIPT_LIMIT, sessions.LARGEST_ARCHIVE
     assert limits == (4 * 2**30, 64 * 2**20, 64 * 2**30)
 
 

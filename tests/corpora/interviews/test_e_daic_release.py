@@ -18,9 +18,9 @@ from support.speech_trees import (
     write_whole_e_daic,
 )
 
-from sertransfer.corpora.interviews.e_daic_splits import SplitReader
+from sertransfer.corpora.interviews.e_daic import LAYOUT
 from sertransfer.corpora.interviews.errata import ErrataLog
-from sertransfer.corpora.interviews.split_files import LabelRule
+from sertransfer.corpora.interviews.split_files import LabelRule, Splits
 from sertransfer.corpora.prepare import prepare, summary
 from sertransfer.corpora.registry import CORPORA
 from sertransfer.errors import Faults
@@ -97,14 +97,13 @@ def test_detailed_labels_alone_are_read(tmp_path: Path) -> None:
     for split in ("train", "dev", "test"):
         (root / f"labels/{split}_split.csv").unlink()
     faults = Faults()
-    reader = SplitReader(0, LabelRule("score", ErrataLog((), faults)), faults)
-    subjects, named = reader.read(root)
+    splits = Splits(LabelRule("score", ErrataLog((), faults)), faults)
+    LAYOUT.read_splits(root, splits)
     assert len(faults) == 0
-    assert len(subjects) == len(named) == 275
-    by_number = {subject.session: subject for subject in subjects}
-    assert (by_number[713].gender, by_number[713].split) == ("", "dev")
-    assert (by_number[709].label, by_number[709].age) == ("depressed", "29")
-    assert reader.files == ["detailed_lables.csv"]
+    assert len(splits.subjects) == len(splits.named) == 275
+    assert (splits.subjects[713].gender, splits.subjects[713].split) == ("", "dev")
+    assert (splits.subjects[709].label, splits.subjects[709].age) == ("depressed", "29")
+    assert splits.files == ["detailed_lables.csv"]
 
 
 def test_a_further_file_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
