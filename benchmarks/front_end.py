@@ -21,8 +21,9 @@ from measure import Options, Turns, by_turns, one_core, seconds, skipped_row, ti
 
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.reading import read_segment
-from sertransfer.audio.store import build_store, hash_onto_disk
+from sertransfer.audio.store import build_store
 from sertransfer.front_end import Denoise, FrontEnd
+from sertransfer.io.array_store import hash_onto_disk
 from sertransfer.manifest import AudioSource, Manifest, make_table
 
 RATE = 16000

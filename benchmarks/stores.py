@@ -6,12 +6,12 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from sertransfer.audio.store import FORMAT_VERSION, FeatureStore
+from sertransfer.audio.features import FORMAT_VERSION
+from sertransfer.audio.store import FeatureStore
 from sertransfer.front_end import FrontEnd
-from sertransfer.io.files import write_json, write_text
+from sertransfer.io.array_store import write_index, write_meta
 
 MELS = 128
 RATE, HOP = 16_000, 512
@@ -41,8 +41,7 @@ def write_store(folder: Path, frames: NDArray[np.int64]) -> FeatureStore:
             file.write(part)
             digest.update(part)
     ids = [f"utterance{number:07d}" for number in range(len(frames))]
-    index = pd.DataFrame({"id": ids, "offset": np.cumsum(frames) - frames, "frames": frames})
-    write_text(folder / "index.csv", index.to_csv(index=False, lineterminator="\n"))
+    write_index(folder, list(zip(ids, np.cumsum(frames) - frames, frames, strict=True)))
     meta = {
         "format": FORMAT_VERSION,
         "key": folder.name,
@@ -56,5 +55,5 @@ def write_store(folder: Path, frames: NDArray[np.int64]) -> FeatureStore:
         "left_out": [],
         "faults": [],
     }
-    write_json(folder / "meta.json", meta)
+    write_meta(folder, meta)
     return FeatureStore(folder)

@@ -122,8 +122,9 @@ def sparse_store(work: Path) -> Path:
     """Write a store of the manifest's true size whose features are a sparse file, unless it is there."""
     from sertransfer.audio.features import ExtractionResult, make_plan
     from sertransfer.audio.speaker_norm import Resting
-    from sertransfer.audio.store import write_index, write_meta
+    from sertransfer.audio.store import describe
     from sertransfer.front_end import FrontEnd
+    from sertransfer.io.array_store import write_index, write_meta
     from sertransfer.manifest import read_manifest
 
     folder = work / "store"
@@ -134,17 +135,7 @@ def sparse_store(work: Path) -> Path:
     with (folder / "features.bin").open("wb") as stream:
         stream.truncate(found.frames * found.front_end.mels * 2)
     write_index(folder, [(job.id, job.offset, job.frames) for job in found.jobs])
-    write_meta(
-        folder,
-        key="sparse",
-        front_end=found.front_end,
-        dtype=found.dtype,
-        frames=found.frames,
-        utterances=len(found.jobs),
-        sha256="",
-        result=ExtractionResult(),
-        resting=Resting(),
-    )
+    write_meta(folder, describe(found, ExtractionResult(), Resting(), "sparse", len(found.jobs), sha256=""))
     return folder
 
 

@@ -28,10 +28,10 @@ from sertransfer.audio import store
 from sertransfer.audio.features import make_plan, store_key
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.reading import read_segment
-from sertransfer.audio.store import FeatureStore, build_store, machine
+from sertransfer.audio.store import FeatureStore, build_store
 from sertransfer.errors import BadInput, SertransferError
 from sertransfer.front_end import Denoise, FrontEnd
-from sertransfer.io import checksums, progress
+from sertransfer.io import array_store, checksums, progress
 from sertransfer.io.files import hash_file
 from sertransfer.manifest import Manifest, make_table, read_manifest, write_manifest
 
@@ -424,16 +424,16 @@ def test_who_comes_second_waits_and_other_stores_are_cleared_only_when_dead(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = tmp_path / "cache"
-    dead, alive = (cache / f".{name}.{machine()}.1.ab.tmp" for name in ("dead", "alive"))
+    dead, alive = (cache / f".{name}.{array_store.machine()}.1.ab.tmp" for name in ("dead", "alive"))
     elsewhere = cache / ".dead.another-machine.1.ab.tmp"  # its lock may be its own machine's alone
     for folder in (dead, alive, elsewhere):
         folder.mkdir(parents=True)
         (folder / "features.bin").touch()
-    with store._lock(cache / "alive", wait=True):
+    with array_store._lock(cache / "alive", wait=True):
         build_store(corpus(tmp_path / "corpus"), FrontEnd(), cache, progress=False)
         assert not dead.exists()
         assert alive.exists()
-        with store._lock(cache / "alive", wait=False) as free:
+        with array_store._lock(cache / "alive", wait=False) as free:
             assert not free
     build_store(corpus(tmp_path / "corpus"), FrontEnd(gain=1.0), cache, progress=False)
     assert not alive.exists()

@@ -1,6 +1,7 @@
 """CONTRIBUTING's three walkthroughs, followed to the letter in a copy of the repository."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -84,3 +85,13 @@ def test_the_scripts_of_the_pages_are_in_the_projects_style(page, tmp_path):
             ]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout
+
+
+def test_the_map_names_what_is_there():
+    text = PAGE.read_text(encoding="utf-8")
+    text = text[text.index("## The map") : text.index("A module is a noun")]
+    named = re.findall(r"`((?:sertransfer|tests)/[\w/.]+)`", text)
+    assert len(named) > 20
+    assert [name for name in named if not (PROJECT / name).exists()] == []
+    packages = {path.parent.name for path in (PROJECT / "sertransfer").glob("*/__init__.py")}
+    assert [name for name in sorted(packages) if f"| `{name}` |" not in text] == []

@@ -24,7 +24,7 @@ HEAVY = (
     "encoders.espnet.encoder",
     "encoders.ssl",
     "pretraining.workflow",
-    "transfer.finetune",
+    "transfer.finetune.workflow",
     "transfer.tuning.workflow",
 )
 SCRIPT = '#!/bin/sh\nexec {python} -I -S {here} call {address} {first} "$@"\n'

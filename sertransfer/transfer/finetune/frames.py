@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,20 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sertransfer.encoders.base import LayeredEncoder
-from sertransfer.errors import BadInput, Fault, bad_input
-from sertransfer.io.checksums import check_record, is_as_written, stamp_of, with_hash
-from sertransfer.io.files import (
-    hash_file,
-    make_folder,
-    refuse_links,
-    regular_file,
-    storage_error,
-    write_json,
-    write_text,
-    writing,
-)
-from sertransfer.io.locks import hold
-from sertransfer.io.plain_values import parse_json
+from sertransfer.errors import BadInput, Fault
+from sertransfer.io.array_store import ArrayStore, building, write_index, write_meta
+from sertransfer.io.files import writing
 from sertransfer.io.progress import tracked
 from sertransfer.manifest import Manifest, check_recordings
 from sertransfer.timebase import samples_to_seconds
@@ -43,86 +31,28 @@ Floats = NDArray[np.float32]
 Item = tuple[str, float, Floats | Fault]
 """An utterance's id, its seconds, and its values ``(frames, width)`` or what is wrong with it."""
 
-FORMAT = 1
 
-_log = logging.getLogger(__name__)
-
-
-class FrameStore:
-    """An opened store; can be sent to other processes, which map the file anew.
+class FrameStore(ArrayStore):
+    """An opened store of waveforms, or of an encoder's frames.
 
     Attributes:
-        ids: Utterances that have values.
-        frames: Frames of each, shape ``(utterances,)``.
-        seconds: Duration of each, by id.
+        seconds: Duration of each utterance, by id.
         width: Values of a frame.
-        faults: Utterance and fault of each of the others.
+        faults: Utterance and fault of each one that has no values.
 
     Raises:
         BadInput: If *path* holds no whole store.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            meta = parse_json(regular_file(path / "meta.json").read_text(encoding="utf-8"))
-            check_record(meta)
-            if meta.get("index_sha256") not in (None, hash_file(path / "index.csv")):
-                raise ValueError("an index that was changed since it was written")
-            index = pd.read_csv(regular_file(path / "index.csv"), dtype={"id": str}, keep_default_na=False)
-            if meta["format"] != FORMAT:
-                raise ValueError(f"format {meta['format']}")
-            self.width = int(meta["width"])
-            self.ids: list[str] = index["id"].tolist()
-            self.frames: NDArray[np.int64] = index["frames"].to_numpy(np.int64)
-            self._offsets: NDArray[np.int64] = index["offset"].to_numpy(np.int64)
-            self.seconds = pd.Series(index["seconds"].to_numpy(float), index=self.ids)
-            self._checksum: str | None = meta.get("sha256")
-            self.faults = [(str(item), Fault(**fault)) for item, fault in meta["faults"]]
-            shape = (int(self.frames.sum()), self.width)
-            self._values = np.memmap(path / "values.bin", np.float32, mode="r", shape=shape)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            trouble = storage_error(error, path)
-            if trouble is not None:
-                raise trouble from error
-            raise self._broken(f"no store of values that can be read ({type(error).__name__})") from None
-        self._positions = {name: place for place, name in enumerate(self.ids)}
-
-    def __reduce__(self) -> tuple[type[FrameStore], tuple[Path]]:
-        return FrameStore, (self.path,)
+    def _take(self, meta: dict[str, Any], index: pd.DataFrame) -> None:
+        self.width = int(meta["width"])
+        self.seconds = pd.Series(index["seconds"].to_numpy(float), index=self.ids)
+        self.faults = [(str(item), Fault(**fault)) for item, fault in meta["faults"]]
 
     @property
     def left_out(self) -> list[dict[str, str]]:
         """The utterances without values, and why."""
         return [{"item": item, "reason": str(fault)} for item, fault in self.faults]
-
-    def position(self, identity: str) -> int:
-        """Return the place of an utterance; a ``KeyError`` says that it has none."""
-        return self._positions[identity]
-
-    def read(self, index: int, start: int = 0, stop: int | None = None) -> Floats:
-        """Return frames ``start`` to ``stop`` of an utterance, shape ``(width, frames)``, read-only."""
-        first, last, _ = slice(start, stop).indices(int(self.frames[index]))
-        offset = int(self._offsets[index])
-        return self._values[offset + first : offset + last].T
-
-    def verify(self) -> None:
-        """Compare the values with the hash that was written, unless that was done since the machine started.
-
-        Raises:
-            BadInput: If they differ.
-        """
-        path = self.path / "values.bin"
-        if self._checksum is not None and not is_as_written(path, self._checksum, stamp_of(self.path)):
-            raise self._broken("values that were changed since they were written")
-
-    def _broken(self, found: str) -> BadInput:
-        return bad_input(
-            self.path,
-            found=found,
-            expected="one that this version wrote",
-            remedy="delete this folder; it is made again when needed",
-        )
 
     def check(self) -> None:
         """Raise `BadInput` with what kept utterances from having values."""
@@ -143,24 +73,11 @@ def take_store(folder: Path, key: str, width: int, items: Iterable[Item], *, ski
         BadInput: With the fault of every utterance, unless *skip_bad*; always if none is good.
         StorageError: If the disk or folder does not take the store.
     """
-    make_folder(folder, mode=0o700)
     target = folder / key
-    refuse_links(target)
-
-    def say(holder: str) -> None:
-        _log.warning("%s is being made by %s; waiting for it", target, holder)
-
-    with hold(folder / f".{key}.lock", waiting=say):
-        if not (target / "meta.json").exists():
-            temporary = folder / f".{key}.tmp"
-            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-            try:
-                with writing(target):
-                    temporary.mkdir(mode=0o700)
-                    _write(temporary, width, items, skip_bad=skip_bad)
-                    temporary.rename(target)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+    if not target.exists():
+        with building(target) as place, writing(target):
+            if place is not None:
+                _write(place, width, items, skip_bad=skip_bad)
     store = FrameStore(target)
     store.verify()
     if not skip_bad:
@@ -172,7 +89,7 @@ def _write(folder: Path, width: int, items: Iterable[Item], *, skip_bad: bool) -
     rows: list[tuple[str, int, int, float]] = []
     faults: list[tuple[str, Fault]] = []
     offset, digest = 0, hashlib.sha256()
-    with (folder / "values.bin").open("wb") as stream:
+    with (folder / FrameStore.VALUES).open("wb") as stream:
         for name, seconds, values in items:
             if isinstance(values, Fault):
                 faults.append((name, values))
@@ -188,17 +105,16 @@ def _write(folder: Path, width: int, items: Iterable[Item], *, skip_bad: bool) -
         raise_faults(faults)
     if not rows:
         raise BadInput(Fault("utterances", "none", "one or more", "check the manifest"))
-    index = pd.DataFrame(rows, columns=["id", "offset", "frames", "seconds"])
-    write_text(folder / "index.csv", index.to_csv(index=False, lineterminator="\n"))
-    stored = [[item, fault.as_dict()] for item, fault in faults]
-    meta = {
-        "format": FORMAT,
-        "width": width,
-        "faults": stored,
-        "sha256": digest.hexdigest(),
-        "index_sha256": hash_file(folder / "index.csv"),
-    }
-    write_json(folder / "meta.json", with_hash(meta))
+    write_index(folder, rows, "seconds")
+    write_meta(
+        folder,
+        {
+            "format": FrameStore.FORMAT,
+            "width": width,
+            "faults": [[item, fault.as_dict()] for item, fault in faults],
+            "sha256": digest.hexdigest(),
+        },
+    )
 
 
 GIGABYTE = 1_000_000_000

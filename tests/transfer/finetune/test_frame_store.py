@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sertransfer.errors import BadInput, Fault
+from sertransfer.io.array_store import machine
 from sertransfer.transfer.finetune.frames import FrameStore, take_store
 
 FAULT = Fault("b.wav", "noise", "speech", "leave it out")
@@ -47,8 +48,10 @@ def test_a_killed_writer_leaves_nothing_and_damage_is_named(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         take_store(tmp_path, "k", 2, breaking(), skip_bad=False)
-    (tmp_path / ".k.tmp").mkdir()  # of a process that was killed outright
+    left = tmp_path / f".k.{machine()}.1.ab.tmp"
+    left.mkdir()  # of a process that was killed outright
     store = take_store(tmp_path, "k", 2, items("a"), skip_bad=False)
+    assert not left.exists()
     (store.path / "values.bin").write_bytes(b"")
     with pytest.raises(BadInput, match="delete this folder"):
         FrameStore(store.path)
@@ -58,8 +61,8 @@ def test_changed_values_and_records_are_found_by_their_hashes(tmp_path):
     store = take_store(tmp_path, "k", 2, items("a", "c"), skip_bad=False)
     for name, message in (
         ("values.bin", "values that were changed"),
-        ("index.csv", "no store"),
-        ("meta.json", "no store"),
+        ("index.csv", "index that was changed"),
+        ("meta.json", "a whole store of values"),
     ):
         whole = (store.path / name).read_bytes()
         damaged = bytearray(whole)
