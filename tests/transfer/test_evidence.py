@@ -14,6 +14,7 @@ from sertransfer.export.export import export
 from sertransfer.io.checksums import HASH, with_hash
 from sertransfer.io.files import write_json
 from sertransfer.io.run_folder import RunFolder
+from sertransfer.reporting import share
 from sertransfer.reporting.report import write_report
 from sertransfer.reporting.runs import open_run
 from sertransfer.transfer.apply import open_predictor
@@ -111,8 +112,17 @@ def test_a_run_with_changed_metrics_is_not_taken_for_finished(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["report", "export", "share", "tables", "compare", "predict"])
-def test_no_file_of_a_run_folder_is_waited_for(command, run, pipes, interview, tmp_path, capsys):  # noqa: F811
+def test_no_file_of_a_run_folder_is_waited_for(
+    command,
+    run,
+    pipes,
+    interview,  # noqa: F811
+    tmp_path,
+    capsys,
+    monkeypatch,
+):
     """Not at a pipe in its place: what is not needed may be anything, the others are refused."""
+    monkeypatch.setattr(share, "write_report", lambda folder: folder)  # takes a second; 'report' tries it
     shutil.copytree(run, tmp_path / "other")
     more = {
         "export": ("-o", tmp_path / "out"),
