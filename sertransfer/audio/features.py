@@ -23,7 +23,6 @@ import torch
 
 from sertransfer.audio.logmel import MelFrontEnd
 from sertransfer.audio.reading import AudioInfo, inspect, read_segment, resampled_length, segment_bounds
-from sertransfer.audio.recordings import LFS_FOUND
 from sertransfer.audio.speaker_norm import (
     RestingState,
     Speaker,
@@ -196,8 +195,6 @@ def _look(source: AudioSource) -> AudioInfo | Fault:
 def failure_of(identity: str, error: BadInput) -> Failure:
     """Return what the utterance *identity* is left out for."""
     fault = error.faults[0]
-    if fault.found == LFS_FOUND:  # one fault for all of them
-        return identity, fault
     return identity, replace(fault, where=f"utterance '{identity}', {fault.where}")
 
 
