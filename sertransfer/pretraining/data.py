@@ -224,7 +224,7 @@ def select_splits(config: PretrainConfig, manifest: Manifest) -> Splits:
 
 
 def check_splits(parts: Splits, config: PretrainConfig) -> None:
-    """Refuse parts that can not be trained on, or scored.
+    """Refuse parts that cannot be trained on, or scored.
 
     Raises:
         BadInput: With all that is missing.
@@ -313,7 +313,7 @@ def inner_split(
                 return kept.astype(np.int64), held.astype(np.int64)
     raise bad_input(
         "the training part",
-        found=f"{len(np.unique(names))} speakers, who can not be split with every class on both sides",
+        found=f"{len(np.unique(names))} speakers, who cannot be split with every class on both sides",
         expected="speakers enough for an inner split",
         remedy="set selection.rule to last",
     )

@@ -43,7 +43,7 @@ def predict_emotions(
     Args:
         checkpoint: ``model.safetensors``.
         recordings: Files by name; each is one utterance.
-        skip_bad: Leave out files that can not be read, and record them, instead of stopping.
+        skip_bad: Leave out files that cannot be read, and record them, instead of stopping.
         progress: Whether bars are shown.
         batch_size: Most utterances at once.
 
@@ -54,7 +54,7 @@ def predict_emotions(
 
     Raises:
         BadInput: If the checkpoint does not say how its features are made, or needs more than a recording,
-            or a file can not be read.
+            or a file cannot be read.
     """
     read = read_checkpoint(checkpoint)
     front_end = read.front_end

@@ -283,7 +283,7 @@ def train_network(
         progress: Whether a bar is shown.
 
     Raises:
-        BadInput: If the precision, the inner split or the resume point can not be had.
+        BadInput: If the precision, the inner split or the resume point is not available.
         NonFiniteLoss: If the loss breaks down.
     """
     check_precision(config.precision)

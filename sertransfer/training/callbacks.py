@@ -51,7 +51,7 @@ class AtomicCheckpointIO(CheckpointIO):
         """Read a checkpoint; whatever is asked for, nothing in the file is executed.
 
         Raises:
-            BadInput: If it can not be read, or was changed since it was written.
+            BadInput: If it cannot be read, or was changed since it was written.
         """
         try:
             check_archive(path)
@@ -62,7 +62,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 raise trouble from error
             raise bad_input(
                 path,
-                found=f"a resume point that can not be read ({type(error).__name__})",
+                found=f"a resume point that cannot be read ({type(error).__name__})",
                 expected="one that this run wrote",
                 remedy="remove it to train from the start",
             ) from error

@@ -41,7 +41,7 @@ class ResidentFeatures:
         dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
         self._features = torch.empty(array.shape, dtype=dtype, device=device)  # (frames of all, mels)
         for start in range(0, len(array), _BLOCK):
-            block = np.array(array[start : start + _BLOCK])  # the mapped file can not be written
+            block = np.array(array[start : start + _BLOCK])  # the mapped file cannot be written
             self._features[start : start + len(block)].copy_(torch.from_numpy(block))
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.floating[Any]]:

@@ -49,7 +49,7 @@ class _Bar(RichProgressBar):
 
 
 def check_precision(precision: str, setting: str = "precision") -> None:
-    """Raise `BadInput` if *precision* can not be had here."""
+    """Raise `BadInput` if *precision* is not available here."""
     if precision == "16-mixed" and choose_device().type == "cpu":
         raise bad_input(
             f"setting {setting}", found="16-mixed without a GPU", expected="a GPU", remedy="take 32-true"

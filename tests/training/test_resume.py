@@ -180,7 +180,7 @@ def test_a_resume_point_executes_nothing(tmp_path):
             return Path.touch, (tmp_path / "harm",)
 
     torch.save({"state": Harmful()}, tmp_path / RESUME_POINT)
-    with pytest.raises(BadInput, match="can not be read"):
+    with pytest.raises(BadInput, match="cannot be read"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / RESUME_POINT, weights_only=False)
     assert not (tmp_path / "harm").exists()
 
