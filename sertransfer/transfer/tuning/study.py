@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import optuna
@@ -26,9 +27,10 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.pruners import MedianPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from sertransfer.errors import Faults, SertransferError, bad_input, mask_secrets
@@ -45,7 +47,7 @@ GRACE = 15
 FEWEST = 10
 """Minimum number of complete trials to say which settings mattered."""
 
-_IDENTITY, _SETTLED = "sertransfer_identity", "sertransfer_settled"
+_IDENTITY = "sertransfer_identity"
 _POLL_SECONDS = 0.5
 _LOCK_SECONDS = 60.0
 """Most seconds to wait while another process writes to an SQLite file."""
@@ -72,7 +74,6 @@ class StudyStorage(RDBStorage):
                 engine_kwargs=engine,
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
-                heartbeat_stale_trial_callback=_try_again,
             )
 
 
@@ -91,9 +92,12 @@ class Study:
     def trials(self) -> list[FrozenTrial]:
         """Return its trials as they are now, those of dead workers failed and queued again."""
         with _reading(self.storage.place):
-            with _no_experimental_warnings():
-                fail_stale_trials(self.optuna)
-            return self.optuna.get_trials(deepcopy=False)
+            found = self.optuna.get_trials(deepcopy=False)
+            if any(one.state == TrialState.RUNNING for one in found):
+                with _no_experimental_warnings():
+                    fail_stale_trials(self.optuna)
+                found = self.optuna.get_trials(deepcopy=False)
+            return found
 
 
 @dataclass(frozen=True)
@@ -233,7 +237,7 @@ def open_study(
             storage=storage,
             study_name=name,
             sampler=_SeededSampler(seed, random_trials),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=random_trials, n_warmup_steps=0),
+            pruner=_SnapshotPruner(n_startup_trials=random_trials, n_warmup_steps=0),
             direction="maximize",
             load_if_exists=True,
         )
@@ -265,9 +269,11 @@ class _SeededSampler(BaseSampler):
         self.inner: BaseSampler = TPESampler(seed=seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        place = _place(study.get_trials(deepcopy=False), trial)
-        seed = int(hash_value([self.seed, study.study_name, place])[:8], 16)
-        self.inner = TPESampler(seed=seed, n_startup_trials=self.random_trials)
+        trials = _as_it_began(study)
+        seed = int(hash_value([self.seed, study.study_name, _place(trials, trial)])[:8], 16)
+        # running trials, which others have, are read anew for each draw: slow where there are none
+        others = any(one.state == TrialState.RUNNING and one.number != trial.number for one in trials)
+        self.inner = TPESampler(seed=seed, n_startup_trials=self.random_trials, constant_liar=others)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -285,6 +291,22 @@ class _SeededSampler(BaseSampler):
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
 
+class _SnapshotPruner(MedianPruner):
+    """A median pruner that compares with the trials that were complete when this one began."""
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        began: Any = SimpleNamespace(
+            direction=study.direction,
+            get_trials=lambda deepcopy, states: [one for one in _as_it_began(study) if one.state in states],
+        )
+        return super().prune(began, trial)
+
+
+def _as_it_began(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials as they were when this process's trial began; a database takes long to read."""
+    return study._get_trials(deepcopy=False, use_cache=True)
+
+
 def _origin(trial: FrozenTrial) -> int:
     """Return the number of the trial that *trial* repeats, its own if it repeats none."""
     return int(trial.system_attrs.get("failed_trial", trial.number))
@@ -298,7 +320,7 @@ def _place(trials: list[FrozenTrial], trial: FrozenTrial) -> int:
 
 def run_trials(
     study: Study,
-    suggest: Callable[[optuna.Trial], Settings],
+    suggest: Callable[[BaseTrial], Settings],
     score: Callable[[optuna.Trial, Settings], float],
     count: int,
     advance: Callable[[int], None],
@@ -312,6 +334,7 @@ def run_trials(
         count: Finished trials asked for; of more, the first are taken.
         advance: Told how many trials are finished, each time.
     """
+    study.storage.heartbeat_stale_trial_callback = partial(_try_again, suggest)
     others = _Others(study)
     while True:
         trials = study.trials()
@@ -402,7 +425,7 @@ class _Others:
 
 def _run_one(
     study: Study,
-    suggest: Callable[[optuna.Trial], Settings],
+    suggest: Callable[[BaseTrial], Settings],
     score: Callable[[optuna.Trial, Settings], float],
 ) -> None:
     """Run the next trial; one that ends with an error is queued again before the error goes on."""
@@ -412,9 +435,7 @@ def _run_one(
     def objective(trial: optuna.Trial) -> float:
         begun.append(trial)
         try:
-            settings = suggest(trial)
-            trial.set_user_attr(_SETTLED, True)
-            return score(trial, settings)
+            return score(trial, suggest(trial))
         except optuna.TrialPruned:
             raise
         except BaseException as error:
@@ -425,7 +446,7 @@ def _run_one(
         study.optuna.optimize(objective, n_trials=1)
     except BaseException as error:
         of_study = not failures or _is_of_study(failures[0])
-        if begun and _give_back(study.optuna, begun[0]) and of_study:
+        if begun and _give_back(study.optuna, begun[0], suggest) and of_study:
             # no heartbeat for GRACE seconds: the machine slept, or was too busy
             _log.warning(
                 "trial %d was taken for dead by another process, which runs it again", begun[0].number
@@ -436,7 +457,7 @@ def _run_one(
         raise
 
 
-def _give_back(study: optuna.Study, trial: optuna.Trial) -> bool:
+def _give_back(study: optuna.Study, trial: optuna.Trial, suggest: Callable[[BaseTrial], object]) -> bool:
     """Mark a trial of this process as failed and queue it again; return whether another process did so."""
     with contextlib.suppress(Exception):  # if the storage fails, the heartbeat's end says the same later
         everyone = study.get_trials()
@@ -449,13 +470,15 @@ def _give_back(study: optuna.Study, trial: optuna.Trial) -> bool:
         if found.state == TrialState.RUNNING:
             found = study.tell(trial, state=TrialState.FAIL)
         if found.state == TrialState.FAIL:
-            _try_again(study, found)
+            _try_again(suggest, study, found)
     return False
 
 
-def _try_again(study: optuna.Study, trial: FrozenTrial) -> None:
+def _try_again(suggest: Callable[[BaseTrial], object], study: optuna.Study, trial: FrozenTrial) -> None:
     """Queue the settings of a failed trial again; one that failed while they were drawn draws all anew."""
-    if _SETTLED not in trial.user_attrs:
+    try:
+        suggest(FixedTrial(trial.params))
+    except ValueError:  # what was not drawn yet
         trial.params, trial.distributions = {}, {}
     with _no_experimental_warnings():
         RetryHeartbeatStaleTrialCallback()(study, trial)

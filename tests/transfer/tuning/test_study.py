@@ -176,7 +176,7 @@ def test_a_worker_that_was_taken_for_dead_leaves_the_trial_to_the_other(tmp_path
         if not lost:
             lost.append(trial.number)
             other = begin(where)
-            module._try_again(other.optuna, other.optuna.tell(trial.number, state=TrialState.FAIL))
+            module._try_again(suggest, other.optuna, other.optuna.tell(trial.number, state=TrialState.FAIL))
             if len(settings) == 2:
                 return 5.0
         return score(trial, settings)

@@ -89,11 +89,8 @@ def test_the_choice_is_trained_anew_and_a_killed_study_goes_on(
     (left,) = (tmp_path / "killed" / "trials").iterdir()
     assert (left / "checkpoints" / "resume.ckpt").exists()
     tune(manifest, ssl, tmp_path / "killed", make(), embeddings=kept)
-    told = pd.read_csv(tmp_path / "killed" / "trials.csv")
-    columns = ["inner_loss", "epoch", "best", "settings"]
-    pd.testing.assert_frame_equal(told[columns], trials[columns])
-    weights = "checkpoints/model.safetensors"
-    assert (tmp_path / "killed" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+    for name in ("trials.csv", "best.yaml", "sentences.csv", "checkpoints/model.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert list((tmp_path / "killed" / "trials").iterdir()) == []
 
 
@@ -180,3 +177,14 @@ def test_the_command_asks_for_the_mode(manifest, ssl, tmp_path, capsys, monkeypa
     assert (asked["config"].trials, asked["config"].transfer.split) == (4, "test")
     assert main([*words, "--mode", "finetun"]) == 2
     assert "'finetune'" in capsys.readouterr().err
+
+
+def test_a_run_that_an_earlier_version_began_with_a_journal_is_refused(tmp_path):
+    (tmp_path / "study.journal").write_text('{"op_code":0}\n')
+    with pytest.raises(
+        BadInput, match=r"study\.journal: found the trials of an unfinished search by an earlier"
+    ):
+        tuning_workflow.open_studies(tmp_path, None)
+    assert not (tmp_path / "study.db").exists()
+    tuning_workflow.open_studies(tmp_path, tmp_path / "study.db")
+    tuning_workflow.open_studies(tmp_path, None)
