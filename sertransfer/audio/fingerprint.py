@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sertransfer.audio.features import rows_key
 from sertransfer.audio.reading import AudioInfo, inspect, read_segment
 from sertransfer.errors import BadInput
-from sertransfer.io.files import atomic_path, make_folder, regular_file
+from sertransfer.io.files import atomic_path, refuse_packed, regular_file
 from sertransfer.manifest import AudioSource, Manifest
 from sertransfer.timebase import samples_to_seconds, seconds_to_samples
 
@@ -169,22 +169,22 @@ def utterance_prints(manifest: Manifest, *, most: int | None = None, cache: Path
             found[identity] = _read_prints(source, rate, first, last, most)
         except BadInput as error:
             _log.debug("no prints of %s: %s", identity, error)
-    if path is not None:
-        _write(path, found)
+    if cache is not None and path is not None:
+        _write(path, cache, found)
     return found
 
 
-def _write(path: Path, prints: PrintsById) -> None:
-    make_folder(path.parent, mode=0o700)
+def _write(path: Path, cache: Path, prints: PrintsById) -> None:
     counts = np.array([len(own) for own in prints.values()], dtype=np.int64)
     values = np.frombuffer(b"".join(one for own in prints.values() for one in own), dtype=np.uint8)
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+    with atomic_path(path, top=cache) as temporary, temporary.open("wb") as stream:
         np.savez(stream, counts=counts, values=values)
 
 
 def _read(path: Path, ids: list[str]) -> PrintsById | None:
     try:
         with np.load(regular_file(path), allow_pickle=False) as content:
+            refuse_packed(content.zip)
             counts, values = content["counts"], content["values"].tobytes()
         ends = np.cumsum(counts)
         if len(counts) != len(ids) or len(values) != 16 * int(counts.sum()):

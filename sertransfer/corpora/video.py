@@ -192,19 +192,20 @@ def _extract_all(extractions: Sequence[Extraction], folder: Path) -> dict[str, F
     # Threads are enough: they wait for ffmpeg, or unpack outside Python's lock.
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
-        tasks = {one.audio: pool.submit(_extract, one, folder / one.audio) for one in extractions}
+        tasks = {one.audio: pool.submit(_extract, one, folder) for one in extractions}
         results = {audio: task.result() for audio, task in tasks.items()}
     finally:
         pool.shutdown(cancel_futures=True)
     return {audio: fault for audio, fault in results.items() if fault is not None}
 
 
-def _extract(one: Extraction, audio: Path) -> Fault | None:
-    """Extract one source's audio; return what went wrong, if anything did."""
+def _extract(one: Extraction, folder: Path) -> Fault | None:
+    """Extract one source's audio into *folder*; return what went wrong, if anything did."""
+    audio = folder / one.audio
     if not one.source.is_file():
         return Fault(str(one.source), "no such file", "a video", "restore it, or leave it out")
     try:
-        with atomic_path(audio) as temporary:
+        with atomic_path(audio, top=folder) as temporary:
             (one.extract or _run_ffmpeg)(one.source, temporary)
     except BadInput as error:
         return error.faults[0]

@@ -27,7 +27,7 @@ from scipy import signal
 from sertransfer.demo.synthesis import BANDWIDTHS, VOWELS
 from sertransfer.encoders.espnet.encoder import AsrEncoder
 from sertransfer.encoders.espnet.folder import read_experiment
-from sertransfer.io.files import open_own, write_json, write_text
+from sertransfer.io.files import make_folder, open_own, refuse_links, write_json, write_text
 
 RATE = 16_000
 EXPERIMENT = "exp/asr_train"
@@ -310,6 +310,8 @@ def train_demo_recogniser(
         What :func:`sertransfer.demo.recogniser.train` does, as written to ``folder/result.json``.
     """
     home = Path(folder).resolve()  # ESPnet notes paths as it is given them
+    make_folder(home)
+    refuse_links(*home.iterdir())
     test = generate(40, "test", seed=2)
     write_data(home, "train", generate(count, "train", seed=1))
     write_data(home, "valid", test)

@@ -127,8 +127,8 @@ def remember(path: Path, sha256: str, stamp: Path) -> None:
     record = _record(path, sha256)
     if record is not None:
         with contextlib.suppress(OSError):
+            refuse_links(stamp.parent)
             stamp.parent.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)
-            refuse_links(stamp)
             with os.fdopen(open_own(stamp, os.O_WRONLY | os.O_CREAT), "w", encoding="utf-8") as stream:
                 stream.truncate()
                 json.dump(record, stream)

@@ -51,22 +51,34 @@ def make_folder(path: Path, *, mode: int = PRIVATE_FOLDER) -> None:
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, top: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside *path*; on success it is synced and renamed to *path*.
 
     The temporary file is there already, empty and readable by its owner alone; *path* gets that mode, or
     keeps its own. On an exception the temporary file is removed and *path* is left as it was.
 
+    Args:
+        path: The file.
+        top: Folder that the user named: it may be a link, those between it and *path* may not.
+
     Raises:
-        BadInput: If *path* is a folder or a symbolic link, or the folder that is to hold it cannot be made.
+        BadInput: If *path* is a folder, a symbolic link, a device or a pipe, or the folder that is to hold it
+            is a link below *top* or cannot be made.
         StorageError: If the disk or folder does not take the file.
     """
     target = Path(path)
+    for parent in target.parents if top is not None else ():
+        if parent == top:
+            break
+        if parent.is_symlink():
+            raise _linked(parent, _link(parent))
     make_folder(target.parent)
     if target.is_dir():
         raise bad_input(target, found="a folder", expected="a file to write", remedy="name a file in it")
     if target.is_symlink():
         raise _linked(target, _link(target))
+    if target.exists() and not target.is_file():  # a rename would put a file in the place of /dev/null
+        raise _linked(target, "a device or pipe")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with writing(target):
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else PRIVATE_FILE
@@ -149,6 +161,8 @@ def _walk(places: Iterable[Path]) -> Iterator[Path]:
     for place in places:
         if os.path.lexists(place):
             yield place
+            if place.is_symlink():  # os.walk would follow this one
+                continue
             for folder, folders, names in os.walk(place):  # does not follow links
                 yield from (Path(folder, name) for name in (*folders, *names))
 
@@ -231,10 +245,33 @@ def check_archive(file: str | Path | BinaryIO) -> None:
     if not zipfile.is_zipfile(file):
         return
     with zipfile.ZipFile(file) as archive:
-        if any(member.file_size > member.compress_size for member in archive.infolist()):
-            raise ValueError("packed members, which PyTorch does not write")  # it may be a bomb
+        refuse_packed(archive)
         if archive.testzip() is not None:
             raise ValueError("bytes that were changed since they were written (a checksum differs)")
+
+
+def refuse_packed(archive: zipfile.ZipFile) -> None:
+    """Refuse an *archive* with packed members where PyTorch and NumPy write none: it may be a bomb.
+
+    Raises:
+        ValueError: If one is packed.
+    """
+    if any(member.file_size > member.compress_size for member in archive.infolist()):
+        raise ValueError("packed members, which are not written here")
+
+
+def refuse_twins(archive: zipfile.ZipFile) -> None:
+    """Refuse names that come twice in *archive*, in whatever case: nobody can tell which was meant.
+
+    Raises:
+        zipfile.BadZipFile: With the first of them.
+    """
+    seen: dict[str, str] = {}
+    for name in archive.namelist():
+        plain = name.replace("\\", "/").lower()
+        if plain in seen:
+            raise zipfile.BadZipFile(f"two members of one name, {seen[plain]} and {name}")
+        seen[plain] = name
 
 
 def hash_value(value: Any) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from sertransfer.io.checksums import check_record, is_as_written, stamp_of, with
 from sertransfer.io.files import (
     atomic_path,
     hash_file,
+    refuse_packed,
     regular_file,
     reserve,
     storage_error,
@@ -70,6 +70,7 @@ class EmbeddedChunk:
         """Return the chunk at *path*, or ``None`` where there is none that is whole."""
         try:
             with np.load(regular_file(path), allow_pickle=False) as stored:
+                refuse_packed(stored.zip)
                 return cls(
                     [str(name) for name in stored["ids"]],
                     stored["durations"],
@@ -208,7 +209,7 @@ def _require(path: Path) -> EmbeddedChunk:
 def open_set(folder: Path, key: str) -> EmbeddingSet | None:
     """Return the whole set in *folder* made for *key*; ``None`` where there is none.
 
-    Sizes, index and every value are checked. A set that fails is removed with a warning, to be made again.
+    Sizes, index and every value are checked. A set that fails is given up with a warning, to be made again.
     """
     about_path = folder / "embedding.json"
     if not about_path.is_file():
@@ -220,7 +221,7 @@ def open_set(folder: Path, key: str) -> EmbeddingSet | None:
         if trouble is not None:  # nothing is wrong with the set; to make it again would not help
             raise trouble from error
         _log.warning("the embeddings in %s are damaged (%s) and are made again", folder, error)
-        shutil.rmtree(folder)
+        about_path.unlink()  # the rest is written over; what else lies here is not ours to remove
         return None
 
 

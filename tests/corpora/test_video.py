@@ -218,6 +218,16 @@ def test_a_folder_that_can_not_be_made_or_written(tmp_path: Path, program: Path)
     assert "a file in the way" in fault
 
 
+def test_audio_is_not_written_through_links_in_the_folder(tmp_path: Path, program: Path) -> None:
+    write_video(tmp_path / "corpus/b.avi")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio/a").symlink_to(tmp_path / "elsewhere")
+    _, (fault,) = extract(tmp_path, "b")
+    assert "audio/a: found a symbolic link" in fault
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_an_interrupt_stops_the_queue(tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"v{number:02d}" for number in range(40)]
     for name in names:

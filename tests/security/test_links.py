@@ -7,15 +7,17 @@ import os
 import pytest
 from support.transfer_fakes import make_interviews
 
+from sertransfer.audio.fingerprint import utterance_prints
 from sertransfer.audio.store import build_store
 from sertransfer.cli.main import main
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Denoise, FrontEnd
-from sertransfer.io.checksums import remember
-from sertransfer.io.files import open_own, refuse_links, write_text
+from sertransfer.io.checksums import is_as_written, remember, stamp_of
+from sertransfer.io.files import atomic_path, hash_file, open_own, refuse_links, write_text
 from sertransfer.io.locks import hold
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
+from sertransfer.transfer.study import open_storage
 
 TEXT = "export PATH=/usr/bin\n"
 FRONT_END = FrontEnd(mels=16, denoise=Denoise(method="none"))
@@ -118,6 +120,62 @@ def test_stores_are_not_built_through_links(tmp_path, victim):
     with pytest.raises(BadInput, match=r"\.locks: found a symbolic link"):
         build_store(manifest, FRONT_END, tmp_path / "features", progress=False)
     assert {path.name for path in tmp_path.iterdir()} == {"features", "bashrc", "corpus"}
+
+
+def test_a_link_to_everything_is_not_walked_through(tmp_path, victim):
+    (tmp_path / "large/below").mkdir(parents=True)
+    (tmp_path / "large/link").symlink_to(victim)
+    (tmp_path / "plots").symlink_to(tmp_path / "large")
+    with pytest.raises(BadInput) as caught:
+        refuse_links(tmp_path / "plots")
+    assert [fault.where for fault in caught.value.faults] == [str(tmp_path / "plots")]
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    """Nor is ``/dev/null``, for which root needs no permission."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInput, match="found a device or pipe"):
+        write_text(tmp_path / "pipe", "x")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_only_the_folder_that_the_user_named_may_be_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    with atomic_path(tmp_path / "out/a/b.txt", top=tmp_path / "out") as temporary:
+        temporary.write_text("x")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "disk/c").symlink_to(tmp_path / "elsewhere")
+    refused = pytest.raises(BadInput, match=r"out/c: found a symbolic link")
+    with refused, atomic_path(tmp_path / "out/c/d/b.txt", top=tmp_path / "out"):
+        pass
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_verification_is_not_noted_through_a_linked_folder(tmp_path, victim):
+    (tmp_path / "cache/key").mkdir(parents=True)
+    (tmp_path / "cache/key/values").write_text("1")
+    (tmp_path / "cache/.locks").symlink_to(victim.parent)
+    digest = hash_file(tmp_path / "cache/key/values")
+    with pytest.raises(BadInput, match=r"\.locks: found a symbolic link"):
+        is_as_written(tmp_path / "cache/key/values", digest, stamp_of(tmp_path / "cache/key"))
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "bashrc"}
+
+
+def test_prints_are_not_kept_through_a_linked_folder(tmp_path, victim):
+    manifest = make_interviews(tmp_path / "corpus", {"train": (1, 1)}, sentences=1)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/prints").symlink_to(victim.parent)
+    with pytest.raises(BadInput, match="prints: found a symbolic link"):
+        utterance_prints(manifest, cache=tmp_path / "cache")
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "bashrc", "corpus"}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_study_is_not_kept_in_links(tmp_path, victim, link):
+    link(tmp_path / "study.db", victim)
+    with pytest.raises(BadInput, match=r"study\.db: found a (symbolic|hard|device)"):
+        open_storage(tmp_path / "study.db")
 
 
 def test_all_links_are_named_at_once(tmp_path, victim):

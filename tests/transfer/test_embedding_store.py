@@ -85,9 +85,11 @@ def lose(folder):
 
 @pytest.mark.parametrize("harm", [cut, poison, reorder, reshape, mark, break_mark, lose])
 def test_a_damaged_set_is_not_used_and_makes_room(folder, harm, caplog):
+    (folder / "notes.txt").write_text("the user's")
     harm(folder)
     assert open_set(folder, "key") is None
-    assert not folder.exists()
+    assert not (folder / "embedding.json").exists()
+    assert (folder / "notes.txt").exists()
     assert "are damaged" in caplog.text
 
 
@@ -127,7 +129,7 @@ def test_a_flipped_bit_is_found_and_the_set_made_again(folder, name, caplog):
     (folder / name).write_bytes(damaged)
     assert open_set(folder, "key") is None
     assert "damaged" in caplog.text
-    assert not folder.exists()
+    assert not (folder / "embedding.json").exists()
 
 
 def test_a_set_that_can_not_be_read_for_want_of_files_is_not_removed(folder, monkeypatch):
