@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.espnet_fakes import make_config, make_experiment, pack
 
+from sertransfer.encoders.espnet import folder
 from sertransfer.encoders.espnet.folder import TASKS, choose_model, read_experiment
 from sertransfer.encoders.registry import ENCODERS, open_encoder
 from sertransfer.errors import BadInput
@@ -86,6 +87,30 @@ def test_an_absolute_path_of_another_machine(root: Path) -> None:
     with pytest.raises(BadInput, match=r"no /elsewhere/feats_stats\.npz"):
         read_experiment(config.parent)
     assert read_experiment(pack(root, root / "model.zip")).statistics  # there is only one of that name
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../../../../etc/passwd", "secret.txt", "config.yaml"])
+def test_a_config_names_no_file_but_statistics(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A config of somebody else may name any file of this machine; none but statistics is opened."""
+    (root / "exp/secret.txt").write_text("secret")
+    config = root / "exp/asr_train/config.yaml"
+    content = yaml.safe_load(config.read_text())
+    content["normalize_conf"]["stats_file"] = name
+    content |= {"bpemodel": "/etc/passwd", "token_list": "/etc/passwd", "init_param": ["/etc/passwd"]}
+    config.write_text(yaml.safe_dump(content))
+    opened: list[str] = []
+
+    def open_regular(path: Path) -> Path:
+        opened.append(path.name)
+        return path
+
+    monkeypatch.setattr(folder, "regular_file", open_regular)
+    for place in (config.parent, pack(root, root / "model.zip")):
+        with pytest.raises(BadInput, match=f"found no {name}; expected the statistics"):
+            open_encoder("asr", place)
+    assert set(opened) == {"config.yaml", "model.zip"}
 
 
 def test_every_part_that_is_missing_is_named(root: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 import struct
+import tarfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from support.espnet_fakes import make_config, make_experiment, pack
@@ -24,6 +28,7 @@ from support.evil_files import (
     object_archive,
     pickled,
     tar_of,
+    twins_of,
     zip_of,
 )
 
@@ -302,6 +307,12 @@ def test_archives_of_recognisers(experiment: Path, tmp_path: Path) -> None:
     meta = {"files": {"asr_model_file": "m.pth"}, "yaml_files": {"asr_train_config": "config.yaml"}}
     zip_of(archive, {"meta.yaml": yaml.safe_dump(meta).encode(), "m.pth": b""}, link="config.yaml")
     refused(lambda: open_encoder("asr", archive), "config.yaml")
+    for twin in ("meta.yaml", "META.yaml"):
+        twins_of(archive, {"meta.yaml": b"{}"}, twin)
+        refused(lambda: open_encoder("asr", archive), "two members of one name")
+    zip_of(archive, {"meta.yaml": b"{}", "m.pth": b""})
+    claiming(archive, "m.pth", 2**30)  # which this member could unpack to, were it zeros
+    refused(lambda: open_encoder("asr", archive), "of impossible size")
     assert not (tmp_path / "escaped").exists()
 
 
@@ -317,23 +328,29 @@ def test_archives_of_daic_woz(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         )
     (root / "test_split_Depression_AVEC2017.csv").write_text("participant_ID,Gender\n")
     names = ("300_AUDIO.wav", "300_TRANSCRIPT.csv")
+    both = dict.fromkeys(names, b"evil")
     archives = [
-        lambda path: zip_of(path, {f"../{name}": b"evil" for name in names}),
-        lambda path: zip_of(path, {f"/tmp/{name}": b"evil" for name in names}),
-        lambda path: zip_of(path, {names[0]: b"evil"}, link=names[1]),
-        lambda path: claiming(zip_of(path, dict.fromkeys(names, b"evil")), names[1], 2**31),
-        lambda path: claiming(zip_of(path, dict.fromkeys(names, b"evil")), names[0], 2**31),
-        lambda path: zip_of(path, {names[0]: b"RIFF", names[1]: bytes(65 * 2**20)}),
+        (lambda path: zip_of(path, {f"../{name}": b"evil" for name in names}), "no 300_AUDIO.wav"),
+        (lambda path: zip_of(path, {f"/tmp/{name}": b"evil" for name in names}), "no 300_AUDIO.wav"),
+        (lambda path: zip_of(path, {names[0]: b"evil"}, link=names[1]), "300_P.zip"),
+        (lambda path: claiming(zip_of(path, both), names[1], 2**31), "300_P.zip"),
+        (lambda path: claiming(zip_of(path, both), names[0], 2**31), "300_P.zip"),
+        (lambda path: zip_of(path, {names[0]: b"RIFF", names[1]: bytes(65 * 2**20)}), "300_P.zip"),
+        (lambda path: twins_of(path, both, names[1]), "two members of one name"),
+        (lambda path: twins_of(path, both, names[0].lower()), "two members of one name"),
+        (lambda path: twins_of(path, both, f"300_P/{names[1]}"), "two members of one name"),
     ]
     before = {path.name for path in root.iterdir()}
-    for make in archives:
+    for make, found in archives:
         make(root / "300_P.zip")
-        refused_by_command(capsys, "300_P.zip", "prepare", "daic-woz", root, "-o", tmp_path / "m.csv")
+        refused_by_command(capsys, found, "prepare", "daic-woz", root, "-o", tmp_path / "m.csv")
         assert not (tmp_path / "m.csv").exists()
     assert {path.name for path in root.iterdir()} == before | {"300_P.zip"}
     assert {path.name for path in tmp_path.iterdir()} == {"here", "daic", "m.faults.json"}
 
 
+SPECIAL = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)
+LONG_NAMES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 E_SPLIT = "Participant_ID,Gender,PHQ_Binary,PHQ_Score,PCL-C (PTSD),PTSD Severity\n"
 WORDS = b"Start_Time,End_Time,Text,Confidence\n0.5,1.25,hello there,0.91\n"
 
@@ -347,16 +364,26 @@ def test_archives_of_e_daic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (root / f"labels/{name}_split.csv").write_text(E_SPLIT + row)
     archive = root / "data/302_P.tar.gz"
     wav, words = "302_AUDIO.wav", "302_Transcript.csv"
-    for make in (
-        lambda: tar_of(archive, {f"../../{wav}": b"evil", f"../../{words}": WORDS}),
-        lambda: tar_of(archive, {words: WORDS}, links={wav: "/etc/passwd"}),
-        lambda: tar_of(archive, {wav: b"evil"}, links={words: "/etc/passwd"}),
-        lambda: tar_of(archive, {wav: b"RIFF", words: bytes(65 * 2**20)}),
+    sound = io.BytesIO()
+    soundfile.write(sound, np.ones(1600) / 2, 16_000, format="WAV")
+    whole = sound.getvalue()
+    made = partial(tar_of, archive)
+    for make, found in (
+        (partial(made, {f"../../{wav}": b"evil", f"../../{words}": WORDS}), f"no {wav}"),
+        (partial(made, {words: WORDS}, links={wav: "/etc/passwd"}), f"{wav} as a link"),
+        (partial(made, {wav: whole}, links={words: "/etc/passwd"}), f"{words} as a link"),
+        (partial(made, {wav: whole, words: bytes(65 * 2**20)}), "a member of 68157440 bytes"),
+        (partial(made, {words: WORDS}, links={wav: words}, kind=tarfile.LNKTYPE), f"{wav} as a link"),
+        *((partial(made, {words: WORDS}, links={wav: ""}, kind=kind), "as a link") for kind in SPECIAL),
+        *((partial(made, {}, links={"x": ""}, kind=kind, size=2**17), "a name of") for kind in LONG_NAMES),
+        (partial(made, {f"{number}.txt": b"" for number in range(10_001)}), "0 bytes in 10001 members"),
+        (partial(twins_of, archive, {wav: b"RIFF", words: WORDS}, words.upper()), "two members of one name"),
     ):
         make()
         words_given = ("prepare", "e-daic", root, "-o", tmp_path / "m.csv", "--audio_folder", audio)
-        refused_by_command(capsys, "302_P.tar.gz", *words_given)
-    assert not list(audio.rglob("*.wav"))
+        refused_by_command(capsys, found, *words_given)
+        assert "302_P.tar.gz" in (tmp_path / "m.faults.json").read_text()
+    assert not any(path.read_bytes() != whole for path in audio.rglob("*.wav"))
     assert {path.name for path in tmp_path.iterdir()} <= {"here", "e-daic", "audio", "m.faults.json"}
 
 
@@ -370,8 +397,6 @@ FORMULA_COLUMNS = ("id", "speaker", "label", "gender", "room")
 
 
 def test_formulas_in_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import soundfile
-
     soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
     for column in FORMULA_COLUMNS:
         for formula in FORMULAS[:-1]:
@@ -400,7 +425,9 @@ COUNTS = {
     "configs of run folders": 4,
     "configs and `meta.yaml` of ESPnet": 2 * len(DOCUMENTS) + sum("class" not in name for name in TAGS),
     "configs of self-supervised models": len(DOCUMENTS) + 1,
-    "archives (ESPnet, DAIC-WOZ, E-DAIC): `..`, absolute paths, links, bombs": len(NAMES) + 2 + 6 + 4,
+    "archives (ESPnet, DAIC-WOZ, E-DAIC): `..`, absolute paths, links, devices, names twice, bombs": (
+        len(NAMES) + 5 + 9 + 7 + len(SPECIAL) + len(LONG_NAMES)
+    ),
     "formulas in ids, speakers, labels, genders and further columns": 5 * (len(FORMULAS) - 1),
 }
 

@@ -13,6 +13,7 @@ import os
 import runpy
 import subprocess
 import tarfile
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -157,13 +158,29 @@ def claiming(path: Path, member: str, size: int) -> Path:
     return path
 
 
-def tar_of(path: Path, members: dict[str, bytes], *, links: dict[str, str] | None = None) -> Path:
-    """Write a ``tar.gz``; *links* are symbolic links."""
+def twins_of(path: Path, members: dict[str, bytes], twin: str) -> Path:
+    """Write a ZIP with one more member, whose name is that of another in some case of letters."""
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, content in [*members.items(), (twin, b"evil")]:
+            archive.writestr(name, content)
+    return path
+
+
+def tar_of(
+    path: Path,
+    members: dict[str, bytes],
+    *,
+    links: dict[str, str] | None = None,
+    kind: bytes = tarfile.SYMTYPE,
+    size: int = 0,
+) -> Path:
+    """Write a ``tar.gz``; *links* are of another *kind* than files, with *size* zeros as their content."""
     with tarfile.open(path, "w:gz") as archive:
         for name, target in (links or {}).items():
             info = tarfile.TarInfo(name)
-            info.type, info.linkname = tarfile.SYMTYPE, target
-            archive.addfile(info)
+            info.type, info.linkname, info.size = kind, target, size
+            archive.addfile(info, io.BytesIO(bytes(size)))
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)

@@ -29,7 +29,7 @@ from sertransfer.audio.reading import inspect
 from sertransfer.corpora.interviews.transcript import LEAVE_OUT
 from sertransfer.corpora.video import Extraction
 from sertransfer.errors import BadInput, Faults, bad_input
-from sertransfer.io.files import regular_file
+from sertransfer.io.files import refuse_twins, regular_file
 from sertransfer.manifest import AudioSource
 
 SESSION_NAME = re.compile(r"([1-9]\d{0,8})_P(\.zip|\.tar|\.tar\.gz|\.tgz)?", re.IGNORECASE | re.ASCII)
@@ -39,6 +39,8 @@ TRANSCRIPT_LIMIT = 64 * 2**20
 """Bytes; a member that says it is larger is no transcript (a real one has some ten thousand)."""
 AUDIO_LIMIT, LARGEST_ARCHIVE = 2**32, 2**36
 """Bytes of a recording, which is what a WAV file can hold, and of all members that are read past."""
+MEMBER_LIMIT, NAME_LIMIT = 10_000, 2**16
+"""Members that are read past, and bytes of a name in a tar: zeros of both kinds pack to nearly nothing."""
 
 _DAMAGE = (
     tarfile.TarError,
@@ -243,16 +245,20 @@ def _look_into(number: int, container: Path) -> Session:
     name, archived = f"{number}_P", container.is_file()
     if archived:
         with zipfile.ZipFile(regular_file(container)) as archive:
+            refuse_twins(archive)
             members = [member for member in archive.namelist() if not member.endswith(("/", "\\"))]
     else:
         folders = [container, *(entry for entry in container.iterdir() if entry.name.lower() == name.lower())]
         files = [entry for folder in folders if folder.is_dir() for entry in sorted(folder.iterdir())]
         members = [entry.relative_to(container).as_posix() for entry in files if entry.is_file()]
     paths: dict[str, str] = {}
-    for member in members:
+    for member in sorted(members, key=lambda member: len(member_path(member).parts)):
         inside = member_of(number, member)
-        if inside is not None:
-            paths.setdefault(inside, member)
+        if inside not in (f"{number}_audio.wav", f"{number}_transcript.csv"):
+            continue
+        if archived and inside in paths:
+            raise ValueError(f"two members of one name, {paths[inside]} and {member}")
+        paths.setdefault(inside, member)
     audio, transcript = (paths.get(f"{number}_{kind}") for kind in ("audio.wav", "transcript.csv"))
     return Session(name, container, audio, transcript, archived)
 
@@ -340,10 +346,10 @@ def _find(archive: Path, number: int, name: str) -> Iterator[_Member]:
     """
     passed, link = 0, False
     with _members_of(archive) as stream:
-        for member in stream:
+        for count, member in enumerate(stream, start=1):
             passed += member.size
-            if passed > LARGEST_ARCHIVE:
-                raise OSError(f"{passed} bytes up to {member.name}")
+            if passed > LARGEST_ARCHIVE or count > MEMBER_LIMIT:
+                raise OSError(f"{passed} bytes in {count} members up to {member.name}")
             if member_of(number, member.name) == name.lower():
                 if member.plain:
                     yield member
@@ -366,6 +372,22 @@ def _damaged(archive: Path, error: Exception) -> BadInput:
     )
 
 
+class _TarInfo(tarfile.TarInfo):
+    """A member whose long name is bounded before it is read, which tarfile does in one piece."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        named_apart = self.type in (
+            tarfile.XHDTYPE,
+            tarfile.XGLTYPE,
+            tarfile.SOLARIS_XHDTYPE,
+            tarfile.GNUTYPE_LONGNAME,
+            tarfile.GNUTYPE_LONGLINK,
+        )
+        if named_apart and self.size > NAME_LIMIT:
+            raise tarfile.ReadError(f"a name of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc,no-any-return]
+
+
 @contextmanager
 def _members_of(archive: Path) -> Iterator[Iterator[_Member]]:
     """Open an archive, of whichever kind its content is."""
@@ -374,9 +396,10 @@ def _members_of(archive: Path) -> Iterator[Iterator[_Member]]:
         packed_as_zip = file.read(4) == b"PK\x03\x04"
     if packed_as_zip:
         with zipfile.ZipFile(archive) as packed:
+            refuse_twins(packed)
             yield (_zip_member(packed, info) for info in packed.infolist() if not info.is_dir())
     else:
-        with tarfile.open(archive, "r|*") as stream:
+        with tarfile.open(archive, "r|*", tarinfo=_TarInfo) as stream:
             yield (_tar_member(stream, info) for info in stream)
 
 

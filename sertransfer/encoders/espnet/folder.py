@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sertransfer.encoders.weights import read_weights
 from sertransfer.errors import BadInput, Faults, bad_input
-from sertransfer.io.files import regular_file
+from sertransfer.io.files import refuse_twins, regular_file
 from sertransfer.io.plain_values import parse_yaml
 from sertransfer.io.run_folder import look_at
 from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightning
@@ -35,6 +35,8 @@ LARGEST = 16 * 2**30
 """Bytes of a member at most; an archive may claim to unpack to anything."""
 SMALL = 256 * 2**20
 """Bytes of a config or of statistics at most."""
+RATIO = 50
+"""How much smaller a large member can be packed: weights hardly pack at all, zeros a thousand fold."""
 _ABOVE = 4
 """Folders above the experiment's own that paths in a config are tried from."""
 
@@ -109,6 +111,12 @@ class _Archive:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.where = str(path)
         self._archive = archive
+        try:
+            refuse_twins(archive)
+        except zipfile.BadZipFile as error:
+            raise bad_input(
+                path, found=str(error), expected="each name once", remedy="pack the model again"
+            ) from None
         # a ZIP made on Windows may have backslashes between folders
         self._members = {info.filename.replace("\\", "/"): info for info in archive.infolist()}
         self.names = tuple(self._members)
@@ -117,7 +125,7 @@ class _Archive:
             parts = PurePosixPath(info.filename.replace("\\", "/")).parts
             if ".." in parts or info.filename.startswith(("/", "\\")):
                 found, expected = f"a member named '{info.filename}'", "names below the archive's top"
-            elif info.flag_bits & 1 or info.file_size > LARGEST:
+            elif info.flag_bits & 1 or info.file_size > min(LARGEST, SMALL + RATIO * info.compress_size):
                 found, expected = f"'{info.filename}', encrypted or of impossible size", "plain members"
             else:
                 continue
@@ -266,12 +274,12 @@ def _read_parts(
     if config.get("normalize") == "global_mvn":
         conf = config.get("normalize_conf")
         path = conf.get("stats_file") if isinstance(conf, dict) else None
-        located = source.find(path) if isinstance(path, str) else None
+        located = source.find(path) if isinstance(path, str) and path.endswith(".npz") else None
         if located is None:
             _missing(faults, source, f"no {path or 'stats_file'}", "the statistics of global normalisation")
         else:
             with source.open(located) as stream:
-                statistics = stream.read()
+                statistics = stream.read(SMALL)  # the config of somebody else may name any file
     faults.raise_if_any()
     with source.open(str(model)) as stream:
         weights = read_weights(stream, f"{source.where}: {model}")

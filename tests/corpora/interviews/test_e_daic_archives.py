@@ -194,3 +194,13 @@ def test_audio_that_was_extracted_and_is_damaged_is_extracted_again(root: Path, 
     size = wav.stat().st_size
     wav.write_bytes(wav.read_bytes()[:20].ljust(size, b"x"))
     assert sound(load("e-daic", root, audio_folder=str(tmp_path / "audio"))) == before
+
+
+def test_audio_is_not_written_through_links_in_the_folder(root: Path, tmp_path: Path) -> None:
+    packed(root)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio/302_P").symlink_to(tmp_path / "elsewhere")
+    faults = faults_of("e-daic", root, audio_folder=str(tmp_path / "audio"))
+    assert "audio/302_P: found a symbolic link" in faults[0]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
