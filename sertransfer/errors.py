@@ -7,38 +7,14 @@ faults in a :class:`Faults` and raise them together, so that one run shows every
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sertransfer.io.spelling import printable
+from sertransfer.io.spelling import mask_secrets, printable
 
 SHOWN = 50
 """Faults that a message lists where a file holds all of them; without such a file it lists every one."""
-
-
-MASK = "***"
-
-_LOGIN = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s]*@", re.IGNORECASE)
-_TOKEN_LOGIN = re.compile(r"(\b(?:git\+)?https?://)[^\s:/@]+@", re.IGNORECASE)
-_PARAMETER = re.compile(
-    r"([?&;](?:[\w.-]*(?:password|passwd|pwd|secret|token|signature|credential)|key|api_?key|sig)=)[^&;#\s'\"]+",
-    re.IGNORECASE,
-)
-
-
-def mask_secrets(text: str) -> str:
-    """Return *text* with the passwords and tokens of the URLs in it replaced by ``***``.
-
-    Examples:
-        >>> mask_secrets("postgresql://anna:pass@host/studies?sslpassword=x")
-        'postgresql://anna:***@host/studies?sslpassword=***'
-    """
-    if "://" not in text:
-        return text
-    text = _LOGIN.sub(rf"\1:{MASK}@", text)  # up to the last @: a password may hold one
-    return _PARAMETER.sub(rf"\1{MASK}", _TOKEN_LOGIN.sub(rf"\1{MASK}@", text))
 
 
 @dataclass(frozen=True)

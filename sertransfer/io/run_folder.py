@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from sertransfer.errors import BadInput, Faults, bad_input, mask_secrets
+from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.io.checksums import check_record, with_hash
 from sertransfer.io.files import (
     StorageError,
@@ -41,7 +41,7 @@ from sertransfer.io.files import (
 )
 from sertransfer.io.locks import hold
 from sertransfer.io.plain_values import parse_json, parse_yaml
-from sertransfer.io.spelling import LogLine
+from sertransfer.io.spelling import LogLine, mask_secrets
 
 FILE = "sessions.json"
 
@@ -168,10 +168,11 @@ def check_evidence(folder: Path, metrics: Mapping[str, Any], names: Iterable[str
     Args:
         folder: The run's.
         metrics: Content of its ``metrics.json``; one of an earlier version has no hashes, and passes.
-        names: Files to compare, relative to *folder*; all tables and the population if not given.
+        names: Files that are needed, relative to *folder*; all tables and the population, as far as they
+            are there, if not given.
 
     Raises:
-        BadInput: With each file that was changed since. What is missing is the reader's to say.
+        BadInput: With each file that was changed since, or that is needed and gone.
     """
     recorded = metrics.get("files")
     recorded = recorded if isinstance(recorded, dict) else {}
@@ -180,10 +181,13 @@ def check_evidence(folder: Path, metrics: Mapping[str, Any], names: Iterable[str
         path = folder / name
         if names is None and path.suffix == ".safetensors":  # large, with a checksum of their own
             continue
-        if name in recorded and path.is_file() and hash_file(path) != recorded[name]:
+        if name not in recorded or (names is None and not path.is_file()):
+            continue
+        gone = not path.is_file()
+        if gone or hash_file(path) != recorded[name]:
             faults.add(
                 path,
-                found="a file that was changed after the run finished",
+                found="no file" if gone else "a file that was changed after the run finished",
                 expected="the file whose hash is in metrics.json",
                 remedy="copy the run folder again from where it is whole, or run it again",
             )
@@ -335,7 +339,7 @@ class RunFolder:
     def _log_file(self) -> Iterator[logging.Handler]:
         with writing(self.path / "log.txt"):
             handler = _LogFile(self.path / "log.txt", encoding="utf-8")
-        handler.setFormatter(_MaskedLine("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(LogLine("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(handler)
         level = log.level
         log.setLevel(min(level or logging.INFO, logging.INFO))
@@ -362,13 +366,6 @@ class RunFolder:
                     remedy="give another --run-dir, or remove the folder to start over",
                 )
         faults.raise_if_any()
-
-
-class _MaskedLine(LogLine):
-    """A line of the log, without the passwords of URLs and with nothing that cannot be seen."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return mask_secrets(super().format(record))
 
 
 class _LogFile(logging.FileHandler):

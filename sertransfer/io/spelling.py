@@ -116,12 +116,43 @@ def as_cell(text: str) -> str:
     return _FORMULA.sub(r"\1'", printable(text))
 
 
+_MASK = "***"
+
+# A user may be "anna@server", and a password may hold an @, as the libraries of databases read them.
+_LOGIN = re.compile(r"([\w+.-]+://[^\s:/]*):\S*@")
+_WHOLE_LOGIN = re.compile(r"\A((?:-[\w.-]*=)?[\w+.-]+://[^:/]*):.*@", re.DOTALL)
+_TOKEN_LOGIN = re.compile(r"(\b(?:git\+)?https?://)[^\s:/@]+@", re.IGNORECASE)
+_PARAMETER = re.compile(
+    r"([?&;](?:[\w.-]*(?:password|passwd|passphrase|pwd|secret|token|signature|credential|key)|pass|auth|sig)=)"
+    r"[^&;#\s'\"]+",
+    re.IGNORECASE,
+)
+
+
+def mask_secrets(text: str) -> str:
+    """Return *text* with the passwords and tokens of the URLs in it replaced by ``***``.
+
+    In a text that is one URL, as an argument of a command, a password may hold blanks too.
+
+    Examples:
+        >>> mask_secrets("postgresql://anna:pass@host/studies?sslpassword=x")
+        'postgresql://anna:***@host/studies?sslpassword=***'
+    """
+    if "://" not in text:
+        return text
+    for login in (_WHOLE_LOGIN, _LOGIN):
+        text = login.sub(rf"\1:{_MASK}@", text)
+    return _PARAMETER.sub(rf"\1{_MASK}", _TOKEN_LOGIN.sub(rf"\1{_MASK}@", text))
+
+
 class LogLine(logging.Formatter):
-    """Format of log lines: what cannot be seen is escaped, and no text can begin a line of its own."""
+    """Format of log lines: what cannot be seen is escaped, no text can begin a line of its own, and the
+    passwords of URLs are masked.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text; lines after the first are indented."""
-        return printable(super().format(record).replace("\n", "\n  "), keep=LINES)
+        return mask_secrets(printable(super().format(record).replace("\n", "\n  "), keep=LINES))
 
 
 def name_control(text: str) -> str:

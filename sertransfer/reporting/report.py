@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sertransfer.errors import bad_input, mask_secrets
+from sertransfer.errors import bad_input
 from sertransfer.io.files import refuse_links, write_text
 from sertransfer.io.run_folder import check_evidence, generated_remark, read_sessions
+from sertransfer.io.spelling import mask_secrets
 from sertransfer.reporting.page import Numbers
 from sertransfer.reporting.rendering import render
 from sertransfer.reporting.runs import read_json, read_yaml

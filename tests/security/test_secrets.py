@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
-from sertransfer.errors import Fault, mask_secrets
+from sertransfer.cli.main import main
+from sertransfer.errors import Fault, SertransferError
 from sertransfer.io.run_folder import RunFolder
+from sertransfer.io.spelling import LogLine, mask_secrets
 from sertransfer.reporting.report import origin_of
 
 
@@ -22,6 +24,15 @@ from sertransfer.reporting.report import origin_of
         ("postgresql://host/db?user=anna&password=s3cret", "postgresql://host/db?user=anna&password=***"),
         ("https://example.org/f?X-Amz-Signature=s3cret&x=1", "https://example.org/f?X-Amz-Signature=***&x=1"),
         ("could not reach 'HTTPS://a:s3cret@host'; retry", "could not reach 'HTTPS://a:***@host'; retry"),
+        ("postgresql://anna@server:s3cret@host/db", "postgresql://anna@server:***@host/db"),
+        ("postgresql://anna:s3cret and more@host/db", "postgresql://anna:***@host/db"),
+        ("--storage=postgresql://anna:my s3cret@host/db", "--storage=postgresql://anna:***@host/db"),
+        ("my_db://anna:s3cret@host/db", "my_db://anna:***@host/db"),
+        (
+            "https://example.org/?access_key=s3cret&auth=s3cret&n=1",
+            "https://example.org/?access_key=***&auth=***&n=1",
+        ),
+        ("see postgresql://host:5432/db; ask a@b", "see postgresql://host:5432/db; ask a@b"),
         ("sqlite:////data/study.db", "sqlite:////data/study.db"),
         ("https://example.org/a@b?page=2", "https://example.org/a@b?page=2"),
         ("a:b@c without a URL", "a:b@c without a URL"),
@@ -54,3 +65,25 @@ def test_passwords_of_older_runs_are_not_shown(tmp_path):
     origin = origin_of(tmp_path)
     assert "anna:***@host" in origin["command"]
     assert "s3cret" not in str(origin["sessions"])
+
+
+@pytest.mark.parametrize("error", [SertransferError, ValueError])
+def test_no_message_shows_a_password(error, monkeypatch, capsys):
+    """Nor does a traceback: both end in the log of a batch system."""
+    url = "postgresql://anna:s3cret@host/studies"
+
+    def fail(*_, **__):
+        raise error(f"cannot reach {url}")
+
+    monkeypatch.setattr("sertransfer.cli.main._run", fail)
+    assert main(["models", "-v"]) == 1
+    shown = capsys.readouterr().err
+    assert "anna:***@host" in shown
+    assert "Traceback" in shown
+    assert "s3cret" not in shown
+
+
+def test_no_line_of_a_log_shows_a_password():
+    url = "postgresql://anna:s3cret@host/studies"
+    record = logging.LogRecord("sertransfer", logging.WARNING, "", 0, "waiting for %s", (url,), None)
+    assert LogLine("%(message)s").format(record) == "waiting for postgresql://anna:***@host/studies"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 import time
 import warnings
@@ -33,8 +34,9 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_s
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from sertransfer.errors import Faults, SertransferError, bad_input, mask_secrets
-from sertransfer.io.files import PRIVATE_FILE, hash_value, make_folder, regular_file, storage_error
+from sertransfer.errors import Faults, SertransferError, bad_input
+from sertransfer.io.files import hash_value, make_folder, open_own, storage_error
+from sertransfer.io.spelling import mask_secrets
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.tuning.space import FinetuneTuneConfig, TuneConfig
 
@@ -166,12 +168,10 @@ def open_storage(where: str | Path) -> StudyStorage:
     if path is None:
         # a connection may have been closed by the server while a trial was running
         driver = "check the URL and the server; PostgreSQL needs a driver: pip install 'psycopg[binary]'"
-        return _open(text, f"storage {text}", driver, pool_pre_ping=True)
+        return _open(text, f"storage {mask_secrets(text)}", driver, pool_pre_ping=True)
     make_folder(path.parent)
-    with _reading(path):
-        path.touch(mode=PRIVATE_FILE)
-        with regular_file(path).open("rb") as stream:
-            head = stream.read(len(_SQLITE))
+    with _reading(path), os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT), "rb") as stream:
+        head = stream.read(len(_SQLITE))
     if head not in (b"", _SQLITE):
         old = head.startswith(b'{"op_code"')
         raise bad_input(
