@@ -17,7 +17,7 @@ import yaml
 
 from sertransfer.errors import bad_input
 from sertransfer.io.checksums import HASH, with_hash
-from sertransfer.io.files import hash_file, regular_file, write_json, write_text
+from sertransfer.io.files import hash_file, refuse_links, regular_file, write_json, write_text
 from sertransfer.io.run_folder import check_evidence
 from sertransfer.io.scratch import replaced_folder
 from sertransfer.reporting.report import write_report
@@ -174,7 +174,9 @@ TABLES = (
 PLAIN = ("epochs.csv", "trials.csv")
 """Tables that name none."""
 
-_WRITTEN = ("config.yaml", "inputs.json", "metrics.json", "report.html", "plots")
+_RECORD = ".copy.json"
+"""File of a copy that lists what was written into it, so that no other file goes when it is replaced."""
+
 _NAMED = 5
 """Files that a message names."""
 
@@ -209,6 +211,7 @@ def share(run_dir: Path, target: Path, *, key: Path | None = None) -> list[Path]
         BadInput: If there is no finished run, or *target* holds something else.
     """
     metrics = read_json(run_dir / "metrics.json", "the metrics of a finished run")
+    refuse_links(*run_dir.iterdir())  # else a private file that one leads to would be in the copy
     check_evidence(run_dir, metrics)
     _check_target(run_dir, target)
     tables = {name: _read(run_dir / name) for name in TABLES if (run_dir / name).is_file()}
@@ -236,6 +239,7 @@ def share(run_dir: Path, target: Path, *, key: Path | None = None) -> list[Path]
         write_json(folder / "metrics.json", with_hash({key: shared[key] for key in shared if key != HASH}))
         write_report(folder)
         written = sorted(path.name for path in folder.iterdir() if path.is_file())
+        write_json(folder / _RECORD, {"files": sorted(_names(folder))})
     return [target / name for name in written]
 
 
@@ -253,11 +257,18 @@ def _check_target(run_dir: Path, target: Path) -> None:
 
 
 def _others(folder: Path) -> list[str]:
-    """Return what in *folder* an earlier copy has not; all of it where it holds none."""
-    path = folder / "metrics.json"
-    copied = path.is_file() and bool(read_json(path, "metrics").get("pseudonyms"))
-    ours = {*TABLES, *PLAIN, *_WRITTEN} if copied else set()
-    return sorted({path.name for path in folder.iterdir()} - ours)[:_NAMED]
+    """Return what in *folder* no earlier copy has written; all of it where none is recorded."""
+    record = folder / _RECORD
+    listed = read_json(record, "the record of a copy").get("files") if record.is_file() else None
+    ours = set(map(str, listed)) if isinstance(listed, list) else set()
+    return sorted(_names(folder) - ours - {_RECORD})[:_NAMED]
+
+
+def _names(folder: Path) -> set[str]:
+    """Return the files below *folder*, by their paths from there, and what else is no folder."""
+    return {
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -247,6 +247,27 @@ def test_nothing_of_an_older_copy_stays(run, tmp_path):
     assert not (tmp_path / "copy/trials.csv").exists()
 
 
+@pytest.mark.parametrize("name", ["epochs.csv", "config.yaml", "sentences.csv"])
+def test_a_private_file_that_a_link_leads_to_is_not_shared(run, tmp_path, name):
+    """A run folder from elsewhere may have links; the copy is for others."""
+    (tmp_path / "private.txt").write_text("a: secret")
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(tmp_path / "private.txt")
+    with pytest.raises(BadInput, match=rf"{name}: found a symbolic link"):
+        share(run, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("name", ["plots/mine.svg", "sub/mine.txt", ".hidden", "utterances.csv"])
+def test_no_file_of_somebody_else_goes_with_an_earlier_copy(run, tmp_path, name):
+    share(run, tmp_path / "copy")
+    (tmp_path / "copy" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "copy" / name).write_text("mine")
+    with pytest.raises(BadInput, match=name):
+        share(run, tmp_path / "copy")
+    assert (tmp_path / "copy" / name).read_text() == "mine"
+
+
 def test_a_copy_with_files_of_somebody_else_is_refused(run, tmp_path):
     share(run, tmp_path / "copy")
     (tmp_path / "copy/notes.txt").write_text("mine")
