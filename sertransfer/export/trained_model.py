@@ -23,7 +23,7 @@ from sertransfer.io.run_folder import check_evidence
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
 from sertransfer.reporting.share import without_folders
-from sertransfer.transfer.apply import check_agreement
+from sertransfer.transfer.apply import check_agreement, decision_of
 from sertransfer.transfer.finetune.model import KEY, load_sentence_model
 from sertransfer.transfer.probe.classifiers import KernelMachine, LinearMachine, NetworkMachine
 from sertransfer.transfer.probe.probe import Probe, read_probe, write_probe
@@ -224,7 +224,7 @@ def read_run(run_dir: Path, metrics: dict[str, Any], checkpoint: Path | None) ->
     if "subject" not in metrics:
         return _classifier(run_dir / "checkpoints" / MODEL)
     if metrics.get("mode") == "finetune":
-        return _finetuned(run_dir / "checkpoints" / MODEL)
+        return _finetuned(run_dir / "checkpoints" / MODEL, metrics)
     return _probe(run_dir, metrics, checkpoint)
 
 
@@ -277,8 +277,9 @@ def _classifier(path: Path) -> Exported:
     )
 
 
-def _finetuned(path: Path) -> Exported:
+def _finetuned(path: Path, metrics: dict[str, Any]) -> Exported:
     model = load_sentence_model(path)
+    check_agreement(path, decision_of(model), metrics)
     with safe_open(regular_file(path), framework="pt") as opened:
         text = (opened.metadata() or {}).get(KEY)
     if text is None:  # the network of a recogniser of stage 1, with its own classifier
@@ -309,7 +310,7 @@ def _finetuned(path: Path) -> Exported:
 
 def _probe(run_dir: Path, metrics: dict[str, Any], checkpoint: Path | None) -> Exported:
     probe = read_probe(run_dir / "checkpoints" / PROBE)
-    check_agreement(run_dir / "checkpoints" / PROBE, probe, metrics)
+    check_agreement(run_dir / "checkpoints" / PROBE, probe.about, metrics)
     details = metrics["encoder_details"]
     name = str(metrics["encoder"])
     source = {

@@ -31,8 +31,8 @@ from sertransfer.transfer.checks.population import FILE as POPULATION
 from sertransfer.transfer.data import take_sentences
 from sertransfer.transfer.embed import embed
 from sertransfer.transfer.embedding_store import raise_faults
-from sertransfer.transfer.finetune.model import load_sentence_model
-from sertransfer.transfer.probe.probe import Probe, read_probe
+from sertransfer.transfer.finetune.model import SentenceModel, load_sentence_model
+from sertransfer.transfer.probe.probe import read_probe
 from sertransfer.transfer.scoring import PROBE
 
 NETWORK = "model.safetensors"
@@ -138,7 +138,7 @@ def _device() -> str:
 def _probe(run_dir: Path, metrics: Mapping[str, Any], checkpoint: Path | None) -> Score:
     path = run_dir / "checkpoints" / PROBE
     probe = read_probe(path)
-    check_agreement(path, probe, metrics)
+    check_agreement(path, probe.about, metrics)
     source = probe.about.get("encoder", {})
     if missing := {"name", "checkpoint", "layer", "fingerprint"} - set(source):
         raise bad_input(
@@ -170,23 +170,39 @@ def _probe(run_dir: Path, metrics: Mapping[str, Any], checkpoint: Path | None) -
     return score
 
 
-def check_agreement(path: Path, probe: Probe, metrics: Mapping[str, Any]) -> None:
-    """Compare what the probe at *path* and its run's *metrics* both say of how a subject is decided.
+def check_agreement(path: Path, sealed: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Compare what the weights at *path* and their run's *metrics* both say of how a subject is decided.
+
+    Args:
+        path: The weights, for messages.
+        sealed: What they say.
+        metrics: Content of ``metrics.json``.
 
     Raises:
         BadInput: With everything that differs: one of the files is of another run, or was changed.
     """
     faults = Faults()
     said = {**metrics, "threshold": (metrics.get("threshold") or {}).get("value")}
-    for name in ("threshold", "aggregation", "classes"):
-        if name in probe.about and probe.about[name] != said.get(name):
+    for name in ("threshold", "aggregation", "top_k", "classes"):
+        if name in sealed and sealed[name] != said.get(name):
             faults.add(
                 path.parent.parent / "metrics.json",
                 found=f"{name} {said.get(name)}",
-                expected=f"{probe.about[name]}, as {path.name} has it",
+                expected=f"{sealed[name]}, as {path.name} has it",
                 remedy="copy the run folder again from where it is whole, or run it again",
             )
     faults.raise_if_any()
+
+
+def decision_of(model: SentenceModel) -> dict[str, Any]:
+    """Return what a fine-tuned network says of how a subject is decided, see :func:`check_agreement`."""
+    tuned = model.provenance.get("finetune")
+    values = {
+        **model.provenance,
+        **(tuned if isinstance(tuned, dict) else {}),
+        "classes": list(model.classes),
+    }
+    return {name: values[name] for name in ("threshold", "aggregation", "top_k", "classes") if name in values}
 
 
 def _needs_rest(where: Path) -> BadInput:
@@ -211,6 +227,7 @@ def _finetuned(run_dir: Path, metrics: Mapping[str, Any], checkpoint: Path | Non
     if front_end is not None and uses_rest(FrontEnd.from_dict(front_end)):
         raise _needs_rest(path)
     model = load_sentence_model(path, device=_device())
+    check_agreement(path, decision_of(model), metrics)
 
     def score(manifest: Manifest, folder: Path, skip_bad: bool, progress: bool) -> Scores:
         rows: list[tuple[str, float, float]] = []

@@ -14,7 +14,7 @@ from sertransfer import __version__
 from sertransfer.encoders.base import Encoder
 from sertransfer.encoders.registry import note_encoder, open_encoder
 from sertransfer.evaluation.aggregation import ATTENTION
-from sertransfer.io.files import hash_value, write_text
+from sertransfer.io.files import hash_value, refuse_links, write_text
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.report import write_report
@@ -179,6 +179,12 @@ def read_inputs(
         parts = take_parts(kept, config)
     sets = Embeddings(kept, open_layer, folder, config.embedding, skip_bad, progress)
     sets.keep(config.layer, opened)
+    hashes = {
+        "manifest": hash_value(kept.table.to_csv(index=False)),
+        "encoder": opened.fingerprint(),
+        "embeddings": embedding_key(kept, opened, config.pooling),
+    }
+    refuse_links(folder / hashes["embeddings"])
     return RunInputs(
         whole=manifest,
         manifest=kept,
@@ -187,11 +193,7 @@ def read_inputs(
         checkpoint=Path(checkpoint),
         run_dir=Path(run_dir),
         embeddings=sets,
-        hashes={
-            "manifest": hash_value(kept.table.to_csv(index=False)),
-            "encoder": opened.fingerprint(),
-            "embeddings": embedding_key(kept, opened, config.pooling),
-        },
+        hashes=hashes,
         resting=resting_facts(opened, manifest, kept),
     )
 
@@ -281,6 +283,7 @@ def _write(run: RunFolder, outcome: DecidedRun, config: TransferConfig, source: 
         about = {
             "classes": list(config.classes),
             "aggregation": config.aggregation,
+            **({"top_k": config.top_k} if config.aggregation == "top_k" else {}),
             "threshold": outcome.threshold,
             "pooling": config.pooling,
             "encoder": source,

@@ -53,15 +53,30 @@ def test_a_changed_threshold_decides_nothing(run, interview):  # noqa: F811
             reader(run)
 
 
-def test_a_threshold_that_is_not_the_probes_is_refused(run_of, tmp_path, interview):  # noqa: F811
+@pytest.mark.parametrize("name", ["ser", "finetuned ser", "finetuned ssl"])
+def test_a_decision_that_is_not_that_of_the_weights_is_refused(run_of, tmp_path, name):  # noqa: F811
     """As in a folder that is put together of two runs, or of a version without checksums."""
-    shutil.copytree(run_of("ser"), tmp_path / "run")
-    values = edit(tmp_path / "run/metrics.json", set_threshold)
-    del values[HASH], values["files"]
-    (tmp_path / "run/metrics.json").write_text(json.dumps(values))
-    for read in (open_predictor, lambda folder: export(folder, tmp_path / "exported")):
-        with pytest.raises(BadInput, match=r"found threshold 0\.0; expected 0\.5, as probe"):
-            read(tmp_path / "run")
+    shutil.copytree(run_of(name), tmp_path / "run")
+    path = tmp_path / "run/metrics.json"
+    whole = json.loads(path.read_text())
+    del whole[HASH], whole["files"]
+    others = {"threshold": {**whole["threshold"], "value": 0.03125}, "aggregation": "median"}
+    for key, other in {**others, "classes": whole["classes"][::-1]}.items():
+        message = rf"metrics\.json: found {key} .*; expected .*, as \w+\.safetensors"
+        path.write_text(json.dumps({**whole, key: other}))
+        for read in (open_predictor, lambda folder: export(folder, tmp_path / "exported")):
+            with pytest.raises(BadInput, match=message):
+                read(tmp_path / "run")
+    path.write_text(json.dumps(whole))
+    open_predictor(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["population.json", "training_audio.json"])
+def test_what_a_run_had_is_not_done_without(run, name):
+    """Without its population, recordings would be cut in another way, and nothing would be flagged."""
+    (run / name).unlink()
+    with pytest.raises(BadInput, match=rf"{name}: found no file"):
+        open_predictor(run)
 
 
 def test_a_changed_cutting_is_refused(run, interview):  # noqa: F811

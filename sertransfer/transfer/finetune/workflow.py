@@ -250,6 +250,7 @@ def finetune_subjects(config: TransferConfig, task: Task, run: RunFolder) -> Fin
     about = {
         "finetune": {**record["finetune"], "threshold": threshold},
         "aggregation": config.aggregation,
+        **({"top_k": config.top_k} if config.aggregation == "top_k" else {}),
         "sertransfer": __version__,
     }
     learner.write(state, about, run.checkpoints / MODEL)
