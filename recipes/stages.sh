@@ -4,6 +4,7 @@
 # version, the stage's command, its inputs, and its output as it lies on disk.
 set -euo pipefail
 umask 077 # what is derived from clinical recordings is the owner's alone
+unset CDPATH # 'cd' would look elsewhere first, and print where it went
 
 recipes=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(dirname "$recipes")
@@ -132,6 +133,7 @@ stage() { # stage NUMBER NAME INPUTS OUTPUT COMMAND...
     fi
     echo "stage $number: $name"
     "$@"
-    echo "$now $(hash_files "$output")" >"$stamp.new"
-    mv "$stamp.new" "$stamp"
+    rm -f -- "$stamp.new" # a run folder from elsewhere may have a link here, which '>' would follow
+    (set -o noclobber && echo "$now $(hash_files "$output")" >"$stamp.new")
+    mv -T -- "$stamp.new" "$stamp"
 }

@@ -195,6 +195,65 @@ def test_a_path_that_looks_like_an_option_reaches_no_program(name, option, tmp_p
     assert (tmp_path / "kept.txt").exists()
 
 
+STAMPED = """
+cd "$1"
+run_dir=$2 first_stage=1 stop_stage=1
+stage 1 something x out sh -c 'echo 1 >out'
+"""
+
+
+@pytest.fixture
+def stamped(tmp_path):
+    """A stage alone, below a folder that is another one's."""
+    script = tmp_path / "recipe.sh"
+    script.write_text(f'source "{PROJECT}/recipes/stages.sh"\n{STAMPED}')
+    (tmp_path / "run").mkdir()
+
+    def start(**environment):
+        variables = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            **environment,
+        }
+        command = ["bash", script, tmp_path, "run"]
+        return subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
+
+    return start
+
+
+def test_a_stamp_is_not_written_through_links(stamped, tmp_path):
+    (tmp_path / "bashrc").write_text("export PATH\n")
+    for name in (".stage1.stamp.new", ".stage1.stamp"):
+        (tmp_path / "run" / name).symlink_to(tmp_path / "bashrc")
+    done = stamped()
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "bashrc").read_text() == "export PATH\n"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".stage1.stamp"]
+    assert not (tmp_path / "run/.stage1.stamp").is_symlink()
+    assert "done before" in stamped().stdout
+
+
+def test_folders_are_not_looked_for_elsewhere(tmp_path):
+    """With ``CDPATH``, 'cd' goes to a folder of that name elsewhere and prints it."""
+    for folder in ("here", "elsewhere"):
+        (tmp_path / folder / "recipes").mkdir(parents=True)
+        (tmp_path / folder / "corpus").mkdir()
+    (tmp_path / "here/recipes/stages.sh").write_text((PROJECT / "recipes/stages.sh").read_text())
+    (tmp_path / "here/recipes/one.sh").write_text(
+        'source "$(dirname "$0")/stages.sh"\necho "$recipes"; hash_tree corpus\n'
+    )
+    (tmp_path / "here/corpus/a").touch()
+    found = []
+    for path in ("", str(tmp_path / "elsewhere")):
+        done = subprocess.run(
+            ["bash", "recipes/one.sh"], cwd=tmp_path / "here", env={**os.environ, "CDPATH": path},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        found.append(done.stdout)
+    assert found[0] == found[1]
+    assert found[0].splitlines()[0] == str(tmp_path / "here/recipes")
+
+
 def test_such_a_path_is_read_as_a_path_below_the_folder(tmp_path):
     make_lssed(tmp_path / "-delete", speakers=6, utterances_per_speaker=4)
     words = (

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,81 @@ def test_settings_of_matplotlib_in_the_current_folder_are_not_obeyed(run, tmp_pa
     assert done.returncode == 0, done.stderr.decode()[-500:]
     assert (run / "report.html").read_bytes() == plain
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "bytes"])
+def test_what_lies_about_as_settings_of_matplotlib_is_not_even_read(run, tmp_path, kind):
+    (tmp_path / "here").mkdir()
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "here/matplotlibrc")
+    else:
+        (tmp_path / "here/matplotlibrc").write_bytes(b"\xff\xfe")
+    done = start(["report", run], tmp_path / "here")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+MODULES = ("random", "multiprocessing", "signal", "json", "torch", "sitecustomize", "usercustomize", "evil")
+CORPUS = """
+import sys
+import numpy as np, soundfile
+soundfile.write("a.wav", np.random.default_rng(0).normal(0, 0.1, 32000), 16000)
+rows = [f"u{k},a.wav,s{k},{label},{split},{k / 10},{k / 10 + 0.5}" for k, (label, split) in enumerate(
+    (label, split) for split in ("train", "train", "test") for label in ("happy", "sad"))]
+open("table.csv", "w").write("id,audio,speaker,label,split,start,end\\n" + "\\n".join(rows) + "\\n")
+"""
+TRAIN = [
+    *("--model.name", "pyresnet_tiny", "--model.width", "0.0625", "--front_end.mels", "16"),
+    *("--front_end.denoise.method", "none", "--cropping.seconds", "0.3", "--classes", "[happy, sad]"),
+    *("--epochs", "3", "--batch_size", "2", "--selection.rule", "last", "--workers", "1", "--quiet"),
+]
+
+
+def test_the_current_folder_and_variables_are_not_obeyed(tmp_path):
+    """One may work in a corpus of somebody else; what Lightning reads of variables changes a training."""
+    (tmp_path / "corpus").mkdir()
+    subprocess.run([sys.executable, "-c", CORPUS], cwd=tmp_path / "corpus", check=True)
+    for name in MODULES:
+        (tmp_path / f"corpus/{name}.py").write_text(
+            f"open({str(tmp_path / 'it-ran')!r}, 'a').write({name!r})\n"
+        )
+    program = str(Path(sys.executable).with_name("sertransfer"))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PL_")}
+    (tmp_path / "home").mkdir()
+    for name in (".netrc", "pip.conf", ".pip/pip.conf"):
+        (tmp_path / "home" / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / "home" / name)
+    hostile = {
+        "HOME": str(tmp_path / "home"),
+        "PL_TRAINER_FAST_DEV_RUN": "1",
+        "PL_TRAINER_LIMIT_TRAIN_BATCHES": "1",
+        "PL_TRAINER_GRADIENT_CLIP_VAL": "0.0001",
+        "PL_GLOBAL_SEED": "7",
+        "LIGHTNING_CLOUD_URL": "https://example.invalid",
+        "OPTUNA_STORAGE": "postgresql://example.invalid/db",
+        "MPLBACKEND": "module://evil",
+        "MPLCONFIGDIR": str(tmp_path / "corpus"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_ENDPOINT": "https://example.invalid",
+        "TORCH_HOME": str(tmp_path / "corpus"),
+        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
+    }
+    metrics = []
+    for more in ({}, hostile):
+        run = tmp_path / f"run{len(more)}"
+        for words in (
+            ["prepare", "csv", ".", "-o", run / "m.csv", "--table", "table.csv"],
+            ["pretrain", "--manifest", run / "m.csv", "--run-dir", run, "--store", run / "store", *TRAIN],
+        ):
+            done = subprocess.run(
+                [program, *map(str, words)], cwd=tmp_path / "corpus", env={**environment, **more},
+                capture_output=True, text=True, timeout=300, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+        metrics.append(json.loads((run / "metrics.json").read_text()))
+        assert not (tmp_path / "it-ran").exists(), (tmp_path / "it-ran").read_text()
+        assert len((run / "epochs.csv").read_text().splitlines()) == 4
+    assert metrics[0]["utterance"] == metrics[1]["utterance"]
+    assert metrics[0]["files"] == metrics[1]["files"]
 
 
 def test_a_report_on_labels_of_any_kind(run, tmp_path):

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -199,6 +200,7 @@ def failure_of(identity: str, error: BadInput) -> Failure:
 
 
 _JOBS_AT_ONCE = 32
+_SAFE_PATH = "PYTHONSAFEPATH"
 
 
 @dataclass
@@ -335,11 +337,13 @@ def _in_processes(
 
     Processes are spawned: forking after torch has started threads can hang.
     """
-    pool = ProcessPoolExecutor(
-        min(workers, len(chunks)), get_context("spawn"), initializer=_start_worker, initargs=(writer,)
-    )
+    with _safe_path():
+        pool = ProcessPoolExecutor(
+            min(workers, len(chunks)), get_context("spawn"), initializer=_start_worker, initargs=(writer,)
+        )
     try:
-        futures = {pool.submit(_run_in_worker, chunk): len(chunk) for chunk in chunks}
+        with _safe_path():
+            futures = {pool.submit(_run_in_worker, chunk): len(chunk) for chunk in chunks}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool:
@@ -348,6 +352,23 @@ def _in_processes(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let new Python processes look for no module in the current folder, where a corpus may be.
+
+    They are started with ``-c``: a file ``random.py`` there would be run in the place of Python's own.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 def _start_worker(writer: _Writer) -> None:

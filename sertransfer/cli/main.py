@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import getpass
+import importlib
 import io
 import logging
 import os
@@ -23,7 +24,8 @@ from sertransfer.cli import completion, corpora, prediction, pretraining, result
 from sertransfer.cli.options import Commands, Overrides
 from sertransfer.errors import FailedElsewhere, SertransferError, bad_input, nearest
 from sertransfer.io.files import memory_error, storage_error
-from sertransfer.io.spelling import LINES, LogLine, printable
+from sertransfer.io.scratch import signals_raise
+from sertransfer.io.spelling import LINES, LogLine, mask_secrets, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(argv)
     finally:
         os.umask(before)
+
+
+_SETTINGS = {
+    "MPLBACKEND": "Agg",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+"""Variables of libraries that hold whatever the user's say: no module is a display, nothing is downloaded."""
 
 
 def _fit_surroundings() -> None:
@@ -53,6 +64,23 @@ def _fit_surroundings() -> None:
     except (KeyError, OSError):
         os.environ["LOGNAME"] = f"uid{os.getuid()}"
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    os.environ.update(_SETTINGS)
+    if os.path.lexists("matplotlibrc"):
+        _import_matplotlib_elsewhere()
+
+
+def _import_matplotlib_elsewhere() -> None:
+    """Import matplotlib where it finds no settings: it obeys those of the current folder, or fails at them.
+
+    A pipe of that name would be waited for.
+    """
+    here = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir("/")
+        importlib.import_module("matplotlib")
+    finally:
+        os.fchdir(here)
+        os.close(here)
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -72,13 +100,18 @@ def _main(argv: Sequence[str] | None) -> int:
             with connected():
                 _run(args, rest, shows=rank == 0)
         else:
-            _run(args, rest)
+            with signals_raise():
+                _run(args, rest)
     except FailedElsewhere as error:
         return error.exit_status
     except SertransferError as error:
         return _fail(str(error), error.exit_status, verbose=args.verbose)
     except KeyboardInterrupt:
         return _fail("stopped; the same command resumes", 130, verbose=False)
+    except SystemExit as stop:  # TERM, or HUP, after which there is no terminal to write to
+        with contextlib.suppress(OSError):
+            _fail("stopped; the same command resumes", 0, verbose=False)
+        return stop.code if isinstance(stop.code, int) else 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -152,8 +185,8 @@ def _run(args: argparse.Namespace, rest: list[str], *, shows: bool = True) -> No
 
 def _fail(text: str, status: int, *, verbose: bool) -> int:
     if verbose:
-        traceback.print_exc()
-    print(f"sertransfer: error: {printable(text, keep=LINES)}", file=sys.stderr)
+        print(mask_secrets(traceback.format_exc()), end="", file=sys.stderr)
+    print(f"sertransfer: error: {mask_secrets(printable(text, keep=LINES))}", file=sys.stderr)
     return status
 
 

@@ -40,20 +40,20 @@ def scratch_folder(purpose: str, home: Path | None = None) -> Iterator[Path]:
         OSError: If *home* does not take it.
     """
     sweep(home)
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-", dir=home))
-    owner = os.getpid()
-    # held until the end: by it the next process sees that this one is at work
-    new = folder / f"{_LOCK}.new"
-    lock = os.open(new, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        new.rename(folder / _LOCK)  # never seen without its holder
-        with _signals_raise():
+    with signals_raise():
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-", dir=home))
+        owner = os.getpid()
+        # held until the end: by it the next process sees that this one is at work
+        new = folder / f"{_LOCK}.new"
+        lock = os.open(new, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            new.rename(folder / _LOCK)  # never seen without its holder
             yield folder
-    finally:
-        if os.getpid() == owner:  # not in a forked worker
-            shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        finally:
+            if os.getpid() == owner:  # not in a forked worker
+                shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
+def signals_raise() -> Iterator[None]:
     """Let TERM and HUP raise :class:`SystemExit` where they would end the process at once."""
     changed = []
     if threading.current_thread() is threading.main_thread():  # others may not set handlers
@@ -115,4 +115,7 @@ def _signals_raise() -> Iterator[None]:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
+    for other in _SIGNALS:
+        if signal.getsignal(other) is _leave:
+            signal.signal(other, signal.SIG_IGN)  # a second one would end the clearing up
     raise SystemExit(128 + number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -97,7 +98,7 @@ def fit(
     start = str(resume_point) if distributed.share(resume_point.exists) else None
     if start is not None:
         _log.info("resuming from %s", start)
-    with _quiet_lightning(), torch.random.fork_rng():
+    with _quiet_lightning(), _no_variables("PL_"), torch.random.fork_rng():
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             **_layout(AtomicCheckpointIO(), sync_batch_norm=sync_batch_norm),
@@ -118,6 +119,8 @@ def fit(
             with watched_workers(), _quiet_threads():
                 trainer.fit(module, train_dataloaders=batches, ckpt_path=start, weights_only=True)
         except SystemExit as stop:  # what Lightning makes of Ctrl-C, after it has turned Ctrl-C off
+            if isinstance(stop.code, int) and stop.code > 128:  # TERM or HUP
+                raise
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from stop
         network.to(device)
@@ -135,6 +138,16 @@ def _layout(checkpoints: AtomicCheckpointIO, *, sync_batch_norm: bool) -> dict[s
         "sync_batchnorm": sync_batch_norm,
         "plugins": [checkpoints, environment],
     }
+
+
+@contextmanager
+def _no_variables(prefix: str) -> Iterator[None]:
+    """Hide variables of the environment: ``PL_TRAINER_LIMIT_TRAIN_BATCHES=1`` would be obeyed in silence."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(prefix)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 @contextmanager

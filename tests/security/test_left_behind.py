@@ -45,6 +45,55 @@ def test_signals_leave_nothing(temporary, number):
     assert list(temporary.iterdir()) == []
 
 
+SLOW = """
+import shutil, time
+from sertransfer.io import scratch
+remove = shutil.rmtree
+def slowly(*given, **options):
+    print("removing", flush=True)
+    time.sleep(0.5)
+    remove(*given, **options)
+scratch.shutil.rmtree = slowly
+"""
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_does_not_end_the_clearing_up(temporary, second):
+    """A terminal that is closed sends HUP, and a system that goes down sends TERM as well."""
+    process = start(SLOW + WORK)
+    process.send_signal(signal.SIGHUP)
+    assert process.stdout.readline() == "removing\n"
+    process.send_signal(second)
+    assert process.wait(30) != 0
+    assert list(temporary.iterdir()) == []
+
+
+WRITE = """
+import sys, time
+from sertransfer.cli import main as cli
+from sertransfer.io.files import atomic_path
+def work(*_):
+    with atomic_path(sys.argv[1]) as path:
+        path.write_bytes(b"clinical")
+        print(path, flush=True)
+        time.sleep(60)
+cli._run = work
+sys.exit(cli.main(["models"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_no_half_written_output(tmp_path, number):
+    command = [sys.executable, "-c", WRITE, str(tmp_path / "scores.csv")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "scores.csv" in process.stdout.readline()
+    assert len(list(tmp_path.iterdir())) == 1
+    process.send_signal(number)
+    _, shown = process.communicate(timeout=30)
+    assert (process.returncode, list(tmp_path.iterdir())) == (128 + number, [])
+    assert shown == "sertransfer: error: stopped; the same command resumes\n"
+
+
 def test_what_a_kill_leaves_is_removed_by_the_next_process(temporary):
     at_work, killed = start(), start()
     killed.kill()
