@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 # Unpaired surrogates are how Python writes the bytes of a file name that is not UTF-8.
-_CONTROLS = f"\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\\ud800-\\udfff{_BIDI}"
+_CONTROLS = f"\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\\ud800-\\udfff\ufffe\uffff{_BIDI}"
 # The code points that Unicode calls default ignorable, without the marks of direction above.
 _JOINERS = "\u200c\u200d"
 _INVISIBLE = (

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib import font_manager, rc_context, rcParamsDefault
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
@@ -303,6 +304,8 @@ def write_figure(figure: Figure, path: str | Path) -> None:
             expected=" or ".join(_SUFFIXES),
             remedy="name the figure with one of these",
         )
+    for text in figure.findobj(Text):  # what cannot be seen is no XML either
+        text.set_text(printable(text.get_text(), keep="\n"))
     drawn: dict[str, Any] = {"format": suffix[1:], "dpi": 150}
     if suffix == ".svg":
         # transparent, so that a page can show it on its own ground; no date: same run, same file

@@ -220,7 +220,7 @@ def align(rows: Sequence[Sequence[object]], *, left: int = 1) -> str:
         rows: Cells, every row of the same length; the first row is the head.
         left: Number of leading columns that are flush left; the others are flush right.
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]  # a line end would make a row
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         GAP.join(

@@ -113,6 +113,15 @@ def read_decisions(folders: Sequence[Path]) -> Decisions:
                 remedy="compare runs of the same classes",
             )
     faults.raise_if_any()
+    for folder, table, names in zip(folders, tables, classes, strict=True):
+        if unknown := sorted({*table["label"], *table["prediction"]} - set(names)):
+            faults.add(
+                folder / "subjects.csv",
+                found=f"label {unknown[0]}",
+                expected=f"one of {', '.join(names)}, as metrics.json has it",
+                remedy="copy the run folder again from where it is whole, or run it again",
+            )
+    faults.raise_if_any()
     order = tables[0]["subject"]
     aligned = [table.set_index("subject").loc[order].reset_index() for table in tables]
     return Decisions(folders, found, aligned, classes[0])

@@ -180,3 +180,7 @@ def test_the_text_names_the_papers_tables_and_their_error(tmp_path: Path) -> Non
 def test_columns_are_aligned() -> None:
     lines = align([("name", "n"), ("a", 5), ("longer", 1234)]).splitlines()
     assert lines == ["name       n", "-" * 12, "a          5", "longer  1234"]
+
+
+def test_no_cell_makes_a_row_of_its_own() -> None:
+    assert align([("name", "n"), ("a\nerror: \x1b[31m", 5)]).splitlines()[2] == "a\\nerror: \\x1b[31m  5"

@@ -2,9 +2,11 @@
 
 import io
 import json
+import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from support.browser import PROGRAM, Browser
@@ -102,6 +104,82 @@ def pages(tmp_path_factory):
         "comparison": compared,
         "tables": tables,
     }
+
+
+HOSTILE = (
+    '<img src=x onerror="document.title=\'run\'"></td></title></style></script><svg onload="document.title='
+    "'run'\"><script>document.title='run'</script>\"' onmouseover='document.title=\"run\"' {{6*7}} ${6*7} "
+    "javascript:document.title='run' =cmd|' /C calc'!A0 ]]><!-- \u202eabc\u2066 \x1b[31m\nnew\ufeff \ufffe"
+)
+MEANT = (
+    "cut_by",
+    "audio_shared",
+    "encoder_audio_shared",
+    "mode",
+    "unit",
+    "rule",
+    "intervals_over",
+    "kind",
+    "split",
+)
+"""Keys whose values choose among a few; any other text is somebody's."""
+
+
+def with_everywhere(value, text, key=""):
+    """Return nested *value* with *text* behind each of its own texts."""
+    if isinstance(value, dict):
+        return {name: with_everywhere(below, text, name) for name, below in value.items()}
+    if isinstance(value, list):
+        return [with_everywhere(one, text, key) for one in value]
+    return value + text if isinstance(value, str) and key not in MEANT else value
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Write a page of each kind in which each text of somebody's tries to be more than that."""
+    place = tmp_path_factory.mktemp("hostile")
+    recording = {**PREDICTION["recordings"][0], "warnings": ["w"], "left_out": ["l"]}
+    recording["sentences"] = [{**one, "text": "said"} for one in recording["sentences"][:3]]
+    said = {**PREDICTION, "recordings": [recording], "not_scored": ["n"], "unlike_note": "u"}
+    write_prediction_page(with_everywhere(said, HOSTILE), place / "prediction.html")
+    table = pd.read_csv(io.StringIO(SUBJECTS), dtype=str)
+    for column in ("subject", "label", "prediction"):
+        table[column] += HOSTILE
+    folders = [
+        make_run(
+            place / name,
+            with_everywhere({**STAGE_2, "encoder": name}, HOSTILE),
+            **{"subjects.csv": table.to_csv(index=False), "config.yaml": json.dumps({HOSTILE: HOSTILE})},
+        )
+        for name in ("ser", "asr")
+    ]
+    compared = place / "comparison.html"
+    assert main(["compare", *map(str, folders), "--html", str(compared)]) == 0
+    return {
+        "prediction": place / "prediction.html",
+        "report": write_report(folders[0]),
+        "comparison": compared,
+    }
+
+
+@pytest.mark.parametrize("kind", ["prediction", "report", "comparison"])
+def test_no_text_is_more_than_text(browser, hostile, kind):
+    tab = browser.open(hostile[kind])
+    assert tab.value("document.title") != "run"
+    handlers = (
+        "[...document.querySelectorAll('*')].filter(e => [...e.attributes].some(a => /^on/.test(a.name)"
+    )
+    assert tab.value(f"{handlers} || /^javascript:/.test(a.value))).length") == 0
+    assert (
+        tab.value("document.images.length + document.querySelectorAll('iframe, object, embed, base').length")
+        == 0
+    )
+    assert [url for url in tab.requests if not url.startswith(("file:", "data:"))] == []
+    assert tab.complaints == []
+    text = tab.value("document.documentElement.outerHTML")
+    assert re.findall(r"[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\ufeff\ufffe]", text) == []
+    assert "\\u202eabc" in text
+    assert "{{6*7}}" in text
 
 
 KINDS = ("subjects", "utterances", "comparison", "tables", "prediction")

@@ -163,6 +163,12 @@ def test_all_differences_are_named_at_once(tmp_path):
         assert part in text
 
 
+def test_labels_that_are_no_class_are_named(tmp_path):
+    one, other = (write_run(tmp_path / name, [("1", NO, NO), ("2", "sad", NO)]) for name in ("one", "other"))
+    with pytest.raises(BadInput, match=r"one/subjects\.csv: found label sad; expected one of not depressed"):
+        compare(one, other)
+
+
 def test_long_lists_are_cut(tmp_path):
     one = write_run(tmp_path / "one", table_6(0))
     other = write_run(tmp_path / "other", table_6(0)[:3])
