@@ -10,9 +10,13 @@ import pytest
 
 from sertransfer.io.scratch import PREFIX, scratch_folder, sweep
 
-WORK = """
-import signal, sys, time
+DEFAULTS = """
+import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # off in what a shell starts in the background
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # off under nohup
+"""
+WORK = f"""{DEFAULTS}
+import sys, time
 from sertransfer.io.scratch import scratch_folder
 with scratch_folder("test") as folder:
     (folder / "features").mkdir()
@@ -68,7 +72,7 @@ def test_a_second_signal_does_not_end_the_clearing_up(temporary, second):
     assert list(temporary.iterdir()) == []
 
 
-WRITE = """
+WRITE = f"""{DEFAULTS}
 import sys, time
 from sertransfer.cli import main as cli
 from sertransfer.io.files import atomic_path
@@ -130,6 +134,13 @@ def test_a_handler_of_the_callers_stays(temporary):
         assert seen == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
-    with scratch_folder("test"):
-        assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with scratch_folder("test"):
+            assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup, which is obeyed
+        with scratch_folder("test"):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
