@@ -17,7 +17,7 @@ from sertransfer.io.files import atomic_path, hash_file, open_own, refuse_links,
 from sertransfer.io.locks import hold
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
-from sertransfer.transfer.study import open_storage
+from sertransfer.transfer.tuning.study import open_storage
 
 TEXT = "export PATH=/usr/bin\n"
 FRONT_END = FrontEnd(mels=16, denoise=Denoise(method="none"))
