@@ -86,15 +86,24 @@ class Collection:
         options: The corpus's options; a value that is not among an option's choices is refused.
         emotions: The corpus's labels.
         faults: Receives every fault.
+        task_first: Split over the labels of the task alone, and not over all.
 
     Raises:
         BadInput: If an option has no valid value.
     """
 
     def __init__(
-        self, corpus: str, root: Path, options: CollectionOptions, emotions: Emotions, faults: Faults
+        self,
+        corpus: str,
+        root: Path,
+        options: CollectionOptions,
+        emotions: Emotions,
+        faults: Faults,
+        *,
+        task_first: bool = False,
     ) -> None:
         check_choices(options)
+        self._task_first = task_first
         self.corpus, self.root, self.options, self.faults = corpus, root, options, faults
         self.notes: dict[str, Any] = {"task": options.task, "assumptions": [], "errata": [], "left_out": []}
         self._emotions = emotions
@@ -200,12 +209,16 @@ class Collection:
         mapped = rows["label"].map(lambda name: self._mapping.get(name, name)).astype(object)
         rows = leave_out(rows.assign(label=mapped), mapped == "", "label is mapped to nothing", self.notes)
         remarks: list[str] = []
+        if self._task_first:
+            rows = self._of_task(rows)
         rows = rows.assign(split=divide(rows, self.options, self.faults, remarks))
+        return (rows if self._task_first else self._of_task(rows)), remarks
+
+    def _of_task(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the task, names merged to its classes."""
         merged = self._emotions.merged.get(self.options.task, {})
-        rows["label"] = rows["label"].map(lambda name: merged.get(name, name)).astype(object)
-        if self.options.task != "all":
-            rows = leave_out_labels(rows, self.options.task, self.notes)
-        return rows, remarks
+        rows = rows.assign(label=rows["label"].map(lambda name: merged.get(name, name)).astype(object))
+        return rows if self.options.task == "all" else leave_out_labels(rows, self.options.task, self.notes)
 
     def _with_audio(self, rows: pd.DataFrame, audio_folder: str | None) -> tuple[pd.DataFrame, Path]:
         """Return the rows whose recording is sound, and the folder that ``audio`` is relative to."""

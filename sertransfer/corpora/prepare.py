@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sertransfer.corpora.recordings import describe_heard, describe_rates, hear_all
+from sertransfer.corpora.recordings import check_sound, describe_rates, describe_sound
 from sertransfer.corpora.registry import Corpus, find_corpus
 from sertransfer.corpora.statistics import label_counts
 from sertransfer.corpora.video import extract_audio
@@ -54,7 +54,7 @@ def prepare(corpus: str, root: Path, options: Any, output: Path, *, skip_bad: bo
             )
         heard: dict[str, Any] = {}
         if getattr(options, "check_audio", True):
-            manifest, heard = hear_all(manifest, faults)
+            manifest, heard = check_sound(manifest, faults)
             faults.raise_if_any()
     left_out = [*manifest.notes.get("left_out", []), *map(_left_out, faults.skipped)]
     notes = {
@@ -150,7 +150,7 @@ def summary(manifest: Manifest) -> str:
         f"{notes.get('corpus', 'corpus')}: {len(table)} utterances, {table['speaker'].nunique()} speakers, "
         f"{table['audio'].nunique()} recordings, {table['label'].nunique()} labels",
         *filter(None, [describe_rates(notes)]),
-        *describe_heard(notes, dict(zip(table["id"], table["audio"], strict=True))),
+        *describe_sound(notes, dict(zip(table["id"], table["audio"], strict=True))),
         *_split_lines(notes.get("split")),
         *(f"  {line}" for line in label_counts(table).to_string().splitlines()),
         *_left_out_lines(notes.get("left_out", [])),

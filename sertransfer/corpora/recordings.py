@@ -134,10 +134,10 @@ def describe_rates(notes: Mapping[str, Any]) -> str:
 SILENT, CHANNELS, FILES = "silent", "louder_channel", "odd_files"
 """Notes of a manifest: ids of silent utterances; id to the channel taken; recording to what is odd."""
 
-HEARING_THREADS = 4
+LISTENING_THREADS = 4
 """Most of the time is Python's own."""
 
-HEARING_BLOCK = 64
+LISTENING_BLOCK = 64
 """Utterances that a thread takes at once: handing over each by itself takes longer than listening to it."""
 
 _log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ _log = logging.getLogger(__name__)
 Row = tuple[str, str, float | None, float | None]
 
 
-def hear_all(manifest: Manifest, faults: Faults) -> tuple[Manifest, dict[str, Any]]:
+def check_sound(manifest: Manifest, faults: Faults) -> tuple[Manifest, dict[str, Any]]:
     """Listen to every utterance of *manifest*, recording by recording.
 
     Args:
@@ -171,7 +171,7 @@ def hear_all(manifest: Manifest, faults: Faults) -> tuple[Manifest, dict[str, An
     files: dict[str, list[str]] = {}
     broken: list[str] = []
     with (
-        ThreadPoolExecutor(HEARING_THREADS) as pool,
+        ThreadPoolExecutor(LISTENING_THREADS) as pool,
         bar("listening", len(table), unit="utterances") as shown,
     ):
         for found in pool.map(hear, _in_blocks(recordings.values())):
@@ -198,11 +198,11 @@ def hear_all(manifest: Manifest, faults: Faults) -> tuple[Manifest, dict[str, An
 
 
 def _in_blocks(recordings: Iterable[list[Row]]) -> Iterator[list[Row]]:
-    """Yield the utterances of whole recordings, :data:`HEARING_BLOCK` together or a few more."""
+    """Yield the utterances of whole recordings, :data:`LISTENING_BLOCK` together or a few more."""
     block: list[Row] = []
     for rows in recordings:
         block += rows
-        if len(block) >= HEARING_BLOCK:
+        if len(block) >= LISTENING_BLOCK:
             yield block
             block = []
     if block:
@@ -223,11 +223,11 @@ def silent_among(manifest: Manifest, ids: Sequence[str]) -> list[str]:
     if isinstance(known, list) and not manifest.notes.get("edited"):
         return [identity for identity in known if identity in wanted]
     rows = manifest.table["id"].isin(list(wanted))
-    _, notes = hear_all(manifest.with_table(manifest.table[rows].reset_index(drop=True)), Faults())
+    _, notes = check_sound(manifest.with_table(manifest.table[rows].reset_index(drop=True)), Faults())
     return list(notes[SILENT])
 
 
-def heard_warnings(heard: Sequence[SoundCheck], what: str) -> list[str]:
+def sound_warnings(heard: Sequence[SoundCheck], what: str) -> list[str]:
     """Return what must be known of one recording's score, from its utterances; *what* one is called."""
     warnings = list(dict.fromkeys(note for one in heard for note in one.notes))
     silent = sum(one.silent for one in heard)
@@ -254,7 +254,7 @@ def silence_remarks(manifest: Manifest, ids: Sequence[str], what: str) -> list[s
     return [f"{len(silent)} of {len(ids)} scored {what} are silent (below {SILENT_DB:g} dB of full scale)"]
 
 
-def describe_heard(notes: Mapping[str, Any], audio: Mapping[str, str]) -> list[str]:
+def describe_sound(notes: Mapping[str, Any], audio: Mapping[str, str]) -> list[str]:
     """Return what was heard, for a person.
 
     Args:

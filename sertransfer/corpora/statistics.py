@@ -85,7 +85,7 @@ def describe(manifest: Manifest) -> Description:
     """Count a manifest as the paper's Tables 1 to 3 and Figure 1 do.
 
     Raises:
-        BadInput: If the length of a recording can not be read; every such file is named.
+        BadInput: If the length of a recording cannot be read; every such file is named.
     """
     table = manifest.table
     speakers, unit, remarks = speaker_counts(table)
@@ -125,7 +125,7 @@ def durations(manifest: Manifest) -> pd.Series[float]:
     """Return the duration of each row in seconds: from its times, else a column ``duration``, else headers.
 
     Raises:
-        BadInput: With every recording whose header can not be read.
+        BadInput: With every recording whose header cannot be read.
     """
     table = manifest.table
     seconds = (table["end"] - table["start"]).astype(float)

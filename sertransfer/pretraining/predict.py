@@ -14,7 +14,7 @@ from sertransfer.audio.reading import listen
 from sertransfer.audio.recordings import readable_path
 from sertransfer.audio.speaker_norm import uses_rest
 from sertransfer.audio.store import build_store
-from sertransfer.corpora.recordings import heard_warnings
+from sertransfer.corpora.recordings import sound_warnings
 from sertransfer.errors import bad_input
 from sertransfer.front_end import Cropping
 from sertransfer.io.scratch import scratch_folder
@@ -134,4 +134,4 @@ def _shared(trained_on: TrainingAudio | None, name: str, audio: Path) -> str:
 
 def _warnings(recording: Path) -> list[str]:
     heard = listen(AudioSource(recording))
-    return heard_warnings([heard], "recording")
+    return sound_warnings([heard], "recording")

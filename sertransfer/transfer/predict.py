@@ -23,7 +23,7 @@ from sertransfer.corpora.interviews.interview import speech_gain
 from sertransfer.corpora.interviews.new_interview import CutOptions, cut_transcript
 from sertransfer.corpora.interviews.segments import Utterance
 from sertransfer.corpora.interviews.sessions import TRANSCRIPT_LIMIT
-from sertransfer.corpora.recordings import heard_warnings
+from sertransfer.corpora.recordings import sound_warnings
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.evaluation.aggregation import ATTENTION, TOP_K, aggregate
 from sertransfer.evaluation.calibration import bin_edges, bins_of, reliability
@@ -462,7 +462,7 @@ def _heard(one: Recording, scored: pd.DataFrame) -> list[str]:
     """Return what must be known of the sound that was scored: silence, a channel taken, an odd file."""
     source = AudioSource(one.audio)
     heard = [listen(source, start, end) for start, end in zip(scored["start"], scored["end"], strict=True)]
-    return heard_warnings(heard, "sentence")
+    return sound_warnings(heard, "sentence")
 
 
 def _sentences(one: Recording, scored: pd.DataFrame, with_text: bool) -> list[dict[str, Any]]:

@@ -1,4 +1,19 @@
-"""Transcripts of DAIC-WOZ (with speakers) and E-DAIC (automatic, without): rows, and the marks in them."""
+"""Transcripts of DAIC-WOZ (with speakers) and E-DAIC (automatic, without): rows, and the marks in them.
+
+DAIC-WOZ's are TAB-separated rows ``start_time stop_time speaker value``; E-DAIC's, comma-separated
+``Start_Time, End_Time, Text, Confidence``, are brought to that form, line for line, so that one parser knows
+the marks and checks the times. Rows of E-DAIC stand for the participant, though some may carry words of the
+interviewer.
+
+Rows that are not speech of the interview go first, whatever their times are: synchronisation marks, words to
+the experimenter, scrubbed entries (the waveform is zeroed there), empty rows, and participant rows with
+nothing but non-verbal (``<laughter>``) or not-understood (``xxx``) marks. Brackets alone are no reason:
+``people <peop>`` is a cut-off word. Then the times of what is left are checked.
+
+In 83 transcripts of E-DAIC a last row starts far before the row above it and runs to the end of the
+interview; audio cut by it would hold the interviewer too. A row of over a minute that starts before an
+earlier row of the same speaker has ended is therefore left out. A message never quotes a transcript's text.
+"""
 
 from __future__ import annotations
 
