@@ -127,7 +127,7 @@ LOOSE = replace(PROBE, folds=4, probe=ProbeConfig(c_grid=(100.0,), standardise=F
 
 def test_a_person_s_voice_alone_is_no_evidence(run_of):
     """A probe that had heard the person's other session would know the answer."""
-    training = voices(24)
+    training = voices()
     assert choose_c(training, LOOSE).table[0]["auroc"] <= 0.6
     assert inner_auroc(training, LOOSE) <= 0.6
     apart = replace(training, clusters=training.subjects)  # the same, if sessions were taken for persons

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any, NamedTuple, Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult, minimize
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
@@ -25,26 +25,20 @@ Booleans = NDArray[np.bool_]
 _AXES = 128
 """Leading principal axes with a scale of their own."""
 
-_ROWS = 2048
-"""Sentences that the axes are found on; they need not be exact, and change the way to the minimum alone."""
-
-_STOP = 7e-4
-"""Estimated error of the training sentences' log-odds at which the solver stops."""
+_PRECISION = 1e-4
+"""About how far an undecided training sentence's log-odds may be from those at the minimum."""
 
 _SHARE = 1e-3
 """Of the largest slope at zero, what may be left: at a tiny C all log-odds are precise at once."""
 
 _TOLERANCE = 1e-2
-"""The same by the second derivative where it stopped, above which it goes on in better coordinates."""
+"""Estimated error of the training sentences' log-odds, from which on the solver goes on."""
 
 _ROUNDS = 8
 """Most changes of coordinates for one C."""
 
-_NEWTON_STEPS = 6
-"""Steps in search of a length; it need not be exact."""
-
-_LEAST_CURVATURE = 64 * np.finfo(np.float64).eps
-"""Of the intercept, relative to the sum of the weights: where all scores are near 0 or 1 none is left."""
+_ROUNDING = 64 * np.finfo(np.float64).eps
+"""The solver stops where a step gains less, relative to the loss: rounding hides what is left."""
 
 
 def fit_logistic(
@@ -63,58 +57,35 @@ def fit_logistic(
     Yields:
         ``w`` of shape ``(columns,)``, the intercept, which is not penalised, and the solver's warnings.
     """
-    every = -(-len(columns) // _ROWS)  # sentences lie subject by subject: all subjects are among them
-    axes = principal_axes(columns[::every], weights[::every], _AXES, seed, passes=1)
+    axes = principal_axes(columns, weights, _AXES, seed, passes=1)
     problem = _Problem(columns, np.where(positive, 1.0, -1.0), weights, axes)
-    coefficients, intercept, margins = np.zeros(columns.shape[1]), 0.0, np.zeros(len(columns))
+    coefficients, intercept = np.zeros(columns.shape[1]), 0.0
     left = _SHARE * float(np.abs((problem.signs * weights / 2) @ columns).max()) / problem.total
-    options = {"gtol": 0.0, "ftol": 0.0, "maxiter": limit, "maxfun": 2 * limit}
-    previous = None
-    for c in map(float, grid):
-        scales = problem.scales(c, margins)
-        if previous is not None:
-            coefficients = problem.go_ahead(coefficients, margins, scales, c / previous)
-        previous = c
+    for c in grid:
+        scales = problem.scales(float(c))
+        precision = _PRECISION * np.sqrt(scales.c) / 2 / (scales.c * problem.total)
+        options = {"gtol": min(precision, left), "ftol": _ROUNDING, "maxiter": limit, "maxfun": 2 * limit}
         messages: list[str] = []
-        # Beyond the default grid directions spread less alike, and the estimate is too low.
-        stop = _STOP / max(1, np.sqrt(10 * c))
         for _ in range(_ROUNDS):
-            near = partial(_stop_near, problem, stop / problem.reach(scales) / (c * problem.total), left)
             begin = np.append(scales.divide(coefficients), intercept / scales.intercept)
-            found = minimize(
-                problem.objective,
-                begin,
-                scales,
-                jac=True,
-                method="L-BFGS-B",
-                callback=near,
-                options=options,
-            )
+            found = minimize(problem.objective, begin, scales, jac=True, method="L-BFGS-B", options=options)
             coefficients, intercept = scales.multiply(found.x[:-1]), float(found.x[-1]) * scales.intercept
-            if found.status == 1:  # the limit of iterations
+            if not found.success and found.status == 1:  # the limit of iterations
                 messages = [f"did not converge: {found.message}"]
                 break
             gradient = np.append(scales.divide(found.jac[:-1]), found.jac[-1] / scales.intercept)
-            if np.array_equal(problem.latest.step, found.x):  # nearly always
-                margins = problem.latest.margins
-            else:
+            step, margins = problem.latest[-1]
+            if not np.array_equal(step, found.x):  # the solver nearly always ends where it looked last
                 margins = problem.margins(coefficients, intercept)
-            scales = problem.scales(c, margins)
-            step = np.append(scales.multiply(gradient[:-1]), gradient[-1] * scales.intercept)
-            if float(np.linalg.norm(step)) * c * problem.total * problem.reach(scales) <= _TOLERANCE:
+            scales = problem.scales_at(float(c), margins)
+            error, reach = problem.error(gradient * scales.c * problem.total, scales)
+            if error <= _TOLERANCE:
                 break
+            wanted = _TOLERANCE / 10 / reach / np.sqrt(len(found.x)) / (scales.c * problem.total)
+            options |= {"gtol": wanted, "ftol": 0.0}
         else:
             messages = [f"did not reach the minimum: log-odds may be off by more than {_TOLERANCE}"]
         yield coefficients, intercept, messages
-
-
-def _stop_near(problem: _Problem, length: float, largest: float, intermediate_result: OptimizeResult) -> None:
-    """End the search where the gradient has at most this *length*, and no part of it is larger."""
-    latest = problem.latest
-    if not np.array_equal(latest.step, intermediate_result.x):
-        return
-    if np.linalg.norm(latest.gradient) <= length and np.abs(latest.gradient).max() <= largest:
-        raise StopIteration
 
 
 @dataclass(frozen=True)
@@ -145,15 +116,7 @@ class _Scales:
         return np.asarray(across * coefficients + self.axes @ change)
 
 
-class _Latest(NamedTuple):
-    """Where the objective was computed last: the step, the sentences' margins and the gradient."""
-
-    step: Floats
-    margins: Floats
-    gradient: Floats
-
-
-@dataclass
+@dataclass(frozen=True)
 class _Problem:
     """Training sentences.
 
@@ -162,14 +125,14 @@ class _Problem:
         signs: 1 for a positive sentence, else -1.
         weights: Of the sentences.
         axes: Leading principal axes, shape ``(columns, axes)``.
-        latest: What was computed last.
+        latest: Step and margins of the sentences where the objective was computed last.
     """
 
     columns: Floats
     signs: Floats
     weights: Floats
     axes: Floats
-    latest: _Latest = field(init=False)
+    latest: list[tuple[Floats, Floats]] = field(default_factory=list)
 
     @cached_property
     def total(self) -> float:
@@ -182,62 +145,55 @@ class _Problem:
         return np.asarray((self.columns @ self.axes) ** 2)
 
     @cached_property
+    def spread(self) -> Floats:
+        """Weighted sum of squares along each axis."""
+        return np.asarray(self.weights @ self.turned)
+
+    @cached_property
     def across(self) -> Floats:
         """Squared length of each sentence's part across all axes."""
         whole = np.einsum("nd,nd->n", self.columns, self.columns)
         return np.asarray(np.maximum(whole - self.turned.sum(axis=1), 0))
 
+    def scales(self, c: float) -> _Scales:
+        """Return the scales of steps at *c*."""
+        along = 1 / np.sqrt(1 + c / 4 * self.spread)
+        return _Scales(c, self.axes, along, 1 / np.sqrt(c / 4 * self.total))
+
     def margins(self, coefficients: Floats, intercept: float) -> Floats:
         """Return the signed log-odds of the sentences, positive where they are right."""
         return np.asarray(self.signs * (self.columns @ coefficients + intercept))
 
-    def scales(self, c: float, margins: Floats) -> _Scales:
+    def scales_at(self, c: float, margins: Floats) -> _Scales:
         """Return the scales of steps at *c* by the second derivative where sentences have these *margins*."""
         scores = expit(margins)  # or 1 less them, which is the same here
         curved = self.weights * scores * (1 - scores)
         along = 1 / np.sqrt(1 + c * (curved @ self.turned))
-        curvature = max(float(curved.sum()), _LEAST_CURVATURE * self.total)
+        curvature = max(float(curved.sum()), _ROUNDING * self.total)
         return _Scales(c, self.axes, along, 1 / np.sqrt(c * curvature))
 
-    def reach(self, scales: _Scales) -> float:
-        """Return how far a step of length 1 may move a training sentence's log-odds.
+    def error(self, gradient: Floats, scales: _Scales) -> tuple[float, float]:
+        """Return about how far a training sentence's log-odds may be off, and that for a step of length 1.
 
         The step to the minimum is about ``scales**2 * gradient``, which in the coordinates of *scales* has
-        the length of the gradient there: that length times this is about the error of the log-odds.
+        the length of the gradient there.
         """
+        step = np.append(scales.multiply(gradient[:-1]), gradient[-1] * scales.intercept)
         squares = self.turned @ scales.along**2 + self.across * scales.along[-1] ** 2 + scales.intercept**2
-        return float(np.sqrt(squares.max()))
-
-    def go_ahead(self, coefficients: Floats, margins: Floats, scales: _Scales, factor: float) -> Floats:
-        """Return coefficients nearer to the minimum at a C that is *factor* times that of *coefficients*.
-
-        At the minimum the loss pulls as the penalty does, so that the gradient at the new C is known. The
-        step is as long as makes the objective least.
-        """
-        step = scales.multiply(scales.multiply((factor - 1) * coefficients))
-        change = self.signs * (self.columns @ step)
-        length, pull, square = 0.0, float(coefficients @ step), float(step @ step)
-        if square == 0:
-            return coefficients
-        for _ in range(_NEWTON_STEPS):
-            wrong = expit(-margins - length * change)
-            slope = pull + length * square - scales.c * float((self.weights * wrong) @ change)
-            curve = square + scales.c * float((self.weights * wrong * (1 - wrong)) @ change**2)
-            length -= float(np.clip(slope / curve, -0.5, 0.5))
-        return np.asarray(coefficients + length * step)
+        reach = float(np.sqrt(squares.max()))
+        return float(np.linalg.norm(step)) * reach, reach
 
     def objective(self, values: Floats, scales: _Scales) -> tuple[float, Floats]:
         """Return loss and penalty, over ``C * total``, at the step *values*, and the gradient."""
         coefficients = scales.multiply(values[:-1])
         margins = self.margins(coefficients, float(values[-1]) * scales.intercept)
+        self.latest[:] = [(values.copy(), margins)]
         loss = float(self.weights @ np.logaddexp(0, -margins))
         slopes = -scales.c * self.weights * self.signs * expit(-margins)
         gradient = scales.multiply(slopes @ self.columns + coefficients)
         value = scales.c * loss + 0.5 * float(coefficients @ coefficients)
         mean = scales.c * self.total
-        gradient = np.append(gradient, slopes.sum() * scales.intercept) / mean
-        self.latest = _Latest(values.copy(), margins, gradient.copy())
-        return value / mean, gradient
+        return value / mean, np.append(gradient, slopes.sum() * scales.intercept) / mean
 
 
 SLOPES = {"logistic": 1.0, "linear_svm": 2.0, "rbf_svm": 2.0, "mlp": 1.0}
