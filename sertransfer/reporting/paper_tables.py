@@ -196,7 +196,6 @@ def draw_figures(
             confusion = partial(plot_confusion, run.scores["confusion"], classes, title=title)
             plots.append((f"figure_2_{run.name}", confusion))
     make_folder(folder)
-    refuse_links(*folder.iterdir())
     seen: Counter[str] = Counter()
     written = []
     for name, draw in plots:

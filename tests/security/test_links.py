@@ -5,7 +5,7 @@ import logging
 import os
 
 import pytest
-from support.transfer_fakes import make_interviews
+from support.transfer_fakes import FakeEncoder, make_interviews
 
 from sertransfer.audio.fingerprint import utterance_prints
 from sertransfer.audio.store import build_store
@@ -17,6 +17,11 @@ from sertransfer.io.files import atomic_path, hash_file, open_own, refuse_links,
 from sertransfer.io.locks import hold
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
+from sertransfer.reporting.paper_tables import write_bundle
+from sertransfer.transfer import workflow
+from sertransfer.transfer.data import embedding_key
+from sertransfer.transfer.embed import embed
+from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.tuning.study import open_storage
 
 TEXT = "export PATH=/usr/bin\n"
@@ -169,6 +174,46 @@ def test_prints_are_not_kept_through_a_linked_folder(tmp_path, victim):
     with pytest.raises(BadInput, match="prints: found a symbolic link"):
         utterance_prints(manifest, cache=tmp_path / "cache")
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "bashrc", "corpus"}
+
+
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "log.txt")
+    with pytest.raises(BadInput, match="found a device or pipe"):
+        open_own(tmp_path / "log.txt", os.O_WRONLY | os.O_APPEND)
+
+
+@pytest.mark.parametrize("place", ["figures", "figures/figure_1_lssed.svg"])
+def test_tables_are_not_written_into_a_linked_folder(tmp_path, victim, place):
+    link = tmp_path / "out" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(victim.parent if place == "figures" else victim)
+    with pytest.raises(BadInput, match=f"{place}: found a symbolic link"):
+        write_bundle(tmp_path / "out", [], descriptions=[], runs=[])
+    assert not list((tmp_path / "out").glob("tables.*")), "nothing is written before it is refused"
+
+
+@pytest.mark.parametrize("place", ["chunks", "key"])
+def test_embeddings_are_not_made_through_a_linked_folder(tmp_path, victim, place):
+    manifest = make_interviews(tmp_path / "corpus", {"train": (1, 1)}, sentences=1)
+    name = embedding_key(manifest, FakeEncoder(), "mean") if place == "key" else place
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / name).symlink_to(victim.parent)
+    with pytest.raises(BadInput, match=f"{name}: found a symbolic link"):
+        embed(manifest, FakeEncoder(), tmp_path / "cache", progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "bashrc", "corpus"}
+
+
+def test_a_run_is_refused_before_its_training_where_its_cache_is_a_link(tmp_path, victim, monkeypatch):
+    """Fine-tuning embeds nothing, but what it listens for lies in the folder of that name."""
+    manifest = make_interviews(tmp_path / "corpus")
+    monkeypatch.setattr(workflow, "open_encoder", lambda *_, **__: FakeEncoder())
+    key = embedding_key(manifest, FakeEncoder(), "mean")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / key).symlink_to(victim.parent)
+    given = {"encoder": "ser", "checkpoint": victim, "embeddings": tmp_path / "cache"}
+    with pytest.raises(BadInput, match=f"{key}: found a symbolic link"):
+        workflow.transfer(TransferConfig(mode="finetune"), manifest, run_dir=tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("link", LINKS)
