@@ -7,6 +7,7 @@ assumptions, what was left out and why, and the hash of the CSV.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import os
@@ -409,6 +410,8 @@ def is_notes(path: Path) -> bool:
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
     """Write ``manifest.csv`` and the notes beside it, each atomically.
 
+    The notes come first: a CSV without notes would be taken for somebody's own, and not written over.
+
     Raises:
         BadInput: With every fault, if the table is not valid; nothing is written then.
     """
@@ -418,9 +421,10 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
     table = manifest.table
     if SAID in table:
         table = table.assign(**{SAID: table[SAID].map(as_cell, na_action="ignore")})
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    text = table.to_csv(index=False, lineterminator="\n")
     notes = {"root": str(manifest.root.resolve()), "rows": len(manifest), **manifest.notes}
-    write_json(notes_path(path), {**notes, "sha256": hash_file(path)})
+    write_json(notes_path(path), {**notes, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+    write_text(path, text)
 
 
 def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manifest:

@@ -1,9 +1,12 @@
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from sertransfer.corpora.prepare import _check_output
 from sertransfer.errors import BadInput
+from sertransfer.io import files
 from sertransfer.manifest import (
     COLUMNS,
     Manifest,
@@ -136,6 +139,26 @@ def test_a_bad_table_is_not_written(manifest, tmp_path):
     with pytest.raises(BadInput, match="again"):
         write_manifest(manifest.with_table(table), tmp_path / "m.csv")
     assert not (tmp_path / "m.csv").exists()
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_preparation_that_was_killed_can_be_repeated(manifest, tmp_path, monkeypatch, written):
+    target, done = tmp_path / "m.csv", []
+
+    def die(path, text):
+        if len(done) == written:
+            raise KeyboardInterrupt
+        done.append(path)
+        Path(path).write_text(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_text", die)
+        patch.setattr("sertransfer.manifest.write_text", die)
+        with pytest.raises(KeyboardInterrupt):
+            write_manifest(manifest, target)
+    _check_output(target)
+    write_manifest(manifest, target)
+    assert read_manifest(target, root=tmp_path).table.equals(manifest.table)
 
 
 def test_notes_hold_root_rows_and_hash(manifest, tmp_path):

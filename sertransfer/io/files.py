@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -80,10 +81,15 @@ def atomic_path(path: str | Path, *, top: Path | None = None) -> Iterator[Path]:
     if target.exists() and not target.is_file():  # a rename would put a file in the place of /dev/null
         raise _linked(target, "a device or pipe")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    with writing(target):
+    with writing(target), contextlib.ExitStack() as stack:
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else PRIVATE_FILE
+        if top is None:  # folders of extracted audio are too large to be looked through for each file
+            _remove_left(target)
         try:
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
+            lock = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE)
+            stack.callback(os.close, lock)
+            with contextlib.suppress(OSError):  # some disks have no locks
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield temporary
             with temporary.open("rb") as written:
                 os.fchmod(written.fileno(), mode)
@@ -94,6 +100,33 @@ def atomic_path(path: str | Path, *, top: Path | None = None) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+def _remove_left(target: Path) -> None:
+    """Remove temporary files of *target* that killed processes left: they may hold scores of recordings."""
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            found = TEMPORARY_NAME.fullmatch(entry.name)
+            if found is not None and found[1] == target.name and _is_left(entry.path, int(found[2])):
+                with contextlib.suppress(OSError):
+                    Path(entry.path).unlink()
+
+
+def _is_left(path: str, process: int) -> bool:
+    """Return whether nobody is writing the temporary file at *path* of *process*, here or elsewhere."""
+    if process != os.getpid() and Path(f"/proc/{process}").exists():
+        return False
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
 def remove_abandoned(folder: Path, names: Collection[str] | None = None) -> None:
     """Remove the temporary files that killed processes left in *folder*; the caller holds the lock on them.
 
@@ -101,9 +134,10 @@ def remove_abandoned(folder: Path, names: Collection[str] | None = None) -> None
         folder: Where :func:`atomic_path` was at work.
         names: Of the files that they were to become; any if not given.
     """
-    for path in folder.glob(".*.tmp"):
+    for path in folder.glob(".*tmp*"):
         temporary = TEMPORARY_NAME.fullmatch(path.name)
-        if temporary is not None and (names is None or temporary[1] in names):
+        wanted = temporary is not None and (names is None or temporary[1] in names)
+        if wanted or (names is None and _SAFETENSORS_NAME.fullmatch(path.name) is not None):
             with writing(path):
                 path.unlink()
 
@@ -324,8 +358,11 @@ _MEMORY_WORDS = (
 
 _MOST_LINKS = 30
 
-TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.tmp")
+TEMPORARY_NAME = re.compile(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp")
 """Names of temporary files: what the file is to be called, the process, and chance."""
+
+_SAFETENSORS_NAME = re.compile(r"\.tmp[0-9A-Za-z]{6}")
+"""Names of temporary files of safetensors' own, which it renames to ours."""
 
 
 class StorageError(SertransferError):

@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from sertransfer.io.files import atomic_path, write_text
+from sertransfer.io.run_folder import RunFolder
 from sertransfer.io.scratch import PREFIX, scratch_folder, sweep
 
 DEFAULTS = """
@@ -96,6 +99,39 @@ def test_signals_leave_no_half_written_output(tmp_path, number):
     _, shown = process.communicate(timeout=30)
     assert (process.returncode, list(tmp_path.iterdir())) == (128 + number, [])
     assert shown == "sertransfer: error: stopped; the same command resumes\n"
+
+
+def test_what_a_kill_leaves_beside_an_output_is_removed_by_the_next_writing(tmp_path):
+    """It may hold scores of recordings. The file of a process at work stays, and so does another's output."""
+    target = tmp_path / "scores.csv"
+    command = [sys.executable, "-c", WRITE, str(target)]
+    at_work, killed = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    names = [Path(process.stdout.readline().strip()).name for process in (at_work, killed)]
+    killed.kill()
+    killed.wait(30)
+    (tmp_path / ".other.csv.1.0123abcd.tmp").touch()
+    (tmp_path / ".scores.csv.tmp").touch()
+    write_text(target, "whole")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"scores.csv", names[0], ".other.csv.1.0123abcd.tmp", ".scores.csv.tmp"}
+    at_work.terminate()
+    at_work.wait(30)
+
+
+def test_a_file_that_threads_of_one_process_write_stays(tmp_path):
+    with atomic_path(tmp_path / "a") as first, atomic_path(tmp_path / "a") as second:
+        first.write_text("1")
+        second.write_text("2")
+    assert (tmp_path / "a").read_text() == "1"
+
+
+def test_what_a_kill_leaves_of_weights_is_removed_when_the_run_goes_on(tmp_path):
+    """safetensors writes to a file of its own beside the one that it is given."""
+    with RunFolder(tmp_path / "run").claim({"a": 1}, {}) as run:
+        for name in (".tmpA1b2C3", ".model.safetensors.1.0123abcd.tmp", ".tmp-mine", "model.safetensors"):
+            (run.checkpoints / name).touch()
+    with RunFolder(tmp_path / "run").claim({"a": 1}, {}) as run:
+        assert {path.name for path in run.checkpoints.iterdir()} == {".tmp-mine", "model.safetensors"}
 
 
 def test_what_a_kill_leaves_is_removed_by_the_next_process(temporary):

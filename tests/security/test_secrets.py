@@ -7,10 +7,11 @@ import sys
 import pytest
 
 from sertransfer.cli.main import main
-from sertransfer.errors import Fault, SertransferError
+from sertransfer.errors import BadInput, Fault, SertransferError
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.io.spelling import LogLine, mask_secrets
 from sertransfer.reporting.report import origin_of
+from sertransfer.transfer.tuning.study import open_storage
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,15 @@ def test_no_line_of_a_log_shows_a_password():
     url = "postgresql://anna:s3cret@host/studies"
     record = logging.LogRecord("sertransfer", logging.WARNING, "", 0, "waiting for %s", (url,), None)
     assert LogLine("%(message)s").format(record) == "waiting for postgresql://anna:***@host/studies"
+
+
+@pytest.mark.parametrize("driver", ["nosuch", "postgresql+nosuch", "postgresql"])
+def test_a_storage_that_cannot_be_opened_shows_no_password(driver):
+    for url in (
+        f"{driver}://anna@server:my s3cret@127.0.0.1:9/db",
+        f"{driver}://:s3cret@127.0.0.1:9/x?sslkey=s3cret",
+    ):
+        with pytest.raises(BadInput) as caught:
+            open_storage(url)
+        assert "s3cret" not in str(caught.value)
+        assert "***@" in str(caught.value)
