@@ -98,7 +98,21 @@ def test_the_probe_of_another_run_is_refused(run_of, tmp_path):  # noqa: F811
     path = tmp_path / "run/checkpoints/probe.safetensors"
     probe = read_probe(path)
     write_probe(replace(probe, slope=2 * probe.slope), path)
-    with pytest.raises(BadInput, match="changed after the run finished"):
+    for read in (open_predictor, lambda folder: export(folder, tmp_path / "exported")):
+        with pytest.raises(BadInput, match="changed after the run finished"):
+            read(tmp_path / "run")
+
+
+def test_a_changed_population_is_refused_where_the_metrics_have_no_hashes(run_of, tmp_path):  # noqa: F811
+    """As a population of this version beside metrics that somebody wrote anew."""
+    shutil.copytree(run_of("ser"), tmp_path / "run")
+    values = json.loads((tmp_path / "run/metrics.json").read_text())
+    (tmp_path / "run/metrics.json").write_text(
+        json.dumps({key: value for key, value in values.items() if key not in (HASH, "files")})
+    )
+    open_predictor(tmp_path / "run")
+    edit(tmp_path / "run/population.json", lambda values: values["cutting"].update(min_duration=9.0))
+    with pytest.raises(BadInput, match=r"population\.json: found no description .* or one that was changed"):
         open_predictor(tmp_path / "run")
 
 
@@ -108,7 +122,13 @@ def test_changed_tables_reach_no_page_and_no_comparison(run, run_of):  # noqa: F
     table.write_text(text.replace("not depressed", "depressed", 1))
     assert table.read_text() != text
     message = r"subjects\.csv: found a file that was changed"
-    for reader in (open_run, write_report, lambda folder: compare(folder, run_of("ser"))):
+    readers = (
+        open_run,
+        write_report,
+        lambda folder: compare(folder, run_of("ser")),
+        lambda folder: share.share(folder, folder.parent / "copy"),
+    )
+    for reader in readers:
         with pytest.raises(BadInput, match=message):
             reader(run)
 
