@@ -3,6 +3,7 @@
 Hypothesis has no deadline: a busy machine is no fault of the code, and no test is of time.
 """
 
+import logging
 import os
 import runpy
 from pathlib import Path
@@ -36,6 +37,13 @@ def _no_network(attempts):
     if text:
         attempts.write_text("")
         pytest.fail(f"the network was asked for:\n{text}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _logging_goes_on():
+    """Undo what the command line does in the silent processes of a run, whose logs nobody reads."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_it():
 
 
 def test_a_test_that_tries_fails(tmp_path):
-    for name in ("conftest.py", "offline"):
+    for name in ("conftest.py", "offline", "support"):
         (tmp_path / name).symlink_to(Path(__file__).with_name(name))
     (tmp_path / "test_it.py").write_text(PLAN)
     command = [

@@ -13,7 +13,7 @@ import soundfile
 from sertransfer.audio.reading import SoundCheck
 from sertransfer.corpora.emotion.csv import Options
 from sertransfer.corpora.prepare import prepare, summary
-from sertransfer.corpora.recordings import heard_warnings, silence_remarks
+from sertransfer.corpora.recordings import silence_remarks, sound_warnings
 from sertransfer.errors import BadInput
 from sertransfer.manifest import Manifest, read_manifest
 
@@ -75,7 +75,7 @@ def test_scored_silence_gets_a_remark_whether_prepare_listened_or_not(
 
 def test_what_is_odd_in_a_file_is_told_once_with_its_score() -> None:
     odd = SoundCheck(notes=("the header names too much",))
-    assert heard_warnings([odd, SoundCheck(), odd], "sentence") == ["the header names too much"]
+    assert sound_warnings([odd, SoundCheck(), odd], "sentence") == ["the header names too much"]
 
 
 def test_channels_that_cancel_are_recorded(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ def test_waiting_for_another_process_is_said(manifest, tmp_path, caplog, monkeyp
 
     monkeypatch.setattr(fcntl, "flock", busy_at_first)
     assert len(run(manifest, FakeEncoder(), tmp_path)) == 12
-    assert calls == [fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX]
+    assert calls[:2] == [fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX]  # files that are written lock too
     assert "waiting for it" in caplog.text
 
 

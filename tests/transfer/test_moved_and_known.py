@@ -16,6 +16,8 @@ from sertransfer.encoders.registry import PLACES
 from sertransfer.errors import BadInput
 from sertransfer.export.export import export
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
+from sertransfer.io.checksums import HASH
+from sertransfer.io.files import write_json
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model
@@ -143,6 +145,10 @@ def test_a_recording_that_was_trained_on_is_known_under_any_name(
         assert learnt is not None
         assert (len(learnt.sets), learnt.whole) == (1, False)  # the encoder did not say
     (tmp_path / "run" / FILE).unlink()
+    with pytest.raises(BadInput, match=f"{FILE}: found no file"):
+        score(tmp_path / "run", tmp_path / "new name.flac")
+    del metrics["files"][FILE], metrics[HASH]  # a run of before, which kept neither
+    write_json(tmp_path / "run/metrics.json", metrics)
     assert score(tmp_path / "run", tmp_path / "new name.flac")["audio_shared"] == "unknown"
 
 
