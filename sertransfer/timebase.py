@@ -1,6 +1,6 @@
 """The one rule that turns seconds into samples and samples into frames.
 
-Every crop, duration and frame count in the package goes through here, so that two readers can not
+Every crop, duration and frame count in the package goes through here, so that two readers cannot
 disagree by a sample. Seconds are rounded half up to the nearest sample; frames are centred, as in
 ``torch.stft(center=True)``: frame ``i`` is centred on sample ``i * hop``.
 """
@@ -21,7 +21,7 @@ def seconds_to_samples(seconds: float, sample_rate: int) -> int:
     """Round *seconds* half up to a whole number of samples.
 
     The product is first rounded to a millionth of a sample, so that binary noise in a decimal time
-    (0.1 s is not exact) can not move a half sample to the wrong side.
+    (0.1 s is not exact) cannot move a half sample to the wrong side.
 
     Examples:
         >>> seconds_to_samples(0.5 / 16000, 16000)

@@ -255,7 +255,7 @@ def test_bad_options_are_refused(recipe, place, weights, words, expected):
 @pytest.fixture(scope="module")
 def ablation(place, weights, recipe):
     make_lssed(place / "lssed", speakers=6, utterances_per_speaker=8)
-    # without a config for the recogniser's fine-tuning its rows can not be asked for
+    # without a config for the recogniser's fine-tuning its rows cannot be asked for
     asr = ("--asr", weights["asr"]) if (CONFIGS / "asr_finetune.yaml").exists() else ()
     words = (
         "--lssed-root", place / "lssed", "--daic-root", place / "daic", "--run-dir", place / "grid",

@@ -380,7 +380,7 @@ def _start_worker(writer: _Writer) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent is gone: a killed parent can not tell it to."""
+    """End this worker when its parent is gone: a killed parent cannot tell it to."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -94,7 +94,7 @@ def find_contents(source: AudioSource) -> Found:
     except OSError as error:
         raise bad_input(
             source,
-            found=f"a file that can not be read ({error.strerror or error})",
+            found=f"a file that cannot be read ({error.strerror or error})",
             expected="a recording",
             remedy="check the path and its permissions",
         ) from None
@@ -219,7 +219,7 @@ def _member(path: Path, member: str) -> bytes | _File:
                 file = spool(iter(partial(stream.read, 2**20), b""))
             return _File(file, file.tell())
     except _DAMAGE as error:
-        raise damaged(AudioSource(path, member), f"an archive that can not be read ({error})") from None
+        raise damaged(AudioSource(path, member), f"an archive that cannot be read ({error})") from None
 
 
 def damaged(source: AudioSource, found: str) -> BadInput:

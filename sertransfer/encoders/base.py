@@ -149,7 +149,7 @@ class Encoder(ABC):
 
 
 def check_waveforms(waveforms: Tensor, lengths: Tensor, *, shortest: int = 1) -> None:
-    """Refuse what can not be encoded, every item at once.
+    """Refuse what cannot be encoded, every item at once.
 
     Args:
         waveforms: Shape ``(batch, samples)``.
@@ -234,7 +234,7 @@ class LayeredEncoder(Encoder):
             the number of those, shape ``(batch,)``.
 
         Raises:
-            BadInput: If a waveform can not be encoded, or the encoder gives its last output only.
+            BadInput: If a waveform cannot be encoded, or the encoder gives its last output only.
         """
         self.check_layer(self.layers or 1)
         return self._by_length(waveforms, lengths, lambda same: self.features(same, mix=True))

@@ -73,7 +73,7 @@ def rank_front_ends(
         divergence between the stored and the observed normal distribution, in both directions.
 
     Raises:
-        BadInput: If the folder holds no WAV file, or files that can not be read (all are named).
+        BadInput: If the folder holds no WAV file, or files that cannot be read (all are named).
     """
     model = build_from(checkpoint)
     conv, norm = model.get_submodule("conv1"), model.get_submodule("bn1")
@@ -92,7 +92,7 @@ def read_speech(folder: Path) -> list[Tensor]:
     """Read an even choice of the WAV files in *folder*; shape ``(samples,)`` each.
 
     Raises:
-        BadInput: If there is no WAV file, or one can not be read (all are named).
+        BadInput: If there is no WAV file, or one cannot be read (all are named).
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav")
     if not paths:

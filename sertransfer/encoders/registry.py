@@ -256,7 +256,7 @@ def encode_file(
         the network, which may halve time several times.
 
     Raises:
-        BadInput: If the file can not be read, the part is empty or not in it, or it is too short to encode.
+        BadInput: If the file cannot be read, the part is empty or not in it, or it is too short to encode.
 
     Examples:
         >>> from sertransfer import encode_file, open_encoder

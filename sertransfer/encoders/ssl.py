@@ -166,7 +166,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
         except (safetensors.SafetensorError, OSError) as error:
             raise bad_input(
                 path,
-                found=f"a file that can not be read ({type(error).__name__})",
+                found=f"a file that cannot be read ({type(error).__name__})",
                 expected="weights in safetensors format",
                 remedy="copy the file again",
             ) from None
@@ -185,7 +185,7 @@ class SslEncoder(LayeredEncoder):
         device: Where the network runs.
 
     Raises:
-        BadInput: If the architecture can not be built, or the weights are another's.
+        BadInput: If the architecture cannot be built, or the weights are another's.
     """
 
     name = "ssl"
@@ -286,7 +286,7 @@ def _build(model: SslModel) -> Any:
     except Exception as error:  # torch refuses a value where it is used
         raise bad_input(
             model.where,
-            found=f"a model that can not be built ({' '.join(str(error).split())[:200]})",
+            found=f"a model that cannot be built ({' '.join(str(error).split())[:200]})",
             expected=f"arguments that fit torchaudio's {builder.__name__}",
             remedy="correct the config",
         ) from error

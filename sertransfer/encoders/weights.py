@@ -41,7 +41,7 @@ def read_weights(stream: BinaryIO, where: object) -> dict[str, Tensor]:
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         raise bad_input(
             where,
-            found=f"a file that can not be read ({type(error).__name__})",
+            found=f"a file that cannot be read ({type(error).__name__})",
             expected="a state dict that torch.save wrote",
             remedy="copy the file again",
         ) from None

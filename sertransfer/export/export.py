@@ -43,7 +43,7 @@ def export(
 
     Raises:
         BadInput: If the run is not finished, its weights are gone or are others, *target* holds something
-            else, or the network can not be had as ONNX; *target* is then as it was.
+            else, or the network cannot be had as ONNX; *target* is then as it was.
     """
     if onnx:
         check_packages()  # before anything is computed

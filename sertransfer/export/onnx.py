@@ -63,7 +63,7 @@ def write_onnx(
         ``difference`` (the greatest, absolute), ``tolerance``, ``lengths``, ``batches`` and ``versions``.
 
     Raises:
-        BadInput: If a package is missing, the exporter can not take the network, or the file gives something
+        BadInput: If a package is missing, the exporter cannot take the network, or the file gives something
             else than the network.
     """
     check_packages()
@@ -132,7 +132,7 @@ def _refused(error: Exception) -> BadInput:
     text = " ".join(str(error).split())
     return bad_input(
         "--onnx",
-        found=f"a network that can not be had as ONNX ({type(error).__name__}: {text[:300]})",
+        found=f"a network that cannot be had as ONNX ({type(error).__name__}: {text[:300]})",
         expected="operations that PyTorch's exporter knows at every length",
         remedy="export it without --onnx, and load the safetensors",
     )

@@ -135,7 +135,7 @@ def remember(path: Path, sha256: str, stamp: Path) -> None:
 
 
 def _record(path: Path, sha256: str) -> dict[str, Any] | None:
-    """Return what a stamp says of the file; ``None`` where it can not be told when the machine started."""
+    """Return what a stamp says of the file; ``None`` where it cannot be told when the machine started."""
     machine = _machine()
     return {"machine": machine, "file": _state(path), "sha256": sha256} if machine else None
 

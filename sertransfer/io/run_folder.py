@@ -51,7 +51,7 @@ _CPU_MODEL = "model name"
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """Return the sessions of the run in *folder*, the oldest first; none where the file can not be read."""
+    """Return the sessions of the run in *folder*, the oldest first; none where the file cannot be read."""
     try:
         found = parse_json(regular_file(folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

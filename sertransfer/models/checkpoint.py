@@ -159,7 +159,7 @@ def _no_file(path: Path) -> BadInput:
 
 
 def _no_checkpoint(path: Path, error: SafetensorError) -> BadInput:
-    """Return the exception for a file that safetensors can not read."""
+    """Return the exception for a file that safetensors cannot read."""
     with regular_file(path).open("rb") as stream:
         head = stream.read(2)
     if is_lightning(path):

@@ -38,7 +38,7 @@ def load_image_weights(model: nn.Module, path: str | Path) -> list[str]:
         The parameters and buffers that keep their fresh values, by name.
 
     Raises:
-        BadInput: If the model has no counterpart in torchvision, or the file can not be read or is of
+        BadInput: If the model has no counterpart in torchvision, or the file cannot be read or is of
             another architecture, which is named where it is known; every key that differs is listed.
     """
     path = Path(path)

@@ -20,7 +20,7 @@ M = TypeVar("M", bound=nn.Module)
 def prepare_for_inference(model: M) -> M:
     """Fold batch norms and set the memory layout, **in place**; outputs stay the same to rounding.
 
-    The model can not be trained any more: its batch norms are gone and nothing requires a gradient.
+    The model cannot be trained any more: its batch norms are gone and nothing requires a gradient.
     Folded are the pairs that a module's class names in ``conv_norm_pairs``, and neighbours in a
     ``Sequential``; a convolution whose class says ``folds_norm = False`` keeps its batch norm.
 

@@ -57,7 +57,7 @@ def import_published(
         What was written. Its provenance names the file, its hash and what of it was left out.
 
     Raises:
-        BadInput: If the file can not be read, names anything but a PyResNet's parts, or its weights are
+        BadInput: If the file cannot be read, names anything but a PyResNet's parts, or its weights are
             not those of a PyResNet: every missing, unexpected and mis-shaped key is listed.
     """
     try:

@@ -1,6 +1,6 @@
 """Reads files of ``torch.save`` that hold whole pickled models, without running anything in them.
 
-This is the package's one exception to weights-only loading, which can not read whole models in the format
+This is the package's one exception to weights-only loading, which cannot read whole models in the format
 before PyTorch 1.6. A pickle makes objects by calling what it names. Here a name gives one of four things:
 a plain container, a tensor rebuilder, an inert stand-in for one of a few module classes, or an error.
 
@@ -178,7 +178,7 @@ def read_pickled(path: Path) -> object:
     Both formats are read, that since PyTorch 1.6 (zip) and the one before; CUDA tensors come to the CPU.
 
     Raises:
-        BadInput: If the file names anything that is not on the list, or can not be read.
+        BadInput: If the file names anything that is not on the list, or cannot be read.
     """
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no such file"

@@ -99,7 +99,7 @@ def fill_up(x: Tensor, least: int) -> Tensor:
 
 
 def check_classifier(where: str, num_classes: int, dropout: float) -> None:
-    """Refuse a classifier that can not be built; a checkpoint file can bring any options.
+    """Refuse a classifier that cannot be built; a checkpoint file can bring any options.
 
     Raises:
         BadInput: With every value that is out of range.

@@ -65,11 +65,11 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         return {}
     except ValueError:
-        return {path.name: "can not be read"}
+        return {path.name: "cannot be read"}
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Return the CSV at *path*; ``BadInput`` if it can not be read or lacks one of *columns*."""
+    """Return the CSV at *path*; ``BadInput`` if it cannot be read or lacks one of *columns*."""
     try:
         table = pd.read_csv(regular_file(path), dtype=dict.fromkeys(_NAMES, str))
         if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for names of rows
@@ -331,7 +331,7 @@ def open_run(run_dir: str | Path) -> OpenedRun:
         except (ValueError, OSError) as error:
             raise bad_input(
                 file,
-                found=f"a table that can not be read ({type(error).__name__})",
+                found=f"a table that cannot be read ({type(error).__name__})",
                 expected="the CSV that the run wrote",
                 remedy="run the command again with another run folder",
             ) from None

@@ -69,11 +69,11 @@ def embed(
         pooling: From a sentence's frames to one vector, see :func:`sertransfer.encoders.base.pool`.
         batch_seconds: Audio given to the encoder at once, padding included.
         workers: Processes that read ahead.
-        skip_bad: Leave out sentences that can not be embedded, and record them.
+        skip_bad: Leave out sentences that cannot be embedded, and record them.
         progress: Show a progress bar on standard error.
 
     Raises:
-        BadInput: With the fault of every sentence that can not be embedded, unless *skip_bad*; always if
+        BadInput: With the fault of every sentence that cannot be embedded, unless *skip_bad*; always if
             no sentence can be.
     """
     check_recordings(manifest)
@@ -98,7 +98,7 @@ def embed(
         else:
             _log.info("embeddings of %d sentences taken from %s", len(stored), home)
     if stored is None:
-        raise SertransferError(f"{home} can not be read back as it was written; check the disk")
+        raise SertransferError(f"{home} cannot be read back as it was written; check the disk")
     if not skip_bad:
         raise_faults(stored.faults, f"or remove {home} to try again")
     return stored
@@ -299,7 +299,7 @@ class Embeddings:
         open_layer: Opens the encoder at a block.
         folder: Parent of all stored sets.
         speed: Batches and reading processes.
-        skip_bad: Leave out sentences that can not be embedded, and record them, instead of stopping.
+        skip_bad: Leave out sentences that cannot be embedded, and record them, instead of stopping.
         progress: Whether bars are shown.
     """
 
@@ -329,7 +329,7 @@ class Embeddings:
         self._opened.clear()
 
     def listen(self, others: Manifest, candidate: Candidate) -> EmbeddingSet:
-        """Return the embeddings of other utterances; those that can not be embedded are left out.
+        """Return the embeddings of other utterances; those that cannot be embedded are left out.
 
         Raises:
             BadInput: If none can be; or where the encoder takes a subject's resting state out, which would
@@ -352,7 +352,7 @@ class Embeddings:
         """Return the embeddings of *candidate*.
 
         Raises:
-            BadInput: If there is no such layer, or sentences can not be embedded.
+            BadInput: If there is no such layer, or sentences cannot be embedded.
         """
         if candidate not in self._sets:
             encoder = self.encoder(candidate.layer)
@@ -461,7 +461,7 @@ def measure_now(encoder: Encoder) -> None:
     """Measure the subjects' states, if *encoder* needs them, before anything is encoded.
 
     Raises:
-        BadInput: With the fault of every resting recording that can not be read, unless these may be skipped.
+        BadInput: With the fault of every resting recording that cannot be read, unless these may be skipped.
     """
     if isinstance(encoder, SerEncoder) and encoder.by_speaker:
         encoder.measure()

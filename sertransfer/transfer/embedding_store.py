@@ -80,7 +80,7 @@ class EmbeddedChunk:
         except FileNotFoundError:
             return None
         except Exception as error:  # a damaged archive raises whatever the broken bytes lead to
-            _log.warning("%s can not be read and is made again (%s)", path, type(error).__name__)
+            _log.warning("%s cannot be read and is made again (%s)", path, type(error).__name__)
             return None
 
 
@@ -146,7 +146,7 @@ def raise_faults(faults: Sequence[tuple[str, Fault]], also: str = "") -> None:
 
 def _with_items(fault: Fault, items: list[str], also: str) -> Fault:
     what = f"sentence {items[0]}" if len(items) == 1 else f"{len(items)} sentences from {items[0]}"
-    remedies = [fault.remedy, "or leave out what can not be embedded with --skip-bad", also]
+    remedies = [fault.remedy, "or leave out what cannot be embedded with --skip-bad", also]
     remedy = ", ".join(text for text in remedies if text)
     return Fault(f"{fault.where} ({what})", fault.found, fault.expected, remedy)
 

@@ -57,7 +57,7 @@ def read_precedents(run_dir: Path, metrics: dict[str, Any]) -> Bins:
         (``SPLIT subjects``) and of those of the training subjects that were scored out of fold.
 
     Raises:
-        BadInput: If a table of the run can not be read.
+        BadInput: If a table of the run cannot be read.
     """
     positive = metrics["classes"][1]
     found: Bins = {}
@@ -279,7 +279,7 @@ def predict(
             are those that the training corpus was cut with.
         voice_activity: Cut by voice activity, whatever transcripts there are.
         with_text: Keep what was said, which is clinical data.
-        skip_bad: Leave out rows and sentences that can not be used, and record them, instead of stopping.
+        skip_bad: Leave out rows and sentences that cannot be used, and record them, instead of stopping.
         progress: Whether bars are shown.
 
     Returns:

@@ -318,7 +318,7 @@ class RunOptions(TypedDict, total=False):
         run_dir: Folder of the run; a finished one of the same settings and inputs is not run again.
         framing: Framing asked for; another one than the checkpoint's is refused.
         embeddings: Folder of stored embeddings or features, ``run_dir/embeddings`` if not given.
-        skip_bad: Leave out sentences that can not be read, and record them, instead of stopping.
+        skip_bad: Leave out sentences that cannot be read, and record them, instead of stopping.
         progress: Whether bars are shown; true if not given.
     """
 

@@ -186,7 +186,7 @@ def test_missing_empty_silent_headers_and_text_are_told_apart(tmp_path: Path) ->
         "empty.wav": "found an empty file",
         "text.wav": "found no audio that can be read",
         "zero.wav": "found a recording of length zero",
-        "folder.wav": "found a file that can not be read",
+        "folder.wav": "found a file that cannot be read",
     }.items():
         for reader in (inspect, read_segment):
             with pytest.raises(BadInput, match=message) as error:
@@ -298,7 +298,7 @@ def test_a_damaged_member_is_named_however_it_is_packed(compression: int, tmp_pa
     content = bytearray(source.path.read_bytes())
     content[200:600] = bytes(400)
     source.path.write_bytes(content)
-    with pytest.raises(BadInput, match=r"300_P\.zip.*found (an archive|a file) that can not be read \([^N)]"):
+    with pytest.raises(BadInput, match=r"300_P\.zip.*found (an archive|a file) that cannot be read \([^N)]"):
         read_segment(source)
 
 
@@ -313,7 +313,7 @@ def test_faulty_archives_are_named(tmp_path: Path) -> None:
     content = bytearray(source.path.read_bytes())
     content[1000] ^= 0xFF  # inside the member: its check sum fails
     source.path.write_bytes(content)
-    with pytest.raises(BadInput, match=r"an archive that can not be read.*CRC"):
+    with pytest.raises(BadInput, match=r"an archive that cannot be read.*CRC"):
         read_segment(source)
     truncate(source.path, 500)
     with pytest.raises(BadInput, match="not a zip file"):

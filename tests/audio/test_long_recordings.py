@@ -179,7 +179,7 @@ def test_a_damaged_member_is_named_while_it_goes_to_the_disk(
     content[50_000] ^= 255
     (tmp_path / "a.zip").write_bytes(content)
     monkeypatch.setattr(recordings, "KEPT_BYTES", 1000)
-    with pytest.raises(BadInput, match="an archive that can not be read"):
+    with pytest.raises(BadInput, match="an archive that cannot be read"):
         inspect(AudioSource(tmp_path / "a.zip", "a.wav"))
 
 

@@ -183,7 +183,7 @@ def test_a_pickle_that_is_not_weights(root: Path, monkeypatch: pytest.MonkeyPatc
         ({"model": {"a": torch.ones(1)}, "optimizers": []}, "a dict of model, optimizers"),
         ([torch.ones(1)], "found a list"),
         ({}, "found a dict"),
-        (None, "can not be read|not weights"),
+        (None, "cannot be read|not weights"),
     ],
 )
 def test_files_of_other_things_than_weights(root: Path, content: object, message: str) -> None:
@@ -227,7 +227,7 @@ def test_archives_that_are_damaged(root: Path) -> None:
         at = packed.getinfo("exp/asr_train/config.yaml").header_offset
     content[at + 200] ^= 0xFF
     archive.write_bytes(content)
-    with pytest.raises(BadInput, match="can not be unpacked"):
+    with pytest.raises(BadInput, match="cannot be unpacked"):
         read_experiment(archive)
     archive = pack(root, root / "model.zip")
     content = bytearray(archive.read_bytes())
@@ -245,14 +245,14 @@ def test_a_compressed_member_that_is_damaged(root: Path) -> None:
     content = bytearray(archive.read_bytes())
     content[39:45] = b"\xff" * 6
     archive.write_bytes(content)
-    with pytest.raises(BadInput, match="can not be unpacked"):
+    with pytest.raises(BadInput, match="cannot be unpacked"):
         read_experiment(archive)
     with zipfile.ZipFile(archive, "w") as packed:
         packed.writestr("meta.yaml", "files: {}")
     content = bytearray(archive.read_bytes())
     content[content.index(b"PK\x01\x02")] = 0
     archive.write_bytes(content)
-    with pytest.raises(BadInput, match="can not be unpacked"):
+    with pytest.raises(BadInput, match="cannot be unpacked"):
         read_experiment(archive)
 
 

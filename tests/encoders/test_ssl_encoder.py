@@ -131,7 +131,7 @@ def test_weights_of_the_old_parametrisation_load(tmp_path: Path) -> None:
         ({"family": "hubert", "modell": 1, "model": SMALL}, "did you mean 'model'"),
         ({"family": "wavlm", "model": SMALL}, "encoder_max_distance, encoder_num_buckets missing"),
         ({"family": "hubert", "model": [1]}, "missing or not known"),
-        ({"family": "hubert", "model": {**SMALL, "encoder_num_heads": 5}}, "can not be built"),
+        ({"family": "hubert", "model": {**SMALL, "encoder_num_heads": 5}}, "cannot be built"),
         ({"model_type": "hubert", "model": 1}, "a config of transformers"),
         ([1], "found a list"),
         ("a: [1", "expected plain values"),

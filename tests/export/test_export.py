@@ -287,7 +287,7 @@ class Unknown(torch.nn.Module):
 
 
 def test_a_network_that_the_exporter_can_not_take_is_refused_with_the_reason(onnx_packages, tmp_path):
-    with pytest.raises(BadInput, match=r"can not be had as ONNX .*export it without --onnx"):
+    with pytest.raises(BadInput, match=r"cannot be had as ONNX .*export it without --onnx"):
         write_onnx(Unknown(), tmp_path / "x.onnx", shape=(), shortest=4, lengths=[8], output="score")
 
 

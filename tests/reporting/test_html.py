@@ -340,7 +340,7 @@ def test_a_folder_without_a_whole_run_is_refused(tmp_path, name, content, messag
 
 def test_settings_that_can_not_be_read_do_not_stop_the_report(tmp_path):
     page = report(make_run(tmp_path / "run", STAGE_1, **{"config.yaml": "a: [1"}))
-    assert "config.yaml can not be read" in page.text
+    assert "config.yaml cannot be read" in page.text
 
 
 def test_values_as_text():

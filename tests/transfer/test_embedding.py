@@ -185,7 +185,7 @@ def test_a_broken_chunk_is_made_again(manifest, tmp_path, monkeypatch, caplog):
     stored = run(manifest, again, tmp_path)
     assert len(stored) == 12
     assert again.encoded == size
-    assert "can not be read and is made again" in caplog.text
+    assert "cannot be read and is made again" in caplog.text
 
 
 def spoil(manifest, *, rows=(1, 9)):
@@ -317,7 +317,7 @@ def test_waiting_for_another_process_is_said(manifest, tmp_path, caplog, monkeyp
 
 def test_a_set_that_can_not_be_read_back_is_our_failure(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr("sertransfer.transfer.embed.open_set", lambda *a: None)
-    with pytest.raises(SertransferError, match="can not be read back"):
+    with pytest.raises(SertransferError, match="cannot be read back"):
         run(manifest, FakeEncoder(), tmp_path)
 
 

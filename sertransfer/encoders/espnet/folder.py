@@ -75,7 +75,7 @@ _DAMAGED = (
 def _not_whole(where: object, error: Exception) -> BadInput:
     return bad_input(
         where,
-        found=f"what can not be unpacked ({type(error).__name__})",
+        found=f"what cannot be unpacked ({type(error).__name__})",
         expected="a whole archive",
         remedy="copy or download it again",
     )

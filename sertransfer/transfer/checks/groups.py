@@ -140,7 +140,7 @@ def judge(
         listen: See :func:`sertransfer.transfer.checks.shortcuts.shortcut_rows`.
 
     Raises:
-        BadInput: If a sentence can not be read for its loudness.
+        BadInput: If a sentence cannot be read for its loudness.
     """
     assumed = assumed_share(config, train)
     blocks: dict[str, Any] = {

@@ -56,7 +56,7 @@ def describe_population(manifest: Manifest, train: SubjectSplit) -> dict[str, An
     """Return the content of :data:`FILE`.
 
     Raises:
-        BadInput: If a sentence of the sample can not be read.
+        BadInput: If a sentence of the sample cannot be read.
     """
     people = manifest.table.drop_duplicates("speaker").set_index("speaker")
     genders = train.subjects["subject"].map(people["gender"]).fillna("").replace("", "unknown")

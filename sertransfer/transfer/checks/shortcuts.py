@@ -34,7 +34,7 @@ NOT_THERE = {
 FIGURES = ("n", "wa", "ua", "auroc", "wa_ci95", "ua_ci95", "auroc_ci95")
 
 Listen = Callable[[Manifest], EmbeddingSet]
-"""Embeds other utterances by the run's encoder, leaving out what it can not."""
+"""Embeds other utterances by the run's encoder, leaving out what it cannot."""
 
 
 def interviewer_manifest(manifest: Manifest) -> Manifest:
@@ -102,7 +102,7 @@ def interviewer_row(
     if config.mode == "finetune":
         notes.append("by a probe on the encoder as it was")
     if stored.faults:
-        notes.append(f"{len(stored.faults)} turn(s) that can not be embedded left out")
+        notes.append(f"{len(stored.faults)} turn(s) that cannot be embedded left out")
     return {"name": NAME, **{name: figures[name] for name in FIGURES}, "note": "; ".join(notes)}
 
 
@@ -153,10 +153,10 @@ def shortcut_rows(
 
     Returns:
         ``shortcuts``: rows of ``name, n, wa, ua, auroc``, their ``_ci95`` and perhaps a ``note``; and
-        ``shortcuts_left_out``: ``name, reason`` of those that this run can not score.
+        ``shortcuts_left_out``: ``name, reason`` of those that this run cannot score.
 
     Raises:
-        BadInput: If a sentence can not be read.
+        BadInput: If a sentence cannot be read.
     """
     simple = replace(
         config,

@@ -49,7 +49,7 @@ class Task:
         encoder: Name of the encoder.
         checkpoint: Its weights.
         features: Parent of the stores of features or waveforms.
-        skip_bad: Leave out sentences that can not be read, and record them.
+        skip_bad: Leave out sentences that cannot be read, and record them.
         progress: Whether bars are shown.
         training_audio: Fingerprint of the training part's audio and of all that the encoder was trained on.
     """
@@ -105,7 +105,7 @@ def take_features(
     """Return the features of both parts' sentences, and the parts with the sentences that have any.
 
     Raises:
-        BadInput: With the fault of every sentence that can not be read, unless *skip_bad*.
+        BadInput: With the fault of every sentence that cannot be read, unless *skip_bad*.
     """
     wanted = pd.concat([part.sentences["id"] for part in parts])
     table = manifest.table[manifest.table["id"].isin(wanted)].reset_index(drop=True)

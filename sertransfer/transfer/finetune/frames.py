@@ -134,7 +134,7 @@ def take_waveforms(
     Four bytes a sample: an hour at 16 kHz takes 230 megabytes in *folder*.
 
     Raises:
-        BadInput: With the fault of every sentence that can not be read or is too short for the encoder,
+        BadInput: With the fault of every sentence that cannot be read or is too short for the encoder,
             unless *skip_bad*.
     """
     check_recordings(manifest)

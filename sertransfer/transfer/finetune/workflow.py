@@ -168,7 +168,7 @@ class Finetuned:
 
 
 def check_finetune(config: TransferConfig, encoder: str) -> None:
-    """Refuse what can not be fine-tuned.
+    """Refuse what cannot be fine-tuned.
 
     Raises:
         BadInput: If the settings ask for what the encoder has not, or for what only stored embeddings have.

@@ -71,7 +71,7 @@ def test_subjects_without_a_turn_are_undecided_not_dropped(manifest, tmp_path):
     assert "1 reported subject(s) without a turn, undecided" in row["note"]
     short = FakeEncoder(refuse_shorter=2500)
     row, _ = row_of(manifest, tmp_path / "short", encoder=short)
-    assert "turn(s) that can not be embedded left out" in row["note"]
+    assert "turn(s) that cannot be embedded left out" in row["note"]
 
 
 @pytest.mark.parametrize(
