@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
-from sertransfer.errors import Faults, bad_input, nearest
+from sertransfer.errors import Faults, bad_input, nearest, swapped
 from sertransfer.io.files import regular_file
 from sertransfer.io.plain_values import parse_yaml
 from sertransfer.timebase import parse_framing
@@ -87,7 +87,7 @@ def nearest_setting(key: str, valid: Collection[str]) -> str:
     ends: dict[str, list[str]] = {}
     for name in valid:
         ends.setdefault(name.rpartition(".")[2], []).append(name)
-    found = ends.get(last, [])
+    found = ends.get(last) or [name for end in swapped(last, ends) for name in ends[end]]
     if not found and not difflib.get_close_matches(key, valid, n=1, cutoff=0.75):
         found = [name for end in difflib.get_close_matches(last, ends, n=3, cutoff=0.6) for name in ends[end]]
     if not found:

@@ -129,6 +129,7 @@ class Training:
     other: Optimiser = field(default_factory=Optimiser)
     cropping: Cropping = field(default_factory=Cropping)
     learning_rate_steps: int = 1
+    rule: int = 1
 
 
 def test_the_last_part_names_a_setting_where_only_one_ends_so():
@@ -144,6 +145,9 @@ def test_the_last_part_names_a_setting_where_only_one_ends_so():
 def test_the_nearest_setting_compares_last_parts(tmp_path):
     with pytest.raises(BadInput, match=r"did you mean 'cropping.seconds'"):
         load_config(Training, None, {"secnds": "3"})
+    for swapped in ("rl", "optimizer.rl"):
+        with pytest.raises(BadInput, match=r"did you mean 'optimiser.lr' or 'other.lr'\?"):
+            load_config(Training, None, {swapped: "3"})
     path = tmp_path / "c.yaml"
     path.write_text("training: {seconds: 3}\n")
     with pytest.raises(BadInput, match=r"setting 'training.seconds'.*did you mean 'cropping.seconds'"):

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from sertransfer.errors import SHOWN, BadInput, Faults, bad_input, choose, nearest
+from sertransfer.errors import SHOWN, BadInput, Faults, bad_input, choose, nearest, swapped
 
 
 def test_a_fault_says_where_found_expected_and_what_to_do():
@@ -49,6 +49,13 @@ def test_skippable_faults_are_raised_when_not_skipping():
 def test_nearest_names_the_close_one_and_all_of_a_few():
     assert nearest("pyresnet15", ["vgg11", "pyresnet152"]).startswith("did you mean 'pyresnet152'?")
     assert nearest("zzz", ["vgg11"]) == "valid: vgg11"
+
+
+def test_two_letters_swapped_are_one_slip():
+    assert swapped("rl", ["rule", "lr", "rl"]) == ["lr"]
+    assert swapped("a", ["a", "aa"]) == []
+    assert nearest("rl", ["rule", "lr"]).startswith("did you mean 'lr'? valid: rule, lr")
+    assert nearest("prcoess", ["process", "precess"]).startswith("did you mean 'process'?")
 
 
 def test_nearest_of_many_names_only_the_near_ones():
