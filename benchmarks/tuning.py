@@ -24,7 +24,7 @@ from sertransfer.transfer.embed import Candidate, embed
 from sertransfer.transfer.embedding_store import EmbeddingSet
 from sertransfer.transfer.tuning.nested import tune_probe
 from sertransfer.transfer.tuning.space import TuneConfig
-from sertransfer.transfer.tuning.study import open_storage
+from sertransfer.transfer.tuning.storage import open_storage
 
 CONFIG = Path(__file__).parents[1] / "configs/transfer/ser_tune.yaml"
 CLASSES = ("angry", "neutral", "happy", "sad")

@@ -24,8 +24,8 @@ from sertransfer.cli.main import main
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model
-from sertransfer.transfer.tuning import study
-from sertransfer.transfer.tuning.study import open_storage
+from sertransfer.transfer.tuning import storage as storages
+from sertransfer.transfer.tuning.storage import open_storage
 
 ANSWER = (1.25, 1.75, "Participant", "a")
 SMALL = {"width": 0.0625}
@@ -217,7 +217,7 @@ cli.main(sys.argv[1:])
 def test_a_worker_killed_in_mid_trial_is_replaced(
     run, weights, interviews, embeddings, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(study, "GRACE", 1)
+    monkeypatch.setattr(storages, "GRACE", 1)
     storage = tmp_path / "study.db"
     words = tune_words(interviews, weights, embeddings, tmp_path / "run", storage)
     killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, words)], check=False)

@@ -85,10 +85,10 @@ JOBS = {
 def small_steps() -> None:
     """Embed a few sentences at once, so that kills fall between chunks, and find dead trials soon."""
     from sertransfer.transfer import data
-    from sertransfer.transfer.tuning import study
+    from sertransfer.transfer.tuning import storage
 
     data.CHUNK_SENTENCES = 8
-    study.HEARTBEAT = study.GRACE = 1
+    storage.HEARTBEAT = storage.GRACE = 1
 
 
 def make_corpora(folder: Path) -> None:

@@ -170,7 +170,7 @@ def finished(place: Path) -> dict[str, Any]:
         "steps": 0,
     }
     for studies in place.rglob("*.db"):
-        from sertransfer.transfer.tuning.study import open_storage
+        from sertransfer.transfer.tuning.storage import open_storage
 
         storage = open_storage(studies)
         for study in storage.get_all_studies():

@@ -127,7 +127,7 @@ def _versions() -> dict[str, str]:
 
 EVIDENCE = (
     *("subjects.csv", "sentences.csv", "out_of_fold.csv", "outer_subjects.csv"),
-    *("utterances.csv", "utterances_adversarial.csv", "population.json"),
+    *("utterances.csv", "utterances_adversarial.csv", "trials.csv", "best.yaml", "population.json"),
     "training_audio.json",
     *("checkpoints/model.safetensors", "checkpoints/probe.safetensors"),
 )

@@ -342,7 +342,8 @@ def _stored(work: Path) -> list[Target]:
     from sertransfer.reporting.runs import read_runs
     from sertransfer.transfer.embedding_store import EmbeddedChunk, open_set, write_set
     from sertransfer.transfer.finetune.frames import FrameStore, take_store
-    from sertransfer.transfer.tuning.study import open_storage, open_study
+    from sertransfer.transfer.tuning.storage import open_storage
+    from sertransfer.transfer.tuning.study import open_study
 
     home = work / "stored"
     sound = home / "sound"

@@ -22,7 +22,7 @@ from sertransfer.transfer import workflow
 from sertransfer.transfer.data import embedding_key
 from sertransfer.transfer.embed import embed
 from sertransfer.transfer.settings import TransferConfig
-from sertransfer.transfer.tuning.study import open_storage
+from sertransfer.transfer.tuning.storage import open_storage
 
 TEXT = "export PATH=/usr/bin\n"
 FRONT_END = FrontEnd(mels=16, denoise=Denoise(method="none"))

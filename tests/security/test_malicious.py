@@ -43,7 +43,8 @@ from sertransfer.training.callbacks import AtomicCheckpointIO
 from sertransfer.transfer.embedding_store import EmbeddedChunk, open_set
 from sertransfer.transfer.finetune.model import load_sentence_model
 from sertransfer.transfer.probe.probe import read_probe
-from sertransfer.transfer.tuning.study import open_storage, open_study
+from sertransfer.transfer.tuning.storage import open_storage
+from sertransfer.transfer.tuning.study import open_study
 
 DOCS = Path(__file__).parents[2] / "docs/security.md"
 PICKLES = [(gadget, nested, legacy) for gadget in GADGETS for nested in NESTED for legacy in (False, True)]

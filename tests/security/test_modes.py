@@ -12,7 +12,7 @@ from sertransfer.cli.main import main
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.manifest import read_manifest
 from sertransfer.transfer.finetune.frames import take_store
-from sertransfer.transfer.tuning.study import open_storage
+from sertransfer.transfer.tuning.storage import open_storage
 
 
 @pytest.fixture(autouse=True)

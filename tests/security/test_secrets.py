@@ -11,7 +11,7 @@ from sertransfer.errors import BadInput, Fault, SertransferError
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.io.spelling import LogLine, mask_secrets
 from sertransfer.reporting.report import origin_of
-from sertransfer.transfer.tuning.study import open_storage
+from sertransfer.transfer.tuning.storage import open_storage
 
 
 @pytest.mark.parametrize(

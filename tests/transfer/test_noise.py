@@ -21,7 +21,7 @@ from sertransfer.transfer.scoring import bare_figures
 from sertransfer.transfer.settings import ProbeConfig, TransferConfig
 from sertransfer.transfer.tuning.nested import InnerData, inner_score, tune_probe
 from sertransfer.transfer.tuning.space import ProbeSpace, TuneConfig
-from sertransfer.transfer.tuning.study import open_storage
+from sertransfer.transfer.tuning.storage import open_storage
 
 SENTENCES, COLUMNS, POSITIVES, SUBJECTS = 2, 100, 7, 20
 SEEDS = range(30)

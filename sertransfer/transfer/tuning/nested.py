@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -44,11 +45,12 @@ from sertransfer.transfer.probe.preprocessing import Floats, fit_preparation
 from sertransfer.transfer.scoring import bare_figures, subject_figures, within_folds
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.tuning.space import TuneConfig
+from sertransfer.transfer.tuning.storage import StudyStorage
 from sertransfer.transfer.tuning.study import (
     FinishedStudy,
-    StudyStorage,
     TunedSettings,
     importance,
+    is_number,
     quiet_optuna,
     run_study,
 )
@@ -189,7 +191,28 @@ def _probe_study(
         return found.value
 
     full_name = f"{config.study}/{name}"
-    return run_study(storage, full_name, config, decisive, score, lambda count: done(name, count))
+    return run_study(storage, full_name, config, decisive, score, lambda count: done(name, count), _odd)
+
+
+def _odd(trial: FrozenTrial) -> str | None:
+    """Return what a finished trial holds that no inner score is, ``None`` if nothing."""
+    value = trial.value
+    if value is not None and not 0 <= value <= 1:
+        return f"the value {value}, outside 0 to 1"
+    if trial.state != TrialState.COMPLETE:
+        return None
+    inner = trial.user_attrs.get("inner")
+    if not isinstance(inner, dict):
+        return f"the inner figures {inner!r}"
+    known = [inner[name] for name in ("ua", "auroc") if inner.get(name) is not None]
+    if not all(is_number(one) and 0 <= one <= 1 for one in known):
+        return f"the inner figures {inner!r}"
+    if not math.isclose(value or 0.0, sum(known) / 2 if len(known) == 2 else 0.0, abs_tol=1e-9):
+        return f"the value {value} beside the inner figures {inner!r}"
+    warned = inner.get("warnings", {})
+    if not isinstance(warned, dict) or not all(type(count) is int for count in warned.values()):
+        return f"the warnings {warned!r}"
+    return None
 
 
 def _inner(study: FinishedStudy) -> dict[str, float]:

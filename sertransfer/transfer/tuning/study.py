@@ -1,6 +1,6 @@
 """Optuna studies that can be interrupted, resumed and shared by processes, and give the same trials.
 
-A study lies in a database: an SQLite file, or PostgreSQL for several machines. Every trial draws from a
+Every trial draws from a
 generator of its own, seeded by the study's seed and the trial's place among those that count, so that a
 resumed study goes on as the uninterrupted one. A worker shows by a heartbeat that it is at work; where the
 heartbeat stops, the trial counts as failed and its settings are tried again.
@@ -11,72 +11,45 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
-import sqlite3
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.pruners import MedianPruner
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.study import StudyDirection
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from sertransfer.errors import Faults, SertransferError, bad_input
-from sertransfer.io.files import hash_value, make_folder, open_own, storage_error
-from sertransfer.io.spelling import mask_secrets
+from sertransfer.errors import Faults, bad_input
+from sertransfer.io.files import hash_value
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.tuning.space import FinetuneTuneConfig, TuneConfig
-
-HEARTBEAT = 5
-"""Seconds between two heartbeats of a trial."""
-
-GRACE = 15
-"""Seconds without a heartbeat after which a trial counts as failed."""
+from sertransfer.transfer.tuning.storage import StudyStorage, no_experimental_warnings, reading, study_error
 
 FEWEST = 10
 """Minimum number of complete trials to say which settings mattered."""
 
 _IDENTITY = "sertransfer_identity"
 _POLL_SECONDS = 0.5
-_LOCK_SECONDS = 60.0
-"""Most seconds to wait while another process writes to an SQLite file."""
-
-_TURNS = 5
-_MADE_BY_ANOTHER = ("already exists", "UNIQUE constraint")
-"""What databases say when two workers make the same tables."""
-
-_SQLITE = b"SQLite format 3\0"
+_RETRY = {"failed_trial", "retry_history"}
+"""Attributes that Optuna gives to a trial which repeats another."""
 
 Settings = TypeVar("Settings")
 
 _log = logging.getLogger(__name__)
-
-
-class StudyStorage(RDBStorage):
-    """A database of studies that knows its place for messages."""
-
-    def __init__(self, url: str, place: str | Path, **engine: Any) -> None:
-        self.place = place
-        with _no_experimental_warnings():
-            super().__init__(
-                url,
-                engine_kwargs=engine,
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-            )
 
 
 @dataclass(frozen=True)
@@ -93,10 +66,10 @@ class Study:
 
     def trials(self) -> list[FrozenTrial]:
         """Return its trials as they are now, those of dead workers failed and queued again."""
-        with _reading(self.storage.place):
+        with reading(self.storage.place):
             found = self.optuna.get_trials(deepcopy=False)
             if any(one.state == TrialState.RUNNING for one in found):
-                with _no_experimental_warnings():
+                with no_experimental_warnings():
                     fail_stale_trials(self.optuna)
                 found = self.optuna.get_trials(deepcopy=False)
             return found
@@ -153,69 +126,6 @@ class FinishedStudy:
         ]
 
 
-def open_storage(where: str | Path) -> StudyStorage:
-    """Open a study storage.
-
-    Args:
-        where: An SQLite file, made where there is none, or the URL of a database (``postgresql://...``).
-
-    Raises:
-        BadInput: If it cannot be opened; a password in the URL is not printed.
-        StorageError: If the disk does not take the file.
-    """
-    text = str(where)
-    path = _sqlite_path(text)
-    if path is None:
-        # a connection may have been closed by the server while a trial was running
-        driver = "check the URL and the server; PostgreSQL needs a driver: pip install 'psycopg[binary]'"
-        return _open(text, f"storage {mask_secrets(text)}", driver, pool_pre_ping=True)
-    make_folder(path.parent)
-    with _reading(path), os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT), "rb") as stream:
-        head = stream.read(len(_SQLITE))
-    if head not in (b"", _SQLITE):
-        old = head.startswith(b'{"op_code"')
-        raise bad_input(
-            path,
-            found="the study journal of an earlier version"
-            if old
-            else "a file that is not an SQLite database",
-            expected="an SQLite file of 'sertransfer tune', or a path where one can be made",
-            remedy="give another --storage",
-        )
-    # the path goes past the URL, whose characters it need not have
-    connect = partial(sqlite3.connect, path, timeout=_LOCK_SECONDS, check_same_thread=False)
-    return _open("sqlite:///study.db", path, "give another --storage", creator=connect)
-
-
-def _sqlite_path(text: str) -> Path | None:
-    if "://" not in text:
-        return Path(text).absolute()
-    if text.startswith("sqlite:///") and "?" not in text:
-        return Path(text.removeprefix("sqlite:///")).absolute()
-    return None
-
-
-def _open(url: str, place: str | Path, remedy: str, **engine: Any) -> StudyStorage:
-    for turn in range(1, _TURNS + 1):
-        try:
-            return StudyStorage(url, place, **engine)
-        except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
-            if turn < _TURNS and any(words in str(error) for words in _MADE_BY_ANOTHER):
-                time.sleep(_POLL_SECONDS)
-                continue
-            trouble = storage_error(error, mask_secrets(str(place)))
-            if trouble is not None:
-                raise trouble from error
-            reason = " ".join(str(error).split()).replace(url, "the URL").split(" (Background")[0]
-            raise bad_input(
-                place,
-                found=f"{type(error).__name__}: {reason}",
-                expected="a database that can be reached and read",
-                remedy=remedy,
-            ) from None
-    raise AssertionError("not reached")
-
-
 def open_study(
     storage: StudyStorage, name: str, identity: dict[str, Any], *, seed: int, random_trials: int
 ) -> Study:
@@ -232,7 +142,7 @@ def open_study(
         BadInput: If *storage* holds a study of that name with another identity (each difference is named), or
             is damaged.
     """
-    with _reading(storage.place):
+    with reading(storage.place):
         study = optuna.create_study(
             storage=storage,
             study_name=name,
@@ -245,6 +155,7 @@ def open_study(
         if found is None and not study.get_trials(deepcopy=False):
             study.set_user_attr(_IDENTITY, identity)
             found = identity
+        directions = study.directions
     if found != identity:
         faults = Faults()
         old = found if isinstance(found, dict) else {}
@@ -257,6 +168,13 @@ def open_study(
                     remedy="give another --storage, or another name with --study",
                 )
         faults.raise_if_any()
+    if directions != [StudyDirection.MAXIMIZE]:
+        raise bad_input(
+            f"{storage.place}, study '{name}'",
+            found=f"the direction {', '.join(one.name.lower() for one in directions)}",
+            expected="maximize, as 'sertransfer tune' writes",
+            remedy="give another --storage, or another name with --study",
+        )
     return Study(study, storage)
 
 
@@ -324,6 +242,7 @@ def run_trials(
     score: Callable[[optuna.Trial, Settings], float],
     count: int,
     advance: Callable[[int], None],
+    odd: Callable[[FrozenTrial], str | None] = lambda trial: None,
 ) -> list[FrozenTrial]:
     """Bring *study* to *count* finished trials, together with what other processes run, and return them.
 
@@ -333,11 +252,18 @@ def run_trials(
         score: Value of a trial, to be maximised; may raise ``optuna.TrialPruned``.
         count: Finished trials asked for; of more, the first are taken.
         advance: Told how many trials are finished, each time.
+        odd: Says what a finished trial holds that *score* does not give, ``None`` if nothing.
+
+    Raises:
+        BadInput: If the study holds trials that no search writes, or cannot be read or written.
     """
+    checked: set[int] = set()
     study.storage.heartbeat_stale_trial_callback = partial(_try_again, suggest)
     others = _Others(study)
     while True:
         trials = study.trials()
+        _check_trials(study, trials, checked, suggest, odd)
+        checked = {one.number for one in trials if one.state.is_finished()}
         counted = sorted((one for one in trials if one.state != TrialState.FAIL), key=_origin)[:count]
         done = [one for one in counted if one.state.is_finished()]
         advance(len(done))
@@ -349,6 +275,74 @@ def run_trials(
             time.sleep(_POLL_SECONDS)
         else:
             _run_one(study, suggest, score)
+
+
+def _check_trials(
+    study: Study,
+    trials: list[FrozenTrial],
+    checked: set[int],
+    suggest: Callable[[BaseTrial], object],
+    odd: Callable[[FrozenTrial], str | None],
+) -> None:
+    """Refuse trials, but those *checked*, that no search writes: a study may come from someone else."""
+    faults = Faults()
+    with reading(study.storage.place):
+        for place, trial in enumerate(trials):
+            if trial.number in checked:
+                continue
+            found = None if trial.number == place else f"the number {trial.number} in place {place}"
+            if found is None and trial.state != TrialState.FAIL:
+                found = _oddity(trial, suggest)
+            if found is None and trial.state.is_finished() and trial.state != TrialState.FAIL:
+                found = odd(trial)
+            if found is not None:
+                faults.add(
+                    f"{study.storage.place}, study '{study.optuna.study_name}', trial {trial.number}",
+                    found=found[:200],
+                    expected="a trial as 'sertransfer tune' writes it",
+                    remedy="give another --storage; this one was changed by something else",
+                )
+    faults.raise_if_any()
+
+
+def _oddity(trial: FrozenTrial, suggest: Callable[[BaseTrial], object]) -> str | None:
+    """Return what *trial* holds that Optuna does not write for such a search, ``None`` if nothing."""
+    for name, value in (("value", trial._values), ("value under way", trial.intermediate_values)):
+        for one in value.values() if isinstance(value, dict) else value or ():
+            if not is_number(one):
+                return f"the {name} {one!r}"
+    count, complete = len(trial._values or ()), trial.state == TrialState.COMPLETE
+    if count > 1 or (complete and count == 0):
+        return f"{count} values"
+    if strange := sorted(set(trial.system_attrs) - _RETRY):
+        return f"the attribute '{strange[0]}'"
+    origin, history = (trial.system_attrs.get(name) for name in sorted(_RETRY))
+    repeated = [] if origin is None else [origin, *(history if isinstance(history, list) else ["no list"])]
+    for one in repeated:
+        if type(one) is not int or not 0 <= one < trial.number:
+            return f"a repetition of trial {one!r}"
+    asked = FixedTrial(trial.params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values outside their range, which are told below
+        try:
+            suggest(asked)
+        except ValueError as error:
+            if trial.state.is_finished():  # what is not may not have drawn all
+                return f"settings that the search does not draw ({error})"
+    for name, value in trial.params.items():
+        kind = asked.distributions.get(name)
+        if kind is None or kind != trial.distributions[name]:
+            return f"the setting {name} = {value!r}, which the search does not ask for"
+        if isinstance(kind, FloatDistribution) and not is_number(value):
+            return f"the setting {name} = {value!r}"
+        if not kind._contains(kind.to_internal_repr(value)):
+            return f"the setting {name} = {value!r}, outside the search's space"
+    return None
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value out of a database, which keeps any type in any column, is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def best_trial(trials: list[FrozenTrial]) -> FrozenTrial:
@@ -370,6 +364,7 @@ def run_study(
     decisive: dict[str, Any],
     score: Callable[[optuna.Trial, TransferConfig], float],
     advance: Callable[[int], None],
+    odd: Callable[[FrozenTrial], str | None],
 ) -> FinishedStudy:
     """Run, or finish, one study of a search.
 
@@ -381,6 +376,7 @@ def run_study(
             continued with something else.
         score: Value of a trial with its settings.
         advance: Told how many trials are finished.
+        odd: Says what a finished trial holds that *score* does not give, ``None`` if nothing.
     """
     with quiet_optuna():
         study = open_study(
@@ -390,7 +386,7 @@ def run_study(
             seed=config.transfer.seed,
             random_trials=config.random_trials,
         )
-        trials = run_trials(study, config.suggest, score, config.trials, advance)
+        trials = run_trials(study, config.suggest, score, config.trials, advance, odd)
     best = best_trial(trials)
     _log.info("study %s: best of %d trials %.4f", name, len(trials), best.value)
     return FinishedStudy(name.rpartition("/")[2], trials, best)
@@ -401,6 +397,7 @@ class _Others:
 
     def __init__(self, study: Study) -> None:
         self._study = study
+        self._grace = int(study.storage.grace_period or 0)
         self._seen: dict[int, float] = {}
         self._signed: set[int] = set()
         self._found: set[int] | None = None
@@ -411,16 +408,16 @@ class _Others:
         running = [one for one in trials if one.state == TrialState.RUNNING]
         for trial in running:
             since = self._seen.setdefault(trial.number, now)
-            if now - since > GRACE and trial.number not in self._signed:
+            if now - since > self._grace and trial.number not in self._signed:
                 # a trial whose process was killed before its first heartbeat has none that could grow old
-                with _reading(self._study.storage.place):
+                with reading(self._study.storage.place):
                     self._study.storage.record_heartbeat(trial._trial_id)
                 self._signed.add(trial.number)
         numbers = {trial.number for trial in running}
         if self._found is None and numbers:
-            _log.info("waiting up to %d s for trials left running: %s", 2 * GRACE, sorted(numbers))
+            _log.info("waiting up to %d s for trials left running: %s", 2 * self._grace, sorted(numbers))
         self._found = numbers if self._found is None else self._found & numbers
-        return any(now - self._seen[number] <= 2 * (GRACE + 1) for number in self._found)
+        return any(now - self._seen[number] <= 2 * (self._grace + 1) for number in self._found)
 
 
 def _run_one(
@@ -453,7 +450,7 @@ def _run_one(
             )
             return
         if of_study and isinstance(error, Exception):
-            raise _study_error(error, study.storage.place) from error
+            raise study_error(error, study.storage.place) from error
         raise
 
 
@@ -480,7 +477,7 @@ def _try_again(suggest: Callable[[BaseTrial], object], study: optuna.Study, tria
         suggest(FixedTrial(trial.params))
     except ValueError:  # what was not drawn yet
         trial.params, trial.distributions = {}, {}
-    with _no_experimental_warnings():
+    with no_experimental_warnings():
         RetryHeartbeatStaleTrialCallback()(study, trial)
 
 
@@ -530,39 +527,5 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(level)
 
 
-@contextmanager
-def _no_experimental_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
-
-
-@contextmanager
-def _reading(place: str | Path) -> Iterator[None]:
-    """Turn what goes wrong with the storage at *place* into an error that says what to do."""
-    try:
-        yield
-    except SertransferError:
-        raise
-    except Exception as error:  # a damaged database is taken at its word, so that any may come
-        raise _study_error(error, place) from error
-
-
 def _is_of_study(error: BaseException) -> bool:
     return isinstance(error, (SQLAlchemyError, StorageInternalError, UpdateFinishedTrialError))
-
-
-def _study_error(error: Exception, place: str | Path) -> SertransferError:
-    trouble = storage_error(error, mask_secrets(str(place)))
-    if trouble is not None:
-        return trouble
-    reason: BaseException = error
-    while (link := reason.__cause__ or reason.__context__) is not None:
-        reason = link
-    text = " ".join(str(reason).split())[:200]
-    return bad_input(
-        place,
-        found=f"studies that cannot be read or written ({type(reason).__name__}: {text})",
-        expected="an undamaged database of 'sertransfer tune' that can be reached",
-        remedy="give another --storage",
-    )

@@ -18,7 +18,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import yaml
-from optuna.trial import FixedTrial, FrozenTrial
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from sertransfer.config import config_dict
 from sertransfer.errors import bad_input
@@ -28,12 +28,8 @@ from sertransfer.manifest import Manifest
 from sertransfer.transfer.settings import RunOptions, TransferConfig
 from sertransfer.transfer.tuning.nested import tune_probe
 from sertransfer.transfer.tuning.space import FinetuneTuneConfig, TuneConfig
-from sertransfer.transfer.tuning.study import (
-    StudyStorage,
-    TunedSettings,
-    open_storage,
-    run_study,
-)
+from sertransfer.transfer.tuning.storage import StudyStorage, open_storage
+from sertransfer.transfer.tuning.study import TunedSettings, run_study
 from sertransfer.transfer.workflow import RunInputs, read_inputs, report_run, run_settings, train_and_score
 
 BEST = "best.yaml"
@@ -179,6 +175,7 @@ def tune_finetuning(
         {f"input {name}": value for name, value in inputs.hashes.items()},
         score,
         lambda count: _log.info("%d of %d trials finished", count, config.trials),
+        _odd,
     )
     losses = sorted(-trial.value for trial in study.trials if trial.value is not None)
     record = {
@@ -194,3 +191,14 @@ def tune_finetuning(
         record,
         {"trials.csv": pd.DataFrame(study.rows(figures)).assign(study="finetune")},
     )
+
+
+def _odd(trial: FrozenTrial) -> str | None:
+    """Return what a finished trial holds that no training gives, ``None`` if nothing."""
+    if trial.value is not None and trial.value > 0:
+        return f"the loss {-trial.value}, below 0"
+    inner = trial.user_attrs.get("inner") if trial.state == TrialState.COMPLETE else {"epoch": 1, "epochs": 1}
+    epochs = [inner.get(name) for name in ("epoch", "epochs")] if isinstance(inner, dict) else [None]
+    if not all(type(one) is int and one >= 0 for one in epochs):
+        return f"the epochs {inner!r}"
+    return None

@@ -26,7 +26,8 @@ from sertransfer.transfer.tuning.nested import (
     subject_score,
 )
 from sertransfer.transfer.tuning.space import ProbeSpace, TuneConfig
-from sertransfer.transfer.tuning.study import FinishedStudy, open_storage, open_study, run_trials
+from sertransfer.transfer.tuning.storage import open_storage
+from sertransfer.transfer.tuning.study import FinishedStudy, open_study, run_trials
 from sertransfer.transfer.tuning.workflow import tune
 from sertransfer.transfer.workflow import transfer
 
@@ -83,6 +84,7 @@ def test_tuning_from_embeddings_to_the_report(manifest, tmp_path, opened):
     assert sum(fold["outer"]["n"] for fold in tuning["folds"]) == 10
     assert "no label" in tuning["shared"]
     assert metrics["subject"]["n"] == 6
+    assert {"trials.csv", "best.yaml"} <= metrics["files"].keys()  # study.db itself carries no seal
     trials = pd.read_csv(tmp_path / "run" / "trials.csv")
     assert len(trials) == 15
     assert trials.groupby("study")["best"].sum().tolist() == [1, 1, 1]

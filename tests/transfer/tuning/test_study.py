@@ -9,29 +9,32 @@ from optuna.trial import TrialState
 
 from sertransfer.errors import BadInput
 from sertransfer.io.files import StorageError
+from sertransfer.transfer.tuning import storage
 from sertransfer.transfer.tuning import study as module
-from sertransfer.transfer.tuning.study import best_trial, open_storage, open_study, run_trials
+from sertransfer.transfer.tuning.storage import open_storage
+from sertransfer.transfer.tuning.study import best_trial, open_study, run_trials
 
 IDENTITY = {"space c": "0.1, 1", "embeddings": "abc"}
 WORKER = """
 import os, signal, sys, time
-from sertransfer.transfer.tuning import study as module
-module.HEARTBEAT, module.GRACE = 1, 2
-study = module.open_study(module.open_storage(sys.argv[1]), "s/final", {identity!r}, seed=1, random_trials=3)
+from sertransfer.transfer.tuning import storage, study as module
+storage.HEARTBEAT, storage.GRACE = 1, 2
+study = module.open_study(storage.open_storage(sys.argv[1]), "s/final", {identity!r}, seed=1, random_trials=3)
 def suggest(trial):
     {suggest}
 def score(trial, settings):
     {score}
 print([one.params for one in module.run_trials(study, suggest, score, {count}, lambda count: None)])
 """
+DRAWS = "trial.suggest_float('x', -1, 1), trial.suggest_categorical('kind', ['a', 'b'])"
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    monkeypatch.setattr(module, "HEARTBEAT", 1)
-    monkeypatch.setattr(module, "GRACE", 2)
+    monkeypatch.setattr(storage, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage, "GRACE", 2)
     monkeypatch.setattr(module, "_POLL_SECONDS", 0.1)
 
 
@@ -63,9 +66,7 @@ def states(where):
     return [trial.state for trial in begin(where).optuna.trials]
 
 
-def work(
-    where, *, suggest="return trial.suggest_float('x', -1, 1)", score="return settings", count=3, **options
-):
+def work(where, *, suggest=f"return {DRAWS}", score="return settings[0]", count=3, **options):
     code = WORKER.format(identity=IDENTITY, suggest=suggest, score=score, count=count)
     return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, str(where)], **options)
 
@@ -107,13 +108,20 @@ def test_a_trial_that_is_interrupted_between_its_draws_draws_the_same(tmp_path, 
     run(begin(where), 5)  # beyond the random ones
 
     def interrupted(trial):
+        if not isinstance(trial, optuna.Trial):  # finished trials are asked for too
+            return suggest(trial)
         for name in ["x"][:after]:
             trial.suggest_float(name, -1, 1)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(begin(where), 8, suggest=interrupted)
-    assert seen(run(begin(where), 8)) == seen(whole)
+    died = begin(where).optuna.trials[5]
+    assert (died.state, list(died.params)) == (TrialState.FAIL, ["x"][:after])
+    resumed = run(begin(where), 8)
+    assert seen(resumed) == seen(whole)
+    if after:  # what it had drawn is what it would have drawn
+        assert resumed[5].params["x"] == died.params["x"]
 
 
 def test_another_seed_and_another_study_draw_other_trials(tmp_path):
@@ -124,11 +132,13 @@ def test_another_seed_and_another_study_draw_other_trials(tmp_path):
     assert len(set(drawn)) == 3
 
 
-@pytest.mark.parametrize("moment", ["score", "suggest"])
+@pytest.mark.parametrize(
+    "moment", [{"score": KILL}, {"suggest": f"return {DRAWS} if not hasattr(trial, '_trial_id') else {KILL}"}]
+)
 def test_the_trial_of_a_killed_worker_is_run_again(tmp_path, whole, moment):
     where = tmp_path / "study.db"
     run(begin(where), 3)
-    killed = work(where, count=4, **{moment: KILL})
+    killed = work(where, count=4, **moment)
     assert killed.wait() == -9
     assert states(where)[3:] == [TrialState.RUNNING]
     waits = time.monotonic()
@@ -148,7 +158,7 @@ def test_a_trial_that_was_killed_before_its_first_heartbeat_is_run_again(tmp_pat
 
 def test_a_trial_at_work_elsewhere_is_waited_for(tmp_path):
     where = tmp_path / "study.db"
-    other = work(where, count=1, score="time.sleep(6); return settings")
+    other = work(where, count=1, score="time.sleep(6); return settings[0]")
     while not (where.exists() and where.stat().st_size and states(where)):
         time.sleep(0.1)
     trials = run(begin(where), 2)

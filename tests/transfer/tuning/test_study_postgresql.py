@@ -14,17 +14,18 @@ from pathlib import Path
 import pytest
 
 from sertransfer.errors import BadInput
-from sertransfer.transfer.tuning.study import open_storage, open_study
+from sertransfer.transfer.tuning.storage import open_storage
+from sertransfer.transfer.tuning.study import open_study
 
 pytest.importorskip("psycopg", reason="PostgreSQL driver not installed: psycopg[binary]")
 
 IDENTITY = {"space": "x"}
 WORKER = """
 import json, os, signal, sys, optuna
-from sertransfer.transfer.tuning import study as module
-module.HEARTBEAT, module.GRACE = 1, 2
+from sertransfer.transfer.tuning import storage as storages, study as module
+storages.HEARTBEAT, storages.GRACE = 1, 2
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-storage = module.open_storage(sys.argv[1])
+storage = storages.open_storage(sys.argv[1])
 study = module.open_study(storage, "s/final", {"space": "x"}, seed=1, random_trials=3)
 def suggest(trial):
     return trial.suggest_float("x", 0, 1)
