@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback
 
+from sertransfer.encoders.ser import replace_classifier
 from sertransfer.models.registry import build_model
 from sertransfer.pretraining.classifier import Classifier
 from sertransfer.pretraining.settings import PretrainConfig
@@ -22,8 +23,7 @@ from sertransfer.training.batches import TrainingBatches, Utterances
 from sertransfer.training.device_cache import keep_on_device
 from sertransfer.training.module import SeededModule
 from sertransfer.training.trainer import fit
-from sertransfer.transfer.finetune.freezing import Depth, replace_classifier
-from sertransfer.transfer.finetune.learners import Finetuner
+from sertransfer.transfer.finetune.learners import Depth, Finetuner
 from sertransfer.transfer.settings import TransferConfig
 
 

@@ -54,7 +54,7 @@ MODULES = (
     "sertransfer.pretraining.evaluate",
     "sertransfer.transfer.workflow",
     "sertransfer.transfer.tuning.workflow",
-    "sertransfer.transfer.finetune.model",
+    "sertransfer.encoders.sentence_model",
 )
 """Modules whose public names the API page shows, after those of ``sertransfer`` itself."""
 

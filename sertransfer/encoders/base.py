@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from sertransfer.audio.speaker_norm import RestingState, Speaker
 from sertransfer.errors import Faults, bad_input
+from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.files import hash_value
 from sertransfer.timebase import Framing
 from sertransfer.training_audio import TrainingAudio
@@ -82,17 +87,62 @@ class AttentivePooling(nn.Module):
         return pooled
 
 
-class Encoder(ABC):
-    """A frozen network with its front end.
+@dataclass(frozen=True)
+class Stage:
+    """Modules that are frozen or trained together, under the name of the one that holds the weights."""
 
-    What it gives for one waveform never depends on the others in the batch, to rounding.
+    name: str
+    modules: list[nn.Module]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return all weights."""
+        return [weight for module in self.modules for weight in module.parameters()]
+
+
+Write = Callable[[dict[str, Tensor], dict[str, Any], Path], None]
+"""Takes the trained state, what is to be said of the training, and the file."""
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """An encoder with a classifier, as fine-tuning takes it.
+
+    Attributes:
+        network: From batches ``(batch, 1, width, length)`` of a store to scores before the softmax.
+        stages: What can be trained, from the input on; the classifier is the last.
+        head: The classifier where it is not the network's own.
+        write: Writes the trained network.
+    """
+
+    network: nn.Module
+    stages: list[Stage]
+    head: UtteranceHead | None
+    write: Write
+
+
+class Encoder(ABC):
+    """A network with its front end: utterances of equal frame count in, frames out.
+
+    Padding, grouping and pooling are done here, for all encoders: only utterances of which the network sees
+    equally much share a batch, and none is padded, so that what it gives for one never depends on the
+    others, to rounding. An encoder implements :meth:`output`, and what else differs from the defaults below.
 
     Attributes:
         name: Its name in :data:`sertransfer.encoders.registry.ENCODERS`.
         sample_rate: Rate of the waveforms it takes, in Hz.
         dim: Length of a feature vector.
         framing: Its short-time analysis.
+        shortest: Fewest samples it can work on.
+        layers: Number of blocks whose output can be had; 0 where only the encoder's own output can.
+        layer: Block whose output :meth:`encode` returns, counted from 1, as it leaves the block: without
+            the norm that may follow the last one. ``None`` is the encoder's own output.
+        network: Its weights, in evaluation mode and frozen; fine-tuning opens what it trains.
+        device: Where the network runs.
+        front_end: Settings of the spectrograms that it works on; ``None`` if it works on waveforms.
+        cropping: Span of each spectrogram that it was trained on; ``None`` if it was trained on whole ones.
         by_speaker: Whether its front end must know who speaks: see :meth:`of_speaker`.
+        measure: Measures the states of the speakers, where their front end needs any.
+        record: What a run keeps of the encoder, as plain values: see :meth:`describe`.
         training_audio: Fingerprint of the audio that it was trained on; ``None`` if it does not say.
     """
 
@@ -100,36 +150,90 @@ class Encoder(ABC):
     sample_rate: int
     dim: int
     framing: Framing
+    shortest: int = 1
+    layers: int = 0
+    layer: int | None = None
+    network: nn.Module
+    device: torch.device = torch.device("cpu")
+    front_end: FrontEnd | None = None
+    cropping: Cropping | None = None
     by_speaker: bool = False
+    measure: Callable[[], Mapping[Speaker, RestingState]] = dict
+    record: dict[str, Any]
     training_audio: TrainingAudio | None = None
+    _fingerprint: str
 
     @abstractmethod
-    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def output(self, inputs: Tensor) -> Tensor:
+        """Return the encoder's own output for what :meth:`prepare` gave, shape ``(batch, frames, dim)``."""
+
+    def blocks(self, inputs: Tensor, count: int) -> list[Tensor]:
+        """Return the outputs of the first *count* blocks, each of shape ``(batch, frames, dim)``."""
+        raise NotImplementedError(f"encoder {self.name} has no blocks")
+
+    def prepare(self, waveforms: Tensor) -> Tensor:
+        """Return what the network takes of ``(batch, samples)`` of equal length; time is the last axis."""
+        return waveforms
+
+    def seen(self, length: int) -> int:
+        """Return how much of *length*, the last axis of what :meth:`prepare` gave, frames depend on."""
+        return length
+
+    def features(self, waveforms: Tensor, *, mix: bool) -> Tensor:
+        """Return the features of waveforms of equal length, with gradients where weights ask for them.
+
+        Args:
+            waveforms: Shape ``(batch, samples)``, on the network's device; may be overwritten.
+            mix: Whether every block's output is returned, for a learned mix.
+
+        Returns:
+            Shape ``(batch, frames, dim)``, or ``(batch, frames, layers, dim)`` for *mix*.
+        """
+        return self._frames(self.prepare(waveforms), mix=mix)
+
+    def _frames(self, inputs: Tensor, *, mix: bool) -> Tensor:
+        if mix:
+            return torch.stack(self.blocks(inputs, self.layers), dim=2)
+        if self.layer is None:
+            return self.output(inputs)
+        return self.blocks(inputs, self.layer)[self.layer - 1]
+
+    def encode(self, waveforms: Tensor, lengths: Tensor, *, mix: bool = False) -> tuple[Tensor, Tensor]:
         """Encode a batch.
 
         Args:
             waveforms: Shape ``(batch, samples)``, full scale 1, padded at the end with anything.
             lengths: Samples that count, shape ``(batch,)``.
+            mix: Whether every block's output is returned, for a learned mix (:class:`LayerMix`).
 
         Returns:
-            Features of shape ``(batch, frames, dim)``, zero beyond an utterance's own frames, and the
-            number of those, shape ``(batch,)``.
+            Features of shape ``(batch, frames, dim)``, for *mix* ``(batch, frames, layers, dim)``, zero
+            beyond an utterance's own frames, and the number of those, shape ``(batch,)``.
 
         Raises:
-            BadInput: If a waveform is empty or not finite.
+            BadInput: If a waveform is too short or not finite, or *mix* asks for blocks that there are not.
         """
-
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """Return what a run should record of the encoder, as plain values."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Return a hash of all that decides the features: weights and preprocessing."""
-
-    def of_speaker(self, speaker: tuple[str, str]) -> Encoder:
-        """Return the encoder for the audio of one speaker, given as corpus and name."""
-        return self
+        check_waveforms(waveforms, lengths, shortest=self.shortest)
+        if mix:
+            self.check_layer(self.layers or 1)
+        alike: dict[torch.Size, list[int]] = defaultdict(list)
+        prepared: list[Tensor] = []
+        encoded: dict[int, Tensor] = {}
+        with torch.no_grad():
+            for row, length in enumerate(lengths.tolist()):
+                # a copy: ESPnet normalises in place
+                waveform = waveforms[row : row + 1, :length].to(self.device, torch.float32, copy=True)
+                inputs = self.prepare(waveform)
+                prepared.append(inputs[..., : self.seen(inputs.shape[-1])])
+                alike[prepared[row].shape].append(row)
+            for rows in alike.values():
+                features = self._frames(torch.cat([prepared[row] for row in rows]), mix=mix)
+                encoded.update(zip(rows, features, strict=True))
+        frames = torch.tensor([len(encoded[row]) for row in range(len(lengths))], dtype=torch.long)
+        padded = torch.zeros(len(frames), int(frames.amax()), *encoded[0].shape[1:], device=self.device)
+        for row, features in encoded.items():
+            padded[row, : len(features)] = features
+        return padded, frames
 
     def embed(self, waveforms: Sequence[Tensor], pooling: str = "mean") -> Tensor:
         """Return one vector for each waveform, pooled over its frames.
@@ -146,6 +250,80 @@ class Encoder(ABC):
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         features, frames = self.encode(pad_sequence(list(waveforms), batch_first=True), lengths)
         return pool(features, frames, pooling)
+
+    def check_layer(self, layer: int | None) -> None:
+        """Raise :class:`BadInput` if there is no such block."""
+        if layer is None or 1 <= layer <= self.layers:
+            return
+        raise bad_input(
+            f"encoder {self.name}",
+            found=f"layer {layer}",
+            expected=f"1 to {self.layers}"
+            if self.layers
+            else "no layer: this one gives its last output only",
+            remedy="choose another layer, or leave the setting out",
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return architecture, layer and what else decides the features, with the fingerprint."""
+        return {**self.record, "dim": self.dim, "fingerprint": self._fingerprint}
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that decides the features: weights, preprocessing and layer."""
+        return self._fingerprint
+
+    def of_speaker(self, speaker: Speaker) -> Encoder:
+        """Return the encoder for the audio of one speaker, given as corpus and name."""
+        return self
+
+    def with_rest(self, key: str, measure: Callable[[], Mapping[Speaker, RestingState]]) -> Encoder:
+        """Return the same encoder for audio of speakers with resting states.
+
+        Args:
+            key: What recognises the resting recordings; part of the fingerprint.
+            measure: Gives the speakers' states; called when the first is needed.
+        """
+        bound = copy.copy(self)
+        bound.measure = measure
+        bound._fingerprint = hash_value([self._fingerprint, key])
+        return bound
+
+    # What fine-tuning, saving and rebuilding need; an encoder that is not trained here keeps the defaults.
+
+    def stages(self, *, mix: bool) -> list[Stage]:
+        """Return the parts that can be trained, from the input on: what comes before the blocks, each block.
+
+        Parts that :meth:`features` does not use, and a front end that is no network, are in none.
+        """
+        return []
+
+    def blueprint(self) -> dict[str, Any]:
+        """Return plain values from which its rebuilder makes this encoder, given its weights.
+
+        See :data:`sertransfer.encoders.registry.REBUILDERS`.
+        """
+        return {}
+
+    def origin(self) -> dict[str, Any]:
+        """Return what a fine-tuned network is to say of the encoder that it was made of."""
+        return {"finetuned_from": self._fingerprint}
+
+    def with_own_classifier(self, classes: tuple[str, ...], heard: TrainingAudio | None) -> Trainable | None:
+        """Return the network with its own classifier anew, for *classes*; ``None`` where it has none.
+
+        Args:
+            classes: The negative and the positive label.
+            heard: Fingerprint of the audio that it will have been trained on.
+        """
+        return None
+
+    def as_stored(self, waveform: Tensor) -> Tensor:
+        """Return what a store for training holds of a waveform ``(samples,)``, shape ``(width, length)``."""
+        return waveform[None]
+
+    def of_stored(self, batch: Tensor, *, mix: bool) -> Tensor:
+        """Return the :meth:`features` of a batch of such a store, ``(batch, 1, width, length)``."""
+        return self.features(batch[:, 0, 0].clone(), mix=mix)  # a copy: ESPnet normalises in place
 
 
 def check_waveforms(waveforms: Tensor, lengths: Tensor, *, shortest: int = 1) -> None:
@@ -188,127 +366,6 @@ def hash_weights(values: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-class LayeredEncoder(Encoder):
-    """An encoder whose blocks' outputs can be had as well as its last.
-
-    Only utterances of the same number of samples share a batch: these networks' outputs depend on padding,
-    by a little (through convolutions and masks) or by a lot (normalisation), and without padding on nothing.
-
-    Attributes:
-        layers: Number of blocks whose output can be had; 0 where only the encoder's own output can.
-        layer: Block whose output :meth:`encode` returns, counted from 1, as it leaves the block: without
-            the norm that may follow the last one. ``None`` is the encoder's own output.
-        shortest: Fewest samples it can work on.
-        network: Its weights, in evaluation mode and frozen; fine-tuning opens what it trains.
-    """
-
-    layers: int
-    layer: int | None
-    shortest: int
-    network: nn.Module
-    _device: torch.device
-    _record: dict[str, Any]
-    _fingerprint: str
-
-    @abstractmethod
-    def _output(self, waveforms: Tensor) -> Tensor:
-        """Return the encoder's own output for ``(batch, samples)``, shape ``(batch, frames, dim)``."""
-
-    @abstractmethod
-    def _blocks(self, waveforms: Tensor, count: int) -> list[Tensor]:
-        """Return the outputs of the first *count* blocks, each of shape ``(batch, frames, dim)``."""
-
-    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode a batch; see :meth:`sertransfer.encoders.base.Encoder.encode`."""
-        return self._by_length(waveforms, lengths, lambda same: self.features(same, mix=False))
-
-    def encode_layers(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode a batch and return every block's output, for a learned mix (:class:`LayerMix`).
-
-        Args:
-            waveforms: As for :meth:`encode`.
-            lengths: As for :meth:`encode`.
-
-        Returns:
-            Features of shape ``(batch, frames, layers, dim)``, zero beyond an utterance's own frames, and
-            the number of those, shape ``(batch,)``.
-
-        Raises:
-            BadInput: If a waveform cannot be encoded, or the encoder gives its last output only.
-        """
-        self.check_layer(self.layers or 1)
-        return self._by_length(waveforms, lengths, lambda same: self.features(same, mix=True))
-
-    def features(self, waveforms: Tensor, *, mix: bool) -> Tensor:
-        """Return the features of waveforms of equal length, with gradients where weights ask for them.
-
-        Args:
-            waveforms: Shape ``(batch, samples)``, on the network's device; may be overwritten.
-            mix: Whether every block's output is returned, for a learned mix.
-
-        Returns:
-            Shape ``(batch, frames, dim)``, or ``(batch, frames, layers, dim)`` for *mix*.
-        """
-        if mix:
-            return torch.stack(self._blocks(waveforms, self.layers), dim=2)
-        if self.layer is None:
-            return self._output(waveforms)
-        return self._blocks(waveforms, self.layer)[self.layer - 1]
-
-    @abstractmethod
-    def stages(self, *, mix: bool) -> list[tuple[str, list[nn.Module]]]:
-        """Return the parts that can be trained, from the input on: what comes before the blocks, each block.
-
-        Parts that :meth:`features` does not use, and a front end that is no network, are in none.
-        """
-
-    @abstractmethod
-    def blueprint(self) -> dict[str, Any]:
-        """Return plain values from which the opener's ``rebuild`` makes this encoder, given its weights."""
-
-    def describe(self) -> dict[str, Any]:
-        """Return architecture, layer and what else decides the features, with the fingerprint."""
-        return {**self._record, "dim": self.dim, "fingerprint": self._fingerprint}
-
-    def fingerprint(self) -> str:
-        """Return a hash of the weights in use, the settings that decide the features, and the layer."""
-        return self._fingerprint
-
-    def check_layer(self, layer: int | None) -> None:
-        """Raise :class:`BadInput` if there is no such block."""
-        if layer is None or 1 <= layer <= self.layers:
-            return
-        raise bad_input(
-            f"encoder {self.name}",
-            found=f"layer {layer}",
-            expected=f"1 to {self.layers}"
-            if self.layers
-            else "no layer: this one gives its last output only",
-            remedy="choose another layer, or leave the setting out",
-        )
-
-    def _by_length(
-        self, waveforms: Tensor, lengths: Tensor, compute: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Apply *compute* to utterances of equal length and put the results together again."""
-        check_waveforms(waveforms, lengths, shortest=self.shortest)
-        rows: dict[int, list[int]] = defaultdict(list)
-        for row, length in enumerate(lengths.tolist()):
-            rows[length].append(row)
-        encoded: dict[int, Tensor] = {}
-        with torch.no_grad():
-            for length, same in rows.items():
-                # a copy: ESPnet normalises in place
-                features = compute(waveforms[same, :length].to(self._device, torch.float32, copy=True))
-                encoded.update(zip(same, features, strict=True))
-        frames = torch.tensor([len(encoded[row]) for row in range(len(lengths))], dtype=torch.long)
-        shape = (len(frames), int(frames.amax()), *encoded[0].shape[1:])
-        padded = torch.zeros(shape, device=self._device)
-        for row, features in encoded.items():
-            padded[row, : len(features)] = features
-        return padded, frames
-
-
 class LayerMix(nn.Module):
     """Learned weighted sum over an encoder's blocks (Peters et al., 2018; SUPERB, Yang et al., 2021).
 
@@ -335,7 +392,7 @@ class LayerMix(nn.Module):
 class UtteranceHead(nn.Module):
     """A learned mix of blocks if there are several, pooling over frames, and a linear classifier.
 
-    Only utterances of equal numbers of frames share a batch, so all frames count.
+    All frames count, since only utterances of equal numbers of frames share a batch.
 
     Args:
         dim: Length of a feature vector.

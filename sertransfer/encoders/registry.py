@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +33,15 @@ def open_ser(checkpoint: Path, *, framing: Framing | None, layer: int | None, de
     from sertransfer.encoders.ser import SerEncoder
     from sertransfer.models.checkpoint import read_checkpoint
 
-    if layer is not None:
-        raise bad_input(
-            "encoder ser",
-            found=f"layer {layer}",
-            expected="no layer: its features are those before the classifier",
-            remedy="leave the setting out",
-        )
     read = read_checkpoint(checkpoint)
     trained = None if read.front_end is None else read.front_end.framing
     if trained is not None:
         _demand(
             framing, trained, checkpoint, "train one for it: sertransfer pretrain ... --front_end.framing"
         )
-    return SerEncoder(read, device=device, where=checkpoint)
+    encoder = SerEncoder(read, device=device, where=checkpoint)
+    encoder.check_layer(layer)
+    return encoder
 
 
 def open_asr(checkpoint: Path, *, framing: Framing | None, layer: int | None, device: str) -> Encoder:
@@ -77,10 +74,23 @@ def _demand(asked: Framing | None, trained: Framing, checkpoint: Path, remedy: s
         )
 
 
+def _rebuild(module: str, *given: Any, **options: Any) -> Encoder:
+    """Call the *module*'s ``rebuild``; imported here, so that one does not wait for another's libraries."""
+    encoder: Encoder = import_module(module).rebuild(*given, **options)
+    return encoder
+
+
 PLACES = "encoder.json"
 """File of a run folder that says where the encoder's weights are."""
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {"ser": open_ser, "asr": open_asr, "ssl": open_ssl}
+
+
+REBUILDERS: dict[str, Callable[..., Encoder]] = {
+    name: partial(_rebuild, f"sertransfer.encoders.{module}")
+    for name, module in (("ser", "ser"), ("asr", "espnet.encoder"), ("ssl", "ssl"))
+}
+"""What builds an encoder from its blueprint and weights, of those that can be fine-tuned."""
 
 
 def choose_encoder(name: str) -> str:

@@ -20,7 +20,7 @@ import torchaudio.models
 import yaml
 from torch import Tensor
 
-from sertransfer.encoders.base import LayeredEncoder, hash_weights
+from sertransfer.encoders.base import Encoder, Stage, hash_weights
 from sertransfer.encoders.weights import load_weights, read_weights
 from sertransfer.errors import bad_input, choose, nearest
 from sertransfer.io.files import regular_file
@@ -176,12 +176,12 @@ def _weights(path: Path) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if not name.startswith("aux.")}
 
 
-class SslEncoder(LayeredEncoder):
-    """Features of torchaudio's model for one utterance at a time.
+class SslEncoder(Encoder):
+    """Features of torchaudio's model, without padding.
 
     Args:
         model: What :func:`read_ssl` read.
-        layer: See :class:`sertransfer.encoders.base.LayeredEncoder`.
+        layer: See :class:`sertransfer.encoders.base.Encoder`.
         device: Where the network runs.
 
     Raises:
@@ -197,7 +197,7 @@ class SslEncoder(LayeredEncoder):
         remedy = "name the model that the weights are of"
         load_weights(self.network, model.weights, model.where, remedy=remedy)
         self.network.eval().requires_grad_(False).to(device)
-        self._device = torch.device(device)
+        self.device = torch.device(device)
         self.layers = int(model.options["encoder_num_layers"])
         self.check_layer(layer)
         self.layer = layer
@@ -206,7 +206,7 @@ class SslEncoder(LayeredEncoder):
         self.framing = Framing(window, hop, 1 << (window - 1).bit_length(), model.sample_rate)
         self.sample_rate = model.sample_rate
         self.shortest = window
-        self._record = {
+        self.record = {
             "encoder": self.name,
             "model": model.family,
             "options": model.options,
@@ -215,22 +215,38 @@ class SslEncoder(LayeredEncoder):
             "layer": layer,
             "layers": self.layers,
         }
-        self._fingerprint = hash_weights(self._record, model.weights)
+        self._fingerprint = hash_weights(self.record, model.weights)
 
-    def _prepared(self, waveforms: Tensor) -> Tensor:
-        # each by itself, where torchaudio's own wrapper normalises the batch as one
-        return (
-            torch.nn.functional.layer_norm(waveforms, waveforms.shape[1:]) if self._normalise else waveforms
-        )
+    def prepare(self, waveforms: Tensor) -> Tensor:
+        """Return the waveforms, each by itself of mean 0 and variance 1 where the model asks for that."""
+        if not self._normalise:
+            return waveforms
+        # torchaudio's own wrapper normalises the batch as one
+        return torch.nn.functional.layer_norm(waveforms, waveforms.shape[1:])
 
-    def _output(self, waveforms: Tensor) -> Tensor:
-        return self.network(self._prepared(waveforms))[0]  # type: ignore[no-any-return]
+    def seen(self, length: int) -> int:
+        """Return how many samples the first layers look at."""
+        layers = self.network.feature_extractor.conv_layers
+        counts = [length]
+        for layer in layers:
+            counts.append((counts[-1] - layer.kernel_size) // layer.stride + 1)
+        seen = counts[-1]
+        for layer, count in zip(reversed(layers), reversed(counts), strict=False):
+            if isinstance(layer.layer_norm, torch.nn.GroupNorm):  # over all frames of its layer
+                seen = count
+            seen = (seen - 1) * layer.stride + layer.kernel_size
+        return seen
 
-    def _blocks(self, waveforms: Tensor, count: int) -> list[Tensor]:
-        found: list[Tensor] = self.network.extract_features(self._prepared(waveforms), num_layers=count)[0]
+    def output(self, inputs: Tensor) -> Tensor:
+        """Return the encoder's own output, ``(batch, frames, dim)``."""
+        return self.network(inputs)[0]  # type: ignore[no-any-return]
+
+    def blocks(self, inputs: Tensor, count: int) -> list[Tensor]:
+        """Return the outputs of the first *count* blocks, each ``(batch, frames, dim)``."""
+        found: list[Tensor] = self.network.extract_features(inputs, num_layers=count)[0]
         return found
 
-    def stages(self, *, mix: bool) -> list[tuple[str, list[torch.nn.Module]]]:
+    def stages(self, *, mix: bool) -> list[Stage]:
         """Return the convolutions, what leads into the blocks, and each block.
 
         The norm of all blocks belongs to the part that it stands behind.
@@ -238,12 +254,15 @@ class SslEncoder(LayeredEncoder):
         encoder = self.network.encoder
         stack = encoder.transformer
         entry = [encoder.feature_projection, stack.pos_conv_embed, stack.dropout]
-        found = [("feature_extractor", [self.network.feature_extractor]), ("feature_projection", entry)]
-        found += [(f"layers.{place}", [block]) for place, block in enumerate(stack.layers[: self.layer])]
+        found = [
+            Stage("feature_extractor", [self.network.feature_extractor]),
+            Stage("feature_projection", entry),
+        ]
+        found += [Stage(f"layers.{place}", [block]) for place, block in enumerate(stack.layers[: self.layer])]
         if stack.layer_norm_first:
             entry.append(stack.layer_norm)
         elif self.layer is None and not mix:
-            found[-1][1].append(stack.layer_norm)
+            found[-1].modules.append(stack.layer_norm)
         return found
 
     def blueprint(self) -> dict[str, Any]:

@@ -13,18 +13,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sertransfer.encoders.base import Encoder, LayeredEncoder, pool
+from sertransfer.encoders.base import Encoder, pool
 from sertransfer.encoders.registry import reopen_encoder
+from sertransfer.encoders.sentence_model import KEY, load_sentence_model
 from sertransfer.errors import bad_input
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.checksums import SEAL, UNSEALED, seal
 from sertransfer.io.files import atomic_path, regular_file
 from sertransfer.io.run_folder import check_evidence
-from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
 from sertransfer.reporting.share import without_folders
 from sertransfer.transfer.apply import check_agreement, decision_of
-from sertransfer.transfer.finetune.model import KEY, load_sentence_model
 from sertransfer.transfer.probe.classifiers import KernelMachine, LinearMachine, NetworkMachine
 from sertransfer.transfer.probe.probe import Probe, read_probe, write_probe
 
@@ -124,43 +123,29 @@ class ProbeHead(nn.Module):
         return torch.exp(-self.get_buffer("gamma") * distances) @ self.get_buffer("dual")
 
 
-class SpectrogramProbe(nn.Module):
-    """A model of stage 1 without its classifier, pooled over frames, and a probe."""
+class EncoderProbe(nn.Module):
+    """An encoder, pooled over frames, and a probe."""
 
-    def __init__(self, model: SpectrogramModel, head: nn.Module, pooling: str) -> None:
-        super().__init__()
-        self.encoder, self.head, self._pooling = model, head, pooling
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(batch, 1, mels, frames)`` to scores ``(batch,)``."""
-        frames = self.encoder.pool_frames(self.encoder.forward_features(x))
-        scores: Tensor = self.head(_pooled(frames, self._pooling))
-        return scores
-
-
-class WaveformProbe(nn.Module):
-    """An encoder of waveforms, pooled over frames, and a probe."""
-
-    def __init__(self, encoder: LayeredEncoder, head: nn.Module, pooling: str) -> None:
+    def __init__(self, encoder: Encoder, head: nn.Module, pooling: str) -> None:
         super().__init__()
         self.encoder, self.head, self._pooling = encoder.network, head, pooling
-        self._features = encoder.features
+        self._features = encoder.of_stored
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(batch, samples)`` to scores ``(batch,)``."""
-        scores: Tensor = self.head(_pooled(self._features(x.clone(), mix=False), self._pooling))
+        """Map a batch as stores hold it, ``(batch, 1, width, length)``, to scores ``(batch,)``."""
+        scores: Tensor = self.head(_pooled(self._features(x, mix=False), self._pooling))
         return scores
 
 
 class FromWaveforms(nn.Module):
-    """A fine-tuned network that is given waveforms as they are."""
+    """A network of stage 2 that is given waveforms as they are."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(batch, samples)`` to scores before the softmax, ``(batch, classes)``."""
+        """Map ``(batch, samples)`` to the network's scores."""
         scores: Tensor = self.network(x[:, None, None])
         return scores
 
@@ -293,15 +278,11 @@ def _finetuned(path: Path, metrics: dict[str, Any]) -> Exported:
             save_file(tensors, temporary, {KEY: json.dumps({**values, SEAL: UNSEALED})})
             seal(temporary)
 
-    network, blueprint = model.network, values["blueprint"]
-    if model.encoder == "ser":
-        front_end, cropping = blueprint["front_end"], blueprint["cropping"]
-        least = int(getattr(network.encoder, "least", 1))
-        taken = _log_mels(
-            FrontEnd.from_dict(front_end), None if cropping is None else Cropping(**cropping), least
-        )
+    network, encoder = model.network, model.encoder
+    if encoder.front_end is not None:
+        taken = _log_mels(encoder.front_end, encoder.cropping, int(getattr(encoder.network, "least", 1)))
     else:
-        network, taken = FromWaveforms(network), _waveforms(model.sample_rate, model.sample_rate // 2)
+        network, taken = FromWaveforms(network), _waveforms(encoder.sample_rate, encoder.sample_rate // 2)
     origin = dict(values["provenance"])
     return Exported(
         "finetuned", model.classes, network, taken, _LOGITS, origin, _corpora(origin), {MODEL: write}
@@ -329,13 +310,15 @@ def _probe(run_dir: Path, metrics: dict[str, Any], checkpoint: Path | None) -> E
         )
     plain = replace(probe, about=without_people(probe.about))
     classes = tuple(str(one) for one in metrics["classes"])
-    pooling = str(probe.about.get("pooling", "mean"))
-    made: tuple[nn.Module, dict[str, Any], tuple[str, ...], dict[str, Write]]
-    if name == "ser":
-        made = _spectrogram_probe(place, probe, pooling)
+    network: nn.Module = EncoderProbe(opened, ProbeHead(probe), str(probe.about.get("pooling", "mean")))
+    if opened.front_end is not None:
+        read = _plain_checkpoint(read_checkpoint(place))
+        taken = _spectrograms(read, int(getattr(opened.network, "least", 1)))
+        corpora = _corpora(read.provenance)
+        files: dict[str, Write] = {MODEL: lambda target: write_checkpoint(read, target)}
     else:
-        made = _waveform_probe(opened, probe, pooling)
-    network, taken, corpora, files = made
+        network, taken, corpora = FromWaveforms(network), _waveforms(opened.sample_rate, opened.shortest), ()
+        files = {ENCODER: lambda target: _write_encoder(opened, target)}
     return Exported(
         "probe",
         classes,
@@ -348,30 +331,9 @@ def _probe(run_dir: Path, metrics: dict[str, Any], checkpoint: Path | None) -> E
     )
 
 
-def _spectrogram_probe(
-    place: Path, probe: Probe, pooling: str
-) -> tuple[nn.Module, dict[str, Any], tuple[str, ...], dict[str, Write]]:
-    read = _plain_checkpoint(read_checkpoint(place))
-    model = build_from(read, where=place)
-    network = SpectrogramProbe(model, ProbeHead(probe), pooling)
-    files: dict[str, Write] = {MODEL: lambda target: write_checkpoint(read, target)}
-    return network, _spectrograms(read, model.least), _corpora(read.provenance), files
-
-
-def _waveform_probe(
-    opened: Encoder, probe: Probe, pooling: str
-) -> tuple[nn.Module, dict[str, Any], tuple[str, ...], dict[str, Write]]:
-    if not isinstance(opened, LayeredEncoder):
-        raise TypeError(f"an encoder of {type(opened).__name__}")
+def _write_encoder(opened: Encoder, target: Path) -> None:
     about = {"format": ENCODER_FORMAT, "encoder": opened.name, "blueprint": opened.blueprint()}
-
-    def write(target: Path) -> None:
-        tensors = {
-            name: value.detach().cpu().contiguous() for name, value in opened.network.state_dict().items()
-        }
-        with atomic_path(target) as temporary:
-            save_file(tensors, temporary, {ENCODER_KEY: json.dumps({**about, SEAL: UNSEALED})})
-            seal(temporary)
-
-    network = WaveformProbe(opened, ProbeHead(probe), pooling)
-    return network, _waveforms(opened.sample_rate, opened.shortest), (), {ENCODER: write}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in opened.network.state_dict().items()}
+    with atomic_path(target) as temporary:
+        save_file(tensors, temporary, {ENCODER_KEY: json.dumps({**about, SEAL: UNSEALED})})
+        seal(temporary)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sertransfer.encoders import KINDS
 from sertransfer.evaluation.aggregation import ATTENTION
 from sertransfer.evaluation.metrics import predictive_values
 from sertransfer.reporting.page import Numbers, Section, draw
@@ -262,13 +263,8 @@ def _counted(by_label: Mapping[str, int]) -> str:
 
 def _encoder(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     about = metrics.get("encoder_details", {})
-    kind = {
-        "ser": "a speech emotion recogniser",
-        "asr": "a speech recogniser",
-        "ssl": "a self-supervised model",
-    }
     named = f" ({about['model']})" if about.get("model") else ""
-    text = f"Sentences were embedded by {kind.get(metrics['encoder'], metrics['encoder'])}{named}"
+    text = f"Sentences were embedded by {KINDS.get(metrics['encoder'], metrics['encoder'])}{named}"
     framing = (about.get("front_end") or {}).get("framing") or {}
     if {"window", "hop"} <= set(framing):
         rate = framing.get("sample_rate", SAMPLE_RATE)

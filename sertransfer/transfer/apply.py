@@ -14,6 +14,7 @@ import torch
 from sertransfer.audio.reading import read_segment
 from sertransfer.audio.speaker_norm import uses_rest
 from sertransfer.encoders.registry import reopen_encoder
+from sertransfer.encoders.sentence_model import SentenceModel, load_sentence_model
 from sertransfer.errors import BadInput, Fault, Faults, bad_input
 from sertransfer.evaluation.aggregation import ATTENTION
 from sertransfer.front_end import FrontEnd
@@ -31,7 +32,6 @@ from sertransfer.transfer.checks.population import FILE as POPULATION
 from sertransfer.transfer.data import take_sentences
 from sertransfer.transfer.embed import embed
 from sertransfer.transfer.embedding_store import raise_faults
-from sertransfer.transfer.finetune.model import SentenceModel, load_sentence_model
 from sertransfer.transfer.probe.probe import read_probe
 from sertransfer.transfer.scoring import PROBE
 
@@ -238,16 +238,16 @@ def _finetuned(run_dir: Path, metrics: Mapping[str, Any], checkpoint: Path | Non
                     sentence.source,
                     sentence.start,
                     sentence.end,
-                    sample_rate=model.sample_rate,
+                    sample_rate=model.encoder.sample_rate,
                     gain=sentence.gain,
                 )
-                if len(waveform) < model.shortest:
-                    expected = f"{model.shortest} or more, for one frame of this encoder"
+                if len(waveform) < model.encoder.shortest:
+                    expected = f"{model.encoder.shortest} or more, for one frame of this encoder"
                     raise BadInput(
                         Fault(sentence.place, f"{len(waveform)} samples", expected, "leave this sentence out")
                     )
-                seconds = samples_to_seconds(len(waveform), model.sample_rate)
-                if model.encoder == "ser" and sentence.start is not None and sentence.end is not None:
+                seconds = samples_to_seconds(len(waveform), model.encoder.sample_rate)
+                if model.encoder.front_end and sentence.start is not None and sentence.end is not None:
                     seconds = sentence.end - sentence.start  # as the run has it, to the last digit
                 rows.append((sentence.id, model.score(torch.from_numpy(waveform)), seconds))
             except BadInput as error:

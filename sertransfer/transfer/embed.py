@@ -27,8 +27,7 @@ from sertransfer.audio.speaker_norm import (
     speakers_of,
 )
 from sertransfer.audio.store import measure_resting
-from sertransfer.encoders.base import Encoder, LayeredEncoder
-from sertransfer.encoders.ser import SerEncoder
+from sertransfer.encoders.base import Encoder
 from sertransfer.errors import BadInput, Fault, Faults, SertransferError, bad_input
 from sertransfer.io.files import hash_value, make_folder, refuse_links, remove_abandoned
 from sertransfer.io.locks import hold
@@ -376,12 +375,10 @@ class Embeddings:
         Raises:
             BadInput: As :meth:`take`; a layer that does not exist is found before anything is embedded.
         """
-        opened = next(iter(self._opened.values()), None)
-        for layer in dict.fromkeys(candidate.layer for candidate in candidates):
-            if isinstance(opened, LayeredEncoder):
-                opened.check_layer(layer)
-            else:
-                self.encoder(layer)
+        layers = dict.fromkeys(candidate.layer for candidate in candidates)
+        opened = next(iter(self._opened.values()), None) or self.encoder(next(iter(layers)))
+        for layer in layers:
+            opened.check_layer(layer)
         for candidate in candidates:
             both = candidate._replace(pooling="mean_std")
             if candidate.pooling == "mean" and both in candidates and candidate not in self._sets:
@@ -404,7 +401,7 @@ def without_rest(manifest: Manifest, encoder: Encoder, *, skip_bad: bool) -> Man
     Raises:
         BadInput: If subjects have no resting recording, or nothing else; every one is named.
     """
-    if not isinstance(encoder, SerEncoder) or not encoder.by_speaker:
+    if encoder.front_end is None or not encoder.by_speaker:
         return manifest
     calibration = calibration_ids(manifest, encoder.front_end, scored=True)
     rows = manifest.table[~manifest.table["id"].isin(calibration)].reset_index(drop=True)
@@ -440,9 +437,9 @@ def with_rest(
         skip_bad: Leave faulty resting recordings out instead of stopping.
         progress: Whether a bar is shown.
     """
-    if not isinstance(encoder, SerEncoder) or not encoder.by_speaker:
-        return encoder
     front_end = encoder.front_end
+    if front_end is None or not encoder.by_speaker:
+        return encoder
 
     @functools.cache
     def measure() -> Mapping[Speaker, RestingState]:
@@ -463,7 +460,7 @@ def measure_now(encoder: Encoder) -> None:
     Raises:
         BadInput: With the fault of every resting recording that cannot be read, unless these may be skipped.
     """
-    if isinstance(encoder, SerEncoder) and encoder.by_speaker:
+    if encoder.by_speaker:
         encoder.measure()
 
 

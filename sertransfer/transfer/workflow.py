@@ -159,11 +159,6 @@ def read_inputs(
     Args and errors are those of :func:`transfer`.
     """
     config.check()
-    if config.mode == "finetune":
-        # imported where it is needed, since Lightning takes seconds that a probe need not wait
-        from sertransfer.transfer.finetune.workflow import check_finetune
-
-        check_finetune(config, encoder)
     parts = take_parts(manifest, config)
     folder = Path(run_dir) / "embeddings" if embeddings is None else Path(embeddings)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -174,6 +169,11 @@ def read_inputs(
         return with_rest(bare, manifest, folder, workers=workers, skip_bad=skip_bad, progress=progress)
 
     opened = open_layer(config.layer)
+    if config.mode == "finetune":
+        # imported where it is needed, since Lightning takes seconds that a probe need not wait
+        from sertransfer.transfer.finetune.workflow import check_finetune
+
+        check_finetune(config, opened)
     kept = without_rest(manifest, opened, skip_bad=skip_bad)
     if len(kept) < len(manifest):
         parts = take_parts(kept, config)

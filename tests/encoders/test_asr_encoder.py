@@ -76,7 +76,7 @@ def test_blocks_are_those_that_espnet_returns(tmp_path: Path) -> None:
         folder, model = make_experiment(tmp_path / name, make_config(name))
         encoder = AsrEncoder(read_experiment(folder))
         waveform = sounds(9000)[0]
-        layers, frames = encoder.encode_layers(*alone(waveform))
+        layers, frames = encoder.encode(*alone(waveform), mix=True)
         assert layers.shape == (1, int(frames[0]), 3, 8)
         with torch.no_grad():
             features = model.normalize(*model.frontend(*alone(waveform)))
@@ -106,7 +106,7 @@ def test_a_layer_that_is_not_there(tmp_path: Path, conformer: Path) -> None:
     encoder = open_encoder("asr", rnn)
     assert isinstance(encoder, AsrEncoder)
     with pytest.raises(BadInput, match="its last output only"):
-        encoder.encode_layers(*alone(torch.ones(16000)))
+        encoder.encode(*alone(torch.ones(16000)), mix=True)
 
 
 @settings(max_examples=12, deadline=None)
@@ -263,11 +263,6 @@ def test_a_config_that_is_not_whole(experiment: Path) -> None:
     (experiment / "config.yaml").write_text("encoder: transformer")
     with pytest.raises(BadInput, match="no frontend, normalize; expected the whole config"):
         open_encoder("asr", experiment)
-
-
-def test_ser_has_no_layers_to_choose(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="layer 2; expected no layer"):
-        open_encoder("ser", tmp_path / "absent", layer=2)
 
 
 def test_statistics_that_are_none(experiment: Path) -> None:

@@ -146,6 +146,8 @@ def test_what_can_not_be_opened_says_what_to_do(tmp_path: Path, checkpoint: Chec
     write_checkpoint(checkpoint, path)
     with pytest.raises(BadInput, match=r"pretrain .* --front_end\.framing 25ms"):
         open_encoder("ser", path, framing=PRESETS["25ms"])
+    with pytest.raises(BadInput, match="layer 2; expected no layer"):
+        open_encoder("ser", path, layer=2)
     with pytest.raises(BadInput, match="did you mean 'ser'"):
         open_encoder("sir", path)
     with pytest.raises(BadInput, match="a device of this machine"):

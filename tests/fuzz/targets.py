@@ -204,6 +204,7 @@ def _settings(work: Path) -> list[Target]:
 def _weights(work: Path) -> list[Target]:
     from safetensors.torch import save_file
 
+    from sertransfer.encoders.sentence_model import load_sentence_model
     from sertransfer.encoders.weights import read_weights
     from sertransfer.front_end import Cropping, FrontEnd
     from sertransfer.io.checksums import SEAL
@@ -211,7 +212,6 @@ def _weights(work: Path) -> list[Target]:
     from sertransfer.models.registry import build_model
     from sertransfer.models.safe_pickle import read_pickled
     from sertransfer.training.callbacks import AtomicCheckpointIO
-    from sertransfer.transfer.finetune.model import load_sentence_model
     from sertransfer.transfer.probe.probe import fit_path, read_probe, write_probe
     from sertransfer.transfer.settings import ProbeConfig
 

@@ -35,13 +35,13 @@ from support.evil_files import (
 import sertransfer
 from sertransfer.cli.main import main
 from sertransfer.encoders.registry import open_encoder
+from sertransfer.encoders.sentence_model import load_sentence_model
 from sertransfer.errors import BadInput
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.registry import build_model
 from sertransfer.training.callbacks import AtomicCheckpointIO
 from sertransfer.transfer.embedding_store import EmbeddedChunk, open_set
-from sertransfer.transfer.finetune.model import load_sentence_model
 from sertransfer.transfer.probe.probe import read_probe
 from sertransfer.transfer.tuning.storage import open_storage
 from sertransfer.transfer.tuning.study import open_study

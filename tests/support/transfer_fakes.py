@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from sertransfer.encoders.base import Encoder
-from sertransfer.errors import bad_input
 from sertransfer.manifest import Manifest, make_table
 from sertransfer.timebase import PRESETS
 
@@ -33,24 +32,21 @@ class FakeEncoder(Encoder):
     def __init__(self, *, dim: int = 6, fingerprint: str = "fake", refuse_shorter: int = 0) -> None:
         self.dim = dim
         self.identity = fingerprint
-        self.refuse_shorter = refuse_shorter
+        self.shortest = max(1, refuse_shorter)
         self.calls = 0
         self.encoded = 0
 
-    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, *given: Any, **options: Any) -> tuple[Tensor, Tensor]:
         self.calls += 1
-        if bool((lengths < self.refuse_shorter).any()):
-            raise bad_input("waveform", found="too short", expected="longer", remedy="leave it out")
-        self.encoded += len(lengths)
-        frames = torch.clamp(lengths // 160, min=1)
-        features = torch.zeros(len(lengths), int(frames.max()), self.dim)
-        for row, (length, count) in enumerate(zip(lengths.tolist(), frames.tolist(), strict=True)):
-            # double precision, so that the sums do not depend on the batch
-            wave = waveforms[row, :length].double()
-            power = torch.stack([part.square().mean() for part in torch.tensor_split(wave, count)])
-            columns = [torch.log(power + 1e-6) * (k + 1) / self.dim + k for k in range(self.dim)]
-            features[row, :count] = torch.stack(columns, dim=1).float()
-        return features, frames
+        return super().encode(*given, **options)
+
+    def output(self, inputs: Tensor) -> Tensor:
+        self.encoded += len(inputs)
+        # double precision, so that the sums do not depend on the batch
+        parts = torch.tensor_split(inputs.double(), max(1, inputs.shape[1] // 160), dim=1)
+        power = torch.stack([part.square().mean(1) for part in parts], dim=1)
+        columns = [torch.log(power + 1e-6) * (k + 1) / self.dim + k for k in range(self.dim)]
+        return torch.stack(columns, dim=2).float()
 
     def describe(self) -> dict[str, Any]:
         return {"model": "fake", "dim": self.dim}

@@ -79,17 +79,15 @@ class UnevenEncoder(Encoder):
         generator = torch.Generator().manual_seed(11)
         self.directions = torch.randn(FRAME, dim - 1, generator=generator, dtype=torch.float64)
 
-    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        frames = torch.clamp(lengths // FRAME, min=1)
-        features = torch.zeros(len(lengths), int(frames.max()), self.dim)
-        for row, (length, count) in enumerate(zip(lengths.tolist(), frames.tolist(), strict=True)):
-            # double precision, so that sums do not depend on the batch
-            wave = torch.nn.functional.pad(waveforms[row, :length].double(), (0, FRAME))
-            parts = wave[: count * FRAME].reshape(count, FRAME)
-            power = parts.square().mean(dim=1, keepdim=True) + 1e-9
-            shape = (parts / power.sqrt()) @ self.directions / FRAME**0.5
-            features[row, :count] = torch.cat([power.log(), shape], dim=1).float()
-        return features, frames
+    def output(self, inputs: Tensor) -> Tensor:
+        count = max(1, inputs.shape[1] // FRAME)
+        # double precision, so that sums do not depend on the batch
+        parts = torch.nn.functional.pad(inputs.double(), (0, FRAME))[:, : count * FRAME].unflatten(
+            1, (count, FRAME)
+        )
+        power = parts.square().mean(dim=2, keepdim=True) + 1e-9
+        shape = (parts / power.sqrt()) @ self.directions / FRAME**0.5
+        return torch.cat([power.log(), shape], dim=2).float()
 
     def describe(self) -> dict[str, Any]:
         return {"model": "uneven", "dim": self.dim}

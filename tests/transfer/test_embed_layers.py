@@ -3,32 +3,30 @@ import pytest
 import torch
 from support.transfer_fakes import FakeEncoder, make_interviews
 
-from sertransfer.encoders.base import LayeredEncoder
+from sertransfer.encoders.base import Encoder
 from sertransfer.errors import BadInput
 from sertransfer.timebase import PRESETS
 from sertransfer.transfer.embed import Candidate, Embeddings, candidate_of, embed
 from sertransfer.transfer.settings import EmbeddingConfig, TransferConfig
 
 
-class FakeLayers(LayeredEncoder):
+class FakeLayers(Encoder):
     """Three blocks; each adds 1 to the frames' levels."""
 
     name = "ssl"
     sample_rate = 16_000
     framing = PRESETS["25ms"]
     layers, dim, shortest = 3, 2, 400
-    _device = torch.device("cpu")
-    stages = blueprint = None  # of fine-tuning
 
     def __init__(self, layer):
         self.layer = layer
         self.calls = 0
         self.check_layer(layer)
 
-    def _output(self, waveforms):
-        return self._blocks(waveforms, 3)[-1] * 10
+    def output(self, waveforms):
+        return self.blocks(waveforms, 3)[-1] * 10
 
-    def _blocks(self, waveforms, count):
+    def blocks(self, waveforms, count):
         self.calls += 1
         frames = waveforms[:, : waveforms.shape[1] // 160 * 160].reshape(len(waveforms), -1, 160)
         level = torch.stack([frames.square().mean(dim=2), frames.abs().mean(dim=2)], dim=2)

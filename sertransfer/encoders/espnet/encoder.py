@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sertransfer.encoders.base import LayeredEncoder, hash_weights
+from sertransfer.encoders.base import Encoder, Stage, hash_weights
 from sertransfer.encoders.espnet.folder import Experiment
 from sertransfer.encoders.espnet.network import (
     EspnetNetwork,
@@ -36,15 +36,15 @@ DECISIVE = (
 """Settings of an experiment that its encoder is built from."""
 
 
-class AsrEncoder(LayeredEncoder):
-    """Features of ESPnet's ``encode`` for one utterance at a time.
+class AsrEncoder(Encoder):
+    """Features of ESPnet's ``encode`` without padding, on which its output would depend (espnet issue 6600).
 
-    Augmentation is that of training, so none. Where ESPnet pads, its output for an utterance depends on its
-    neighbours (espnet issue 6600); here only equal lengths share a batch.
+    The front end and its normalisation take one utterance at a time; those of equally many frames share a
+    batch of the encoder. Augmentation is that of training, so none.
 
     Args:
         experiment: What :func:`sertransfer.encoders.espnet.folder.read_experiment` read.
-        layer: See :class:`sertransfer.encoders.base.LayeredEncoder`.
+        layer: See :class:`sertransfer.encoders.base.Encoder`.
         device: Where the network runs.
 
     Raises:
@@ -58,6 +58,7 @@ class AsrEncoder(LayeredEncoder):
         config, where = experiment.config, experiment.where
         check_config(config, where)
         network = self.network = build_network(experiment)
+        self._front = network.prepare
         self._experiment = replace(experiment, weights={})
         parts = PARTS if network.ctc is None else (*PARTS, "ctc")
         own = {k: v for k, v in experiment.weights.items() if k.split(".")[0] in parts}
@@ -75,7 +76,7 @@ class AsrEncoder(LayeredEncoder):
         for module in self.network.modules():
             if hasattr(module, "pe"):
                 module.register_forward_pre_hook(_renew_positions)
-        self._device = torch.device(device)
+        self.device = torch.device(device)
         self._stack = list(getattr(network.encoder, "encoders", []))
         self.layers = len(self._stack)
         self.check_layer(layer)
@@ -87,7 +88,7 @@ class AsrEncoder(LayeredEncoder):
         self.shortest = _shortest(network)
         unused = sorted({name.split(".")[0] for name in experiment.weights if name not in own})
         tokens = config.get("token_list")
-        self._record = {
+        self.record = {
             "encoder": self.name,
             "model": str(config["encoder"]),
             "options": part_settings(config, "encoder"),
@@ -101,7 +102,7 @@ class AsrEncoder(LayeredEncoder):
             "tokens": len(tokens) if isinstance(tokens, list) else None,
             "espnet": {"trained_with": config.get("version"), "used": version("espnet")},
         }
-        decisive = {k: self._record[k] for k in ("encoder", "model", "options", "front_end", "layer")}
+        decisive = {k: self.record[k] for k in ("encoder", "model", "options", "front_end", "layer")}
         decisive["normalisation"] = [
             config.get("normalize"),
             part_settings(config, "normalize", "stats_file"),
@@ -110,10 +111,29 @@ class AsrEncoder(LayeredEncoder):
             decisive["dropout"] = "in training only"
         self._fingerprint = hash_weights(decisive, own)
 
-    def _output(self, waveforms: Tensor) -> Tensor:
-        return self.network(waveforms)  # type: ignore[no-any-return]
+    def prepare(self, waveforms: Tensor) -> Tensor:
+        """Return the normalised spectrograms, ``(batch, mels, frames)``."""
+        spectrograms: Tensor = self._front(waveforms)
+        return spectrograms
 
-    def _blocks(self, waveforms: Tensor, count: int) -> list[Tensor]:
+    def seen(self, length: int) -> int:
+        """Return how many frames of a spectrogram the convolutions that subsample it look at."""
+        embed: Any = getattr(self.network.encoder, "embed", None)
+        if not type(embed).__name__.startswith("Conv2dSubsampling"):
+            return length
+        steps = [(c.kernel_size[0], c.stride[0]) for c in embed.modules() if isinstance(c, nn.Conv2d)]
+        for kernel, stride in steps:
+            length = (length - kernel) // stride + 1
+        for kernel, stride in reversed(steps):
+            length = (length - 1) * stride + kernel
+        return length
+
+    def output(self, inputs: Tensor) -> Tensor:
+        """Return the encoder's own output, ``(batch, frames, dim)``."""
+        return self.network(inputs)  # type: ignore[no-any-return]
+
+    def blocks(self, inputs: Tensor, count: int) -> list[Tensor]:
+        """Return the outputs of the first *count* blocks, each ``(batch, frames, dim)``."""
         outputs: list[Tensor] = []
 
         def keep(block: nn.Module, given: Any, result: tuple[Any, ...]) -> None:
@@ -122,13 +142,13 @@ class AsrEncoder(LayeredEncoder):
 
         handles = [block.register_forward_hook(keep) for block in self._stack[:count]]
         try:
-            frames = self.network(waveforms).shape[1]
+            frames = self.network(inputs).shape[1]
         finally:
             for handle in handles:
                 handle.remove()
         return [output[:, :frames] for output in outputs]
 
-    def stages(self, *, mix: bool) -> list[tuple[str, list[nn.Module]]]:
+    def stages(self, *, mix: bool) -> list[Stage]:
         """Return the subsampling, then each block; an encoder without blocks is one part.
 
         The norm behind the last block belongs to it. The log-mel front end, its normalisation and a CTC
@@ -137,10 +157,12 @@ class AsrEncoder(LayeredEncoder):
         children = dict(self.network.get_submodule("encoder").named_children())
         norm = children.pop("after_norm", None)
         children.pop("encoders", None)
-        found = [("+".join(children), list(children.values()))] if children else []
-        found += [(f"encoders.{place}", [block]) for place, block in enumerate(self._stack[: self.layer])]
+        found = [Stage("+".join(children), list(children.values()))] if children else []
+        found += [
+            Stage(f"encoders.{place}", [block]) for place, block in enumerate(self._stack[: self.layer])
+        ]
         if norm is not None and self.layer is None and not mix:
-            found[-1][1].append(norm)
+            found[-1].modules.append(norm)
         return found
 
     def blueprint(self) -> dict[str, Any]:

@@ -73,14 +73,20 @@ class EspnetNetwork(nn.Module):
         self.ctc: nn.Module | None = None
         self.dropout_confined = False
 
-    def forward(self, waveforms: Tensor) -> Tensor:
-        """Encode ``(batch, samples)`` of equal length into ``(batch, frames, dim)``."""
+    def prepare(self, waveforms: Tensor) -> Tensor:
+        """Return the normalised spectrograms ``(batch, mels, frames)`` of ``(batch, samples)``."""
         lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         # no part of it learns, and a log-mel in half precision is another one
         with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
             features, frames = self.frontend(waveforms, lengths)
             if self.normalize is not None:
                 features, frames = self.normalize(features, frames)
+        return features.transpose(1, 2)  # type: ignore[no-any-return]
+
+    def forward(self, spectrograms: Tensor) -> Tensor:
+        """Encode what :meth:`prepare` returns into ``(batch, frames, dim)``."""
+        features = spectrograms.transpose(1, 2)
+        frames = torch.full((len(features),), features.shape[1], device=features.device)
         more = {} if self.ctc is None else {"ctc": self.ctc}
         encoded, frames, _ = self.encoder(features, frames, **more)
         if isinstance(encoded, tuple):  # with the outputs that an intermediate CTC looked at

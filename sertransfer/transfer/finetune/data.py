@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from sertransfer.audio.reading import inspect
 from sertransfer.audio.store import FeatureStore, build_store
@@ -21,11 +19,7 @@ from sertransfer.training.batches import FeatureSource, Utterances
 from sertransfer.training_audio import TrainingAudio
 from sertransfer.transfer.data import SubjectSplit
 from sertransfer.transfer.decide import TrainingSet, inner_folds, usable_part
-from sertransfer.transfer.finetune.freezing import Depth
 from sertransfer.transfer.settings import TransferConfig
-
-Write = Callable[[dict[str, Tensor], dict[str, Any], Path], None]
-"""Takes the trained state, what is to be said of the training, and the file."""
 
 
 class SentenceStore(FeatureSource, Protocol):
@@ -62,31 +56,6 @@ class Task:
     skip_bad: bool
     progress: bool
     training_audio: TrainingAudio | None = None
-
-
-@dataclass(frozen=True)
-class Learner:
-    """A network to be trained, its data, and how it is kept.
-
-    Attributes:
-        network: From the batches of *store* to the scores of both classes.
-        depth: What of it learns.
-        store: What the network takes of each sentence.
-        parts: Training and reported part, usable sentences only.
-        longest: Frames of the store that a training batch has at most.
-        pad: See :class:`sertransfer.front_end.Cropping`.
-        write: Writes the whole network.
-        record: What ``metrics.json`` is to say of it.
-    """
-
-    network: nn.Module
-    depth: Depth
-    store: SentenceStore
-    parts: tuple[SubjectSplit, SubjectSplit]
-    longest: int
-    pad: bool
-    write: Write
-    record: dict[str, Any]
 
 
 Integers = NDArray[np.int64]

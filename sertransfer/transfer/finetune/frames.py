@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
-from sertransfer.encoders.base import LayeredEncoder
+from sertransfer.encoders.base import Encoder
 from sertransfer.errors import BadInput, Fault
 from sertransfer.io.array_store import ArrayStore, building, write_index, write_meta
 from sertransfer.io.files import writing
@@ -122,7 +121,7 @@ GIGABYTE = 1_000_000_000
 
 def take_waveforms(
     manifest: Manifest,
-    encoder: LayeredEncoder,
+    encoder: Encoder,
     folder: Path,
     *,
     workers: int,
@@ -147,7 +146,7 @@ def _as_it_is(chunk: list[Waveform]) -> list[Waveform]:
     return chunk
 
 
-def _read(sentences: list[Sentence], encoder: LayeredEncoder, workers: int, progress: bool) -> Iterator[Item]:
+def _read(sentences: list[Sentence], encoder: Encoder, workers: int, progress: bool) -> Iterator[Item]:
     chunks = in_chunks(sentences)
     rate, shortest = encoder.sample_rate, encoder.shortest
     loader = DataLoader(
@@ -176,7 +175,7 @@ def _read(sentences: list[Sentence], encoder: LayeredEncoder, workers: int, prog
                 yield sentence.id, samples_to_seconds(len(found), rate), found[:, None]
 
 
-def frames_of(encoder: LayeredEncoder, samples: int) -> int:
+def frames_of(encoder: Encoder, samples: int) -> int:
     """Return how many frames the encoder gives for so many samples."""
     samples = max(samples, encoder.shortest)
     _, frames = encoder.encode(0.01 * torch.ones(1, samples), torch.tensor([samples]))
@@ -185,7 +184,7 @@ def frames_of(encoder: LayeredEncoder, samples: int) -> int:
 
 def take_frozen(
     waveforms: FrameStore,
-    encoder: LayeredEncoder,
+    encoder: Encoder,
     folder: Path,
     *,
     mix: bool,
@@ -202,7 +201,7 @@ def take_frozen(
         folder: The cache.
         mix: Whether every block's output is kept, ``layers * dim`` values a frame; else ``dim``.
         whole: Whether every frame is kept; else their mean, as one frame.
-        batch_size: Most sentences at once; only equal lengths share a batch.
+        batch_size: Most sentences at once.
         skip_bad: Leave out sentences whose features are not finite, and record them.
         progress: Whether a bar is shown.
 
@@ -216,26 +215,20 @@ def take_frozen(
 
 
 def _encode(
-    waveforms: FrameStore, encoder: LayeredEncoder, mix: bool, whole: bool, batch_size: int, progress: bool
+    waveforms: FrameStore, encoder: Encoder, mix: bool, whole: bool, batch_size: int, progress: bool
 ) -> Iterator[Item]:
     for name, fault in waveforms.faults:
         yield name, 0.0, fault
-    device = next(encoder.network.parameters()).device
     encoder.network.eval()
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for place, length in enumerate(waveforms.frames.tolist()):
-        by_length[length].append(place)
-    batches = [
-        same[first : first + batch_size]
-        for _, same in sorted(by_length.items())
-        for first in range(0, len(same), batch_size)
-    ]
+    order = np.argsort(waveforms.frames, kind="stable").tolist()
+    batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
     for rows in tracked(batches, "encoding", unit="batches", shown=progress):
-        batch = torch.from_numpy(np.concatenate([waveforms.read(row) for row in rows])).to(device)
+        batch = [torch.from_numpy(waveforms.read(row)[0].copy()) for row in rows]
+        lengths = torch.from_numpy(waveforms.frames[rows])
         with torch.inference_mode():
-            features: Tensor = encoder.features(batch, mix=mix).flatten(2)
-            kept = features if whole else features.mean(dim=1, keepdim=True)
-        for row, values in zip(rows, kept.float().cpu().numpy(), strict=True):
+            features, frames = encoder.encode(pad_sequence(batch, batch_first=True), lengths, mix=mix)
+        for row, every, count in zip(rows, features.flatten(2).float().cpu(), frames.tolist(), strict=True):
+            values = (every[:count] if whole else every[:count].mean(dim=0, keepdim=True)).numpy()
             name = waveforms.ids[row]
             fault = Fault(
                 f"sentence {name}",

@@ -1,38 +1,115 @@
-"""What fine-tuning trains, by kind of encoder: the SER network, or blocks over waveforms."""
+"""What fine-tuning trains and how deep it goes: a network's stages, which of them learn, and how fast."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from sertransfer.encoders.base import LayeredEncoder, UtteranceHead
+from sertransfer.encoders.base import Encoder, Stage, UtteranceHead, Write
 from sertransfer.encoders.registry import open_encoder
+from sertransfer.encoders.sentence_model import StoredNetwork, make_trainable
 from sertransfer.errors import bad_input
-from sertransfer.models.base import SpectrogramModel
-from sertransfer.models.checkpoint import Checkpoint, build_from, read_checkpoint, write_checkpoint
+from sertransfer.front_end import FrontEnd
 from sertransfer.timebase import seconds_to_samples
 from sertransfer.training.batches import Batch, Utterances
 from sertransfer.training.inference import choose_device, predict_probabilities
 from sertransfer.training.module import SeededModule
-from sertransfer.training_audio import TrainingAudio
+from sertransfer.transfer.data import SubjectSplit
 from sertransfer.transfer.decide import usable_part
-from sertransfer.transfer.finetune.data import Learner, Task, Write, take_features
+from sertransfer.transfer.finetune.data import SentenceStore, Task, take_features
 from sertransfer.transfer.finetune.frames import GIGABYTE, FrameStore, frames_of, take_frozen, take_waveforms
-from sertransfer.transfer.finetune.freezing import Depth, Stage, replace_classifier
-from sertransfer.transfer.finetune.model import (
-    PooledSpectrogramNetwork,
-    StoredNetwork,
-    WaveformNetwork,
-    write_sentence_model,
-)
 from sertransfer.transfer.probe.probe import Floats
-from sertransfer.transfer.settings import TransferConfig
+from sertransfer.transfer.settings import FinetuneConfig, TransferConfig
+
+ENCODER_POLICY = (
+    "its front end is fixed; nothing is masked; layer drop is off; dropout acts in trained parts alone"
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Depth:
+    """Freezes stages, sets modes, and groups the rest by learning rate.
+
+    What is frozen is the same after a step: weights, the statistics of batch norms, and what comes out.
+
+    Args:
+        stages: From the input to the classifier.
+        settings: Depth, rates and what becomes of batch norms.
+        whole: A network that the stages are part of and whose other modules act as in evaluation; ``None``
+            where all of it is in the stages.
+
+    Attributes:
+        trained: Stages that learn, the classifier first.
+        frozen: The others.
+
+    Raises:
+        BadInput: If there are fewer stages than are to be trained.
+    """
+
+    def __init__(self, stages: list[Stage], settings: FinetuneConfig, whole: nn.Module | None = None) -> None:
+        body = len(stages) - 1
+        count = {"head": 0, "last": settings.stages, "all": body}[settings.depth]
+        if count > body:
+            names = ", ".join(stage.name for stage in stages[:-1])
+            raise bad_input(
+                "setting finetune.stages",
+                found=str(count),
+                expected=f"at most {body}: before the classifier this network has {names}",
+                remedy="lower it, or take finetune.depth all",
+            )
+        self.frozen = stages[: body - count]
+        self.trained = stages[body - count :][::-1]
+        self._settings, self._whole = settings, whole
+        self._still = settings.batch_norm == "frozen"
+        for group, learns in ((self.frozen, False), (self.trained, True)):
+            for stage in group:
+                for weight in stage.parameters():
+                    weight.requires_grad_(learns)
+        if self._still:
+            for norm in self._norms():
+                norm.requires_grad_(False)
+
+    def _norms(self) -> list[nn.Module]:
+        modules = [module for stage in [*self.frozen, *self.trained] for module in stage.modules]
+        return [part for module in modules for part in module.modules() if isinstance(part, _BatchNorm)]
+
+    def set_modes(self) -> None:
+        """Put what learns into training mode, and what is frozen into evaluation mode."""
+        if self._whole is not None:
+            self._whole.eval()
+        for stages, mode in ((self.trained, True), (self.frozen, False)):
+            for stage in stages:
+                for module in stage.modules:
+                    module.train(mode)
+        if self._still:
+            for norm in self._norms():
+                norm.eval()
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the optimiser's parameter groups: each stage's rate, and no decay of vectors."""
+        groups: list[dict[str, Any]] = []
+        for distance, stage in enumerate(self.trained):
+            rate = self._settings.lr * self._settings.layer_decay**distance
+            weights = [weight for weight in stage.parameters() if weight.requires_grad]
+            for matrices in (True, False):
+                chosen = [weight for weight in weights if (weight.ndim > 1) == matrices]
+                decay = self._settings.weight_decay if matrices else 0.0
+                if chosen:
+                    groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
+        return groups
+
+    def describe(self) -> dict[str, Any]:
+        """Return which stages learn, and how many numbers."""
+        learnt = [w.numel() for stage in self.trained for w in stage.parameters() if w.requires_grad]
+        names = [stage.name for stage in self.trained]
+        return {"trained": names, "frozen": [s.name for s in self.frozen], "trained_numbers": sum(learnt)}
 
 
 class Finetuner(SeededModule):
@@ -84,29 +161,63 @@ class Scorer:
         )[:, 1]
 
 
-def ser_learner(config: TransferConfig, task: Task) -> Learner:
-    """Return the network of *checkpoint* with a new classifier, and the spectrograms of all sentences.
+@dataclass(frozen=True)
+class Learner:
+    """A network to be trained, its data, and how it is kept.
+
+    Attributes:
+        network: From the batches of *store* to the scores of both classes.
+        depth: What of it learns.
+        store: What the network takes of each sentence.
+        parts: Training and reported part, usable sentences only.
+        longest: Frames of the store that a training batch has at most.
+        pad: See :class:`sertransfer.front_end.Cropping`.
+        write: Writes the whole network.
+        record: What ``metrics.json`` is to say of it.
+    """
+
+    network: nn.Module
+    depth: Depth
+    store: SentenceStore
+    parts: tuple[SubjectSplit, SubjectSplit]
+    longest: int
+    pad: bool
+    write: Write
+    record: dict[str, Any]
+
+
+def make_learner(config: TransferConfig, task: Task) -> Learner:
+    """Return the encoder with a new classifier, and what it takes of all sentences.
 
     Raises:
-        BadInput: If audio, depth or pooling is at fault.
+        BadInput: If audio, depth, pooling, layers or the checkpoint is at fault.
     """
-    read = read_checkpoint(task.checkpoint)
-    front_end, cropping = read.front_end, read.cropping
-    if front_end is None:
-        raise TypeError("an opened SER encoder has a front end")
-    model = build_from(read, where=task.checkpoint)
-    network: torch.nn.Module = model
-    pooled = config.finetune.pooling != "mean"
+    settings = config.finetune
+    opened = open_encoder(task.encoder, task.checkpoint, layer=config.layer, device=str(choose_device()))
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        if not pooled:
-            depth = Depth(replace_classifier(model, len(config.classes)), config.finetune)
-            write = _as_checkpoint(read, config, task.training_audio)
-        else:
-            network, head, stages = _pooled(model, read, config)
-            depth = Depth(stages, config.finetune, network)
-            write = _with_head(read, head, config)
+        made = make_trainable(
+            opened,
+            config.classes,
+            pooling=settings.pooling,
+            mix=settings.layers == "mix",
+            heard=task.training_audio,
+        )
+    network = made.network.to(choose_device())
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
+    depth = Depth(made.stages, settings, None if made.head is None else network)
+    parts: dict[str, Any]
+    if opened.front_end is not None:
+        parts = _on_spectrograms(opened, opened.front_end, config, task)
+    else:
+        parts = _on_waveforms(opened, made.head, config, task)
+    return Learner(**{"network": network, "depth": depth, "write": made.write, **parts})
+
+
+def _on_spectrograms(
+    opened: Encoder, front_end: FrontEnd, config: TransferConfig, task: Task
+) -> dict[str, Any]:
+    """Return what of a :class:`Learner` depends on the store, which is that of stage 1."""
     store, train, reported = take_features(
         task.manifest,
         task.parts,
@@ -116,117 +227,21 @@ def ser_learner(config: TransferConfig, task: Task) -> Learner:
         skip_bad=task.skip_bad,
         progress=task.progress,
     )
-    return Learner(
-        network=network.to(choose_device()),
-        depth=depth,
-        store=store,
-        parts=(train, reported),
-        longest=int(store.frames.max()) if cropping is None else cropping.frames(front_end.framing),
-        pad=cropping is not None and cropping.pad,
-        write=write,
-        record={"pooling": config.finetune.pooling} if pooled else {},
-    )
-
-
-def _pooled(
-    model: SpectrogramModel, read: Checkpoint, config: TransferConfig
-) -> tuple[PooledSpectrogramNetwork, UtteranceHead, list[Stage]]:
-    """Put another pooling and a head behind the feature map; the model's own classifier stays, unused."""
-    if model.time_bins != 1:
-        raise bad_input(
-            "setting finetune.pooling",
-            found=f"'{config.finetune.pooling}' for {read.model}, whose classifier sees spans of time apart",
-            expected="mean, which keeps that classifier",
-            remedy="leave the setting out, or take another model",
-        )
-    stages = replace_classifier(model, len(read.classes))[:-1]
-    model.load_state_dict(read.state)
-    model.requires_grad_(False)
-    head = UtteranceHead(
-        model.num_features, len(config.classes), pooling=config.finetune.pooling, layers=None
-    )
-    stages = [stage for stage in stages if not stage.name.startswith("classifier")]
-    return PooledSpectrogramNetwork(model, head), head, [*stages, Stage("head", [head])]
-
-
-def _as_checkpoint(read: Checkpoint, config: TransferConfig, heard: TrainingAudio | None) -> Write:
-    def write(state: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
-        """Write the network with what it was trained from, as any checkpoint of a model."""
-        write_checkpoint(
-            Checkpoint(
-                model=read.model,
-                options=read.options,
-                classes=config.classes,
-                front_end=read.front_end,
-                cropping=read.cropping,
-                state=state,
-                provenance=_provenance(read, about),
-                training_audio=heard,
-            ),
-            path,
-        )
-
-    return write
-
-
-def _with_head(read: Checkpoint, head: UtteranceHead, config: TransferConfig) -> Write:
-    blueprint = {
-        "model": read.model,
-        "options": read.options,
-        "classes": list(read.classes),
-        "front_end": None if read.front_end is None else read.front_end.as_dict(),
-        "cropping": None if read.cropping is None else asdict(read.cropping),
+    cropping = opened.cropping
+    return {
+        "store": store,
+        "parts": (train, reported),
+        "longest": int(store.frames.max()) if cropping is None else cropping.frames(front_end.framing),
+        "pad": cropping is not None and cropping.pad,
+        "record": {"pooling": config.finetune.pooling} if config.finetune.pooling != "mean" else {},
     }
 
-    def write(state: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
-        write_sentence_model(
-            path,
-            encoder="ser",
-            blueprint=blueprint,
-            head=head,
-            classes=config.classes,
-            state=state,
-            provenance=_provenance(read, about),
-        )
 
-    return write
-
-
-def _provenance(read: Checkpoint, about: dict[str, Any]) -> dict[str, Any]:
-    return {"finetuned_from": read.provenance, "classes_before": list(read.classes), **about}
-
-
-FRONT_END = (
-    "its front end is fixed; nothing is masked; layer drop is off; dropout acts in trained parts alone"
-)
-
-_log = logging.getLogger(__name__)
-
-
-def waveform_learner(config: TransferConfig, task: Task) -> Learner:
-    """Return the encoder with a head, and the waveforms of all sentences or what the frozen encoder gives.
-
-    Raises:
-        BadInput: If audio, depth, layers or the checkpoint is at fault.
-    """
+def _on_waveforms(
+    opened: Encoder, head: UtteranceHead | None, config: TransferConfig, task: Task
+) -> dict[str, Any]:
+    """Return what of a :class:`Learner` depends on the store: waveforms, or what the frozen encoder gives."""
     settings = config.finetune
-    opened = open_encoder(task.encoder, task.checkpoint, layer=config.layer, device=str(choose_device()))
-    if not isinstance(opened, LayeredEncoder):
-        raise TypeError(f"encoder '{task.encoder}' takes no waveforms to train on")
-    mix = settings.layers == "mix"
-    if mix:
-        opened.check_layer(opened.layers or 1)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        head = UtteranceHead(
-            opened.dim,
-            len(config.classes),
-            pooling=settings.pooling,
-            layers=opened.layers if mix else None,
-        )
-    stages = [Stage(name, modules) for name, modules in opened.stages(mix=mix)]
-    whole = WaveformNetwork(opened, head).to(choose_device())
-    depth = Depth([*stages, Stage("head", [head])], settings, whole)
     wanted = pd.concat([part.sentences["id"] for part in task.parts])
     table = task.manifest.table[task.manifest.table["id"].isin(wanted)].reset_index(drop=True)
     store = take_waveforms(
@@ -237,38 +252,34 @@ def waveform_learner(config: TransferConfig, task: Task) -> Learner:
         skip_bad=task.skip_bad,
         progress=task.progress,
     )
-    window = seconds_to_samples(settings.window, opened.sample_rate)
-    network: nn.Module = whole
-    longest, kept = max(window, opened.shortest), "encoder run in every epoch"
-    if settings.depth == "head":
+    longest = max(seconds_to_samples(settings.window, opened.sample_rate), opened.shortest)
+    kept, network = "encoder run in every epoch", {}
+    if settings.depth == "head" and head is not None:
         frozen = _take_frozen(store, opened, longest, config, task)
         if frozen is not None:
             kept = "frames of the frozen encoder, computed once"
             if settings.pooling == "mean":
                 kept = "block means of the frozen encoder, computed once"
-            store, network = frozen, StoredNetwork(head, opened.dim)
+            store, network = frozen, {"network": StoredNetwork(head, opened.dim)}
             longest = frames_of(opened, longest)
-    usable = (usable_part(task.parts[0], store.seconds), usable_part(task.parts[1], store.seconds))
-    return Learner(
-        network=network,
-        depth=depth,
-        store=store,
-        parts=usable,
-        longest=longest,
-        pad=False,
-        write=_writer(opened, head, config),
-        record={
+    return {
+        **network,
+        "store": store,
+        "parts": tuple(usable_part(part, store.seconds) for part in task.parts),
+        "longest": longest,
+        "pad": False,
+        "record": {
             "layers": settings.layers,
             "pooling": settings.pooling,
             "features": kept,
-            "encoder_policy": FRONT_END,
+            "encoder_policy": ENCODER_POLICY,
         },
-    )
+    }
 
 
 def _take_frozen(
     waveforms: FrameStore,
-    encoder: LayeredEncoder,
+    encoder: Encoder,
     window: int,
     config: TransferConfig,
     task: Task,
@@ -297,19 +308,3 @@ def _take_frozen(
         skip_bad=task.skip_bad,
         progress=task.progress,
     )
-
-
-def _writer(encoder: LayeredEncoder, head: UtteranceHead, config: TransferConfig) -> Write:
-    def write(state: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
-        frozen = {f"encoder.{name}": value for name, value in encoder.network.state_dict().items()}
-        write_sentence_model(
-            path,
-            encoder=encoder.name,
-            blueprint=encoder.blueprint(),
-            head=head,
-            classes=config.classes,
-            state={**frozen, **state},
-            provenance={"finetuned_from": encoder.fingerprint(), **about},
-        )
-
-    return write

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import numpy as np
 from torch import nn
 
 from sertransfer import __version__
-from sertransfer.encoders.base import LayerMix
+from sertransfer.encoders.base import Encoder, LayerMix
+from sertransfer.encoders.registry import REBUILDERS
 from sertransfer.errors import bad_input
 from sertransfer.evaluation.aggregation import aggregate
 from sertransfer.io.run_folder import RunFolder
@@ -32,25 +32,17 @@ from sertransfer.transfer.decide import (
 from sertransfer.transfer.finetune.data import (
     BalancedDraw,
     Integers,
-    Learner,
     Task,
     as_utterances,
     split_inner,
 )
-from sertransfer.transfer.finetune.learners import Finetuner, Scorer, ser_learner, waveform_learner
+from sertransfer.transfer.finetune.learners import Finetuner, Learner, Scorer, make_learner
 from sertransfer.transfer.probe.probe import sentence_weights
 from sertransfer.transfer.scoring import bare_figures
 from sertransfer.transfer.settings import TransferConfig
 
 EVERY = 50
 """Steps between resume points."""
-
-LEARNERS: dict[str, Callable[[TransferConfig, Task], Learner]] = {
-    "ser": ser_learner,
-    "asr": waveform_learner,
-    "ssl": waveform_learner,
-}
-"""What fine-tuning works on, by the encoder's name."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +78,7 @@ def train(config: TransferConfig, task: Task, folder: Path) -> Trained:
         BadInput: If audio, depth or the resume point is at fault, or too few subjects are left.
         NonFiniteLoss: If training breaks down.
     """
-    learner = LEARNERS[task.encoder](config, task)
+    learner = make_learner(config, task)
     part = learner.parts[0]
     check_enough(*learner.parts)
     score = Scorer(learner.longest, learner.pad, config)
@@ -167,29 +159,26 @@ class Finetuned:
     left_out: list[dict[str, str]]
 
 
-def check_finetune(config: TransferConfig, encoder: str) -> None:
+def check_finetune(config: TransferConfig, opened: Encoder) -> None:
     """Refuse what cannot be fine-tuned.
 
     Raises:
         BadInput: If the settings ask for what the encoder has not, or for what only stored embeddings have.
     """
-    settings = config.finetune
-    if encoder not in LEARNERS:
+    if opened.name not in REBUILDERS:
         raise bad_input(
             "--mode finetune",
-            found=f"encoder '{encoder}'",
-            expected=f"one that is trained on here: {', '.join(LEARNERS)}",
+            found=f"encoder '{opened.name}'",
+            expected=f"one that is trained on here: {', '.join(REBUILDERS)}",
             remedy="take --mode probe",
         )
-    if settings.layers == "mix" and (encoder == "ser" or config.layer is not None):
-        whose = "encoder 'ser'" if encoder == "ser" else f"layer {config.layer}"
+    if config.finetune.layers == "mix" and not (opened.layers and config.layer is None):
+        whose = f"encoder '{opened.name}', which gives its last output only"
         raise bad_input(
             "setting finetune.layers",
-            found=f"'mix' with {whose}",
-            expected="all blocks of an encoder whose blocks are of equal width (asr, ssl)",
-            remedy="take finetune.layers output"
-            if encoder == "ser"
-            else "leave layer or finetune.layers out",
+            found=f"'mix' with {f'layer {config.layer}' if opened.layers else whose}",
+            expected="all blocks of an encoder",
+            remedy="take finetune.layers output, or leave layer out",
         )
     if config.pooling != "mean":
         raise bad_input(

@@ -80,13 +80,13 @@ def tune(
             space has what the encoder has not.
     """
     config.check()
+    inputs = read_inputs(config.transfer, manifest, **run_options)
     if isinstance(config, FinetuneTuneConfig):
         # imported here and below, since Lightning takes seconds that a probe need not wait
         from sertransfer.transfer.finetune.workflow import check_finetune
 
         for asked in config.by_layers():
-            check_finetune(asked, run_options["encoder"])
-    inputs = read_inputs(config.transfer, manifest, **run_options)
+            check_finetune(asked, inputs.embeddings.encoder(config.transfer.layer))
     settings = {"transfer": run_settings(config.transfer), **config.protocol()}
     with RunFolder(inputs.run_dir).claim(settings, inputs.hashes) as run:
         if not inputs.finished(run):

@@ -12,16 +12,16 @@ from support.transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, Killed, make
 from sertransfer.audio.reading import read_segment
 from sertransfer.cli.main import main
 from sertransfer.demo.corpora import make_daic_woz
+from sertransfer.encoders import ser
+from sertransfer.encoders.sentence_model import load_sentence_model
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Cropping, Denoise, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sertransfer.models.pyresnet import PyResNet
 from sertransfer.models.registry import build_model
 from sertransfer.transfer import workflow
-from sertransfer.transfer.finetune import learners
 from sertransfer.transfer.finetune import workflow as finetune_training
 from sertransfer.transfer.finetune.learners import Finetuner
-from sertransfer.transfer.finetune.model import load_sentence_model
 from sertransfer.transfer.settings import FinetuneConfig, ThresholdConfig, TransferConfig
 
 PROJECT = Path(__file__).parents[3]
@@ -180,7 +180,7 @@ def test_a_killed_run_ends_with_the_same_weights(
 def test_a_run_killed_after_it_stopped_early_stays_stopped(manifest, checkpoint, tmp_path, monkeypatch):
     config = replace(CONFIG, finetune=replace(CONFIG.finetune, lr=1.0, patience=1, epochs=6, depth="head"))
     with monkeypatch.context() as patch:
-        patch.setattr(learners, "write_checkpoint", lambda *words: (_ for _ in ()).throw(Killed))
+        patch.setattr(ser, "write_checkpoint", lambda *words: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             run(manifest, checkpoint, tmp_path, config)
     epochs = (tmp_path / "epochs.csv").read_bytes()
@@ -223,9 +223,12 @@ def test_shortcuts_stand_beside_a_finetuned_run(manifest, checkpoint, tmp_path):
 
 
 def test_what_can_not_be_trained_is_refused(manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(workflow, "open_encoder", lambda *words, **options: FakeEncoder())
+    fake = FakeEncoder()
+    monkeypatch.setattr(workflow, "open_encoder", lambda *words, **options: fake)
+    fake.name = "other"
     with pytest.raises(BadInput, match=r"encoder 'other'.*--mode probe"):
         workflow.transfer(CONFIG, manifest, encoder="other", checkpoint=tmp_path, run_dir=tmp_path / "r")
+    fake.name = "ser"
     with pytest.raises(BadInput, match=r"set finetune\.pooling"):
         run(manifest, tmp_path, tmp_path / "r", replace(CONFIG, pooling="mean_std"))
     with pytest.raises(BadInput, match="'mix' with encoder 'ser'"):

@@ -11,10 +11,11 @@ from support.transfer_fakes import Killed, make_interviews
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.config import load_config
+from sertransfer.encoders.registry import open_encoder
+from sertransfer.encoders.sentence_model import load_sentence_model
 from sertransfer.errors import BadInput
 from sertransfer.transfer.finetune import workflow
 from sertransfer.transfer.finetune.learners import Finetuner
-from sertransfer.transfer.finetune.model import load_sentence_model
 from sertransfer.transfer.settings import TransferConfig
 
 PROJECT = Path(__file__).parents[3]
@@ -44,7 +45,7 @@ def check_scores(folder, manifest):
     for name, score in zip(sentences["id"], sentences["score"], strict=True):
         row = rows.loc[name]
         waveform = read_segment(
-            manifest.source(row["audio"]), row["start"], row["end"], sample_rate=model.sample_rate
+            manifest.source(row["audio"]), row["start"], row["end"], sample_rate=model.encoder.sample_rate
         )
         assert model.score(torch.from_numpy(waveform)) == pytest.approx(score, abs=1e-6)
     return model
@@ -61,7 +62,7 @@ def test_the_blocks_of_a_recogniser_learn_and_the_run_resumes(asr, manifest, tmp
     assert found["frozen"] == ["embed", "encoders.0"]
     assert "layer_weights" not in found
     model = check_scores(tmp_path / "whole", manifest)
-    assert (model.encoder, model.classes) == ("asr", ("not depressed", "depressed"))
+    assert (model.encoder.name, model.classes) == ("asr", ("not depressed", "depressed"))
     assert model.provenance["finetune"]["threshold"] == metrics["threshold"]["value"]
 
     monkeypatch.setattr(workflow, "EVERY", 1)
@@ -134,10 +135,11 @@ def test_a_mix_needs_several_blocks_and_all_of_them(ssl, manifest, tmp_path):
 
 
 @pytest.mark.parametrize("encoder", ["asr", "ssl"])
-def test_the_configs_are_whole(encoder):
+def test_the_configs_are_whole(encoder, tmp_path):
     config = load_config(TransferConfig, PROJECT / f"configs/transfer/{encoder}_finetune.yaml", {})
     config.check()
-    workflow.check_finetune(config, encoder)
+    make = make_ssl if encoder == "ssl" else make_asr
+    workflow.check_finetune(config, open_encoder(encoder, make(tmp_path / "m")))
     assert (config.mode, config.finetune.depth, config.finetune.stages) == ("finetune", "last", 2)
 
 
@@ -154,8 +156,7 @@ def test_a_file_that_is_no_fine_tuned_network_is_refused(ssl, tmp_path, damage, 
     from safetensors.torch import save_file
 
     from sertransfer.encoders.base import UtteranceHead
-    from sertransfer.encoders.registry import open_encoder
-    from sertransfer.transfer.finetune.model import write_sentence_model
+    from sertransfer.encoders.sentence_model import write_sentence_model
 
     path = tmp_path / "model.safetensors"
     encoder = open_encoder("ssl", ssl)

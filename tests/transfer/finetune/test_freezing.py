@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from sertransfer.encoders.ser import replace_classifier
 from sertransfer.errors import BadInput
 from sertransfer.models.registry import build_model
-from sertransfer.transfer.finetune.freezing import Depth, replace_classifier
+from sertransfer.transfer.finetune.learners import Depth
 from sertransfer.transfer.settings import FinetuneConfig
 
 

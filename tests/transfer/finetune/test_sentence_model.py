@@ -5,10 +5,10 @@ import torch
 from support.finetune_fakes import make_asr, make_ssl
 from torch import nn
 
-from sertransfer.encoders.base import UtteranceHead
+from sertransfer.encoders.base import Stage, UtteranceHead
 from sertransfer.encoders.registry import open_encoder
-from sertransfer.transfer.finetune.freezing import Depth, Stage
-from sertransfer.transfer.finetune.model import StoredNetwork, WaveformNetwork
+from sertransfer.encoders.sentence_model import EncoderWithHead, StoredNetwork
+from sertransfer.transfer.finetune.learners import Depth
 from sertransfer.transfer.settings import FinetuneConfig
 
 SAMPLES = 2400
@@ -32,9 +32,8 @@ def make(place, pooling="mean", layer=None, **options):
     encoder = open_encoder(*place, layer=layer)
     torch.manual_seed(0)
     head = UtteranceHead(encoder.dim, 2, pooling=pooling, layers=encoder.layers if mix else None)
-    network = WaveformNetwork(encoder, head)
-    stages = [Stage(name, modules) for name, modules in encoder.stages(mix=mix)]
-    return encoder, network, Depth([*stages, Stage("head", [head])], config, network)
+    network = EncoderWithHead(encoder, head)
+    return encoder, network, Depth([*encoder.stages(mix=mix), Stage("head", [head])], config, network)
 
 
 def sounds(count=4):

@@ -151,6 +151,7 @@ def test_pooling_layer_and_attention_are_searched_on_embeddings_made_once(manife
 
     def open_fake(*args, layer=None, **options):
         encoders.append(FakeEncoder(dim=6 if layer is None else 4, fingerprint=f"layer {layer}"))
+        encoders[-1].layers = 2
         return encoders[-1]
 
     build = InnerData.__post_init__

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.finetune_fakes import make_ssl, run, settings
-from support.transfer_fakes import NEGATIVE, POSITIVE, Killed, make_interviews
+from support.transfer_fakes import NEGATIVE, POSITIVE, FakeEncoder, Killed, make_interviews
 
 from sertransfer.cli.main import main
 from sertransfer.config import load_config
@@ -146,7 +146,8 @@ def test_what_no_study_can_work_with_is_named(changes, message):
         make(**changes).check()
 
 
-def test_a_mix_is_not_searched_for_an_encoder_without_blocks(manifest, tmp_path):
+def test_a_mix_is_not_searched_for_an_encoder_without_blocks(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr("sertransfer.transfer.workflow.open_encoder", lambda *words, **options: FakeEncoder())
     with pytest.raises(BadInput, match="'mix' with encoder 'ser'"):
         tuning_workflow.tune(
             make(), manifest, encoder="ser", checkpoint=tmp_path, run_dir=tmp_path / "r", progress=False

@@ -9,49 +9,46 @@ in it can be executed. A fine-tuned ``ser`` network with its own classifier is a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sertransfer.audio.logmel import MelFrontEnd
-from sertransfer.encoders.base import LayeredEncoder, UtteranceHead
+from sertransfer.encoders.base import Encoder, Stage, Trainable, UtteranceHead
+from sertransfer.encoders.registry import REBUILDERS
+from sertransfer.encoders.ser import SerEncoder
 from sertransfer.errors import BadInput, bad_input
-from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.checksums import SEAL, UNSEALED, check_seal, seal
 from sertransfer.io.files import atomic_path, regular_file
 from sertransfer.io.plain_values import parse_json
-from sertransfer.models.base import SpectrogramModel
-from sertransfer.models.checkpoint import Checkpoint, build_from, check_state, read_checkpoint
+from sertransfer.models.checkpoint import Checkpoint, check_state, read_checkpoint
+from sertransfer.training_audio import TrainingAudio
 
 KEY = "sentence_model"
 FORMAT = "sertransfer sentence model 1"
 
 
-class WaveformNetwork(nn.Module):
-    """An encoder of waveforms with a head; takes waveforms as the batches of a store hold them.
+class EncoderWithHead(nn.Module):
+    """An encoder with a head; takes the batches of a store.
 
     Args:
         encoder: Its network becomes a part of this one.
         head: Mixes its blocks if it can mix.
     """
 
-    def __init__(self, encoder: LayeredEncoder, head: UtteranceHead) -> None:
+    def __init__(self, encoder: Encoder, head: UtteranceHead) -> None:
         super().__init__()
         self.encoder = encoder.network
         self.head = head
-        self._features = encoder.features
+        self._features = encoder.of_stored
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(batch, 1, 1, samples)`` to scores before the softmax, ``(batch, classes)``."""
-        waveforms = x[:, 0, 0].clone()  # ESPnet normalises in place
-        scores: Tensor = self.head(self._features(waveforms, mix=self.head.mix is not None))
+        """Map ``(batch, 1, width, length)`` to scores before the softmax, ``(batch, classes)``."""
+        scores: Tensor = self.head(self._features(x, mix=self.head.mix is not None))
         return scores
 
 
@@ -72,18 +69,42 @@ class StoredNetwork(nn.Module):
         return scores
 
 
-class PooledSpectrogramNetwork(nn.Module):
-    """A model of stage 1 with another pooling over time and a head in place of its classifier."""
+def make_trainable(
+    encoder: Encoder, classes: tuple[str, ...], *, pooling: str, mix: bool, heard: TrainingAudio | None
+) -> Trainable:
+    """Put a new classifier behind *encoder*: its own if it has one and pools as that does, else a head.
 
-    def __init__(self, encoder: SpectrogramModel, head: UtteranceHead) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
+    Args:
+        encoder: As it was opened.
+        classes: The negative and the positive label.
+        pooling: One of :data:`sertransfer.encoders.base.LEARNED_POOLINGS`.
+        mix: Whether the head mixes all blocks.
+        heard: Fingerprint of the audio that the network will have been trained on.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(batch, 1, mels, frames)`` to scores before the softmax, ``(batch, classes)``."""
-        scores: Tensor = self.head(self.encoder.pool_frames(self.encoder.forward_features(x)))
-        return scores
+    Raises:
+        BadInput: If there are no blocks to mix, or the pooling does not fit the network.
+    """
+    own = encoder.with_own_classifier(classes, heard) if pooling == "mean" else None
+    if own is not None:
+        return own
+    if mix:
+        encoder.check_layer(encoder.layers or 1)
+    stages = encoder.stages(mix=mix)
+    head = UtteranceHead(encoder.dim, len(classes), pooling=pooling, layers=encoder.layers if mix else None)
+
+    def write(state: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
+        frozen = {f"encoder.{name}": value for name, value in encoder.network.state_dict().items()}
+        write_sentence_model(
+            path,
+            encoder=encoder.name,
+            blueprint=encoder.blueprint(),
+            head=head,
+            classes=classes,
+            state={**frozen, **state},
+            provenance={**encoder.origin(), **about},
+        )
+
+    return Trainable(EncoderWithHead(encoder, head), [*stages, Stage("head", [head])], head, write)
 
 
 @dataclass(frozen=True)
@@ -91,33 +112,26 @@ class SentenceModel:
     """A fine-tuned network with all that it takes to score a sentence.
 
     Attributes:
-        encoder: ``ser``, ``asr`` or ``ssl``.
-        sample_rate: Of the waveforms it takes, in Hz.
+        encoder: What the network is made of.
         classes: The negative and the positive label.
         provenance: What it was trained from and how, the threshold of subjects' scores included.
         network: In evaluation mode.
-        prepare: From a waveform ``(samples,)`` to what the network takes.
-        shortest: Fewest samples that it can score.
     """
 
-    encoder: str
-    sample_rate: int
+    encoder: Encoder
     classes: tuple[str, ...]
     provenance: dict[str, Any]
     network: nn.Module
-    prepare: Callable[[Tensor], Tensor]
-    shortest: int = 1
 
     def score(self, waveform: Tensor) -> float:
         """Return the probability of the positive class for one sentence.
 
         Args:
-            waveform: Shape ``(samples,)``, at :attr:`sample_rate`, full scale 1.
+            waveform: Shape ``(samples,)``, at the encoder's sample rate, full scale 1.
         """
-        device = next(self.network.parameters()).device
+        batch = self.encoder.as_stored(waveform)[None, None].to(self.encoder.device)
         with torch.inference_mode():
-            scores = self.network(self.prepare(waveform)[None, None].to(device))
-            return float(scores.double().softmax(1)[0, 1])
+            return float(self.network(batch).double().softmax(1)[0, 1])
 
 
 def write_sentence_model(
@@ -187,50 +201,18 @@ def _rebuild(values: dict[str, Any], state: dict[str, Tensor], path: Path, devic
     for name, value in state.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
-    blueprint, kind = dict(values["blueprint"]), str(values["encoder"])
     classes = tuple(str(name) for name in values["classes"])
-    head_options = {"pooling": str(values["head"]["pooling"]), "layers": values["head"]["layers"]}
-    network: nn.Module
-    if kind == "ser":
-        front_end, cropping = FrontEnd.from_dict(blueprint["front_end"]), _cropping(blueprint["cropping"])
-        model = build_from(
-            Checkpoint(
-                model=str(blueprint["model"]),
-                options=dict(blueprint["options"]),
-                classes=tuple(str(name) for name in blueprint["classes"]),
-                front_end=front_end,
-                cropping=cropping,
-                state=parts["encoder"],
-            ),
-            where=path,
-        )
-        head = UtteranceHead(model.num_features, len(classes), **head_options)
-        network, rate = PooledSpectrogramNetwork(model, head), front_end.framing.sample_rate
-        prepare, shortest = _spectrogram(front_end, cropping), 1
-    else:
-        encoder = _layered(kind, blueprint, parts["encoder"], path, device)
-        head = UtteranceHead(encoder.dim, len(classes), **head_options)
-        network, rate, prepare = WaveformNetwork(encoder, head), encoder.sample_rate, _as_a_row
-        shortest = encoder.shortest
+    rebuild = REBUILDERS.get(str(values["encoder"]))
+    if rebuild is None:
+        raise ValueError(f"encoder {values['encoder']!r}")
+    encoder = rebuild(dict(values["blueprint"]), parts["encoder"], path, device=device)
+    head = UtteranceHead(
+        encoder.dim, len(classes), pooling=str(values["head"]["pooling"]), layers=values["head"]["layers"]
+    )
     check_state(head.state_dict(), parts["head"], path)
     head.load_state_dict(parts["head"])
-    network.eval().to(device)
-    return SentenceModel(kind, rate, classes, dict(values["provenance"]), network, prepare, shortest)
-
-
-def _layered(
-    kind: str, blueprint: dict[str, Any], weights: dict[str, Tensor], path: Path, device: str
-) -> LayeredEncoder:
-    # imported here, so that one does not wait for the libraries of the other
-    if kind == "asr":
-        from sertransfer.encoders.espnet.encoder import rebuild as rebuild_asr
-
-        return rebuild_asr(blueprint, weights, path, device=device)
-    if kind == "ssl":
-        from sertransfer.encoders.ssl import rebuild as rebuild_ssl
-
-        return rebuild_ssl(blueprint, weights, path, device=device)
-    raise ValueError(f"encoder {kind!r}")
+    network = EncoderWithHead(encoder, head).eval().to(device)
+    return SentenceModel(encoder, classes, dict(values["provenance"]), network)
 
 
 def _of_checkpoint(checkpoint: Checkpoint, path: Path, device: str) -> SentenceModel:
@@ -241,36 +223,5 @@ def _of_checkpoint(checkpoint: Checkpoint, path: Path, device: str) -> SentenceM
             expected="checkpoints/model.safetensors of a run of mode finetune",
             remedy="run 'sertransfer transfer --mode finetune' with it",
         )
-    front_end = checkpoint.front_end
-    return SentenceModel(
-        "ser",
-        front_end.framing.sample_rate,
-        checkpoint.classes,
-        checkpoint.provenance,
-        build_from(checkpoint, where=path).to(device),
-        _spectrogram(front_end, checkpoint.cropping),
-    )
-
-
-def _cropping(values: dict[str, Any] | None) -> Cropping | None:
-    return None if values is None else Cropping(**values)
-
-
-def _as_a_row(waveform: Tensor) -> Tensor:
-    return waveform[None]
-
-
-def _spectrogram(front_end: FrontEnd, cropping: Cropping | None) -> Callable[[Tensor], Tensor]:
-    """Return what makes of a waveform what the feature store holds of it, its precision included."""
-    compute = MelFrontEnd(front_end)
-    wanted = cropping.frames(front_end.framing) if cropping is not None and cropping.pad else None
-
-    def prepare(waveform: Tensor) -> Tensor:
-        features = compute(waveform)
-        if front_end.log != "none":
-            features = features.half().float()
-        if wanted is None:
-            return features
-        return F.pad(features[:, :wanted], (0, max(0, wanted - features.shape[1])))
-
-    return prepare
+    encoder = SerEncoder(checkpoint, device=device, where=path)
+    return SentenceModel(encoder, checkpoint.classes, checkpoint.provenance, encoder.network)
