@@ -210,8 +210,29 @@ class Structure(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+_READ = (b"RIFF", b"RF64", b"BW64", b"riff", b".snd", b"dns.", b"fLaC", b"OggS", b"ID3", b"caff", b"NIST_1A")
+"""How files of formats begin that are read, beside AIFF, VOC and MP3: of these it is known how they end."""
+
+_OTHERS = {
+    b"RIFX": "RIFX", b"FORM": "8SVX", b" paf": "PAF", b"fap ": "PAF", b"PVF1": "PVF", b"2BIT": "AVR",
+    b"MATL": "MATLAB", b"\xf0\x7e": "SDS", b"\x01\x04": "MPC 2000", b"\x64\xa3": "IRCAM", b"Exte": "XI",
+}  # fmt: skip
+"""Other formats of libsndfile, which would read a file that was cut without a word."""
+
+
+def other_format(contents: Contents) -> str | None:
+    """Return what a file is that is not read; ``None`` if it begins like a format that is."""
+    head = contents[0:64]
+    known = head.startswith(_READ) or head[:19] == b"Creative Voice File" or _Frame.read(head) is not None
+    if known or (head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")):
+        return None
+    return next(
+        (name for start, name in _OTHERS.items() if head.startswith(start)), "no sound by its beginning"
+    )
+
+
 def look_at_structure(contents: Contents) -> Structure:
-    """Look at every kind of file but RIFF, which :mod:`sertransfer.audio.containers` knows.
+    """Look at every kind of file but RIFF, which :func:`find_pcm16` knows.
 
     Raises:
         BrokenSound: If the file is cut or damaged for certain.
@@ -277,7 +298,7 @@ def _promised(contents: Contents, head: bytes) -> tuple[int, int] | None:
         order: Order = "big" if head[:4] == b".snd" else "little"
         return int.from_bytes(head[8:12], order), int.from_bytes(head[4:8], order)
     if head[:4] == b"FORM":
-        return _chunk(contents, 12, (b"SSND", b"BODY"), order="big", even=True)
+        return _chunk(contents, 12, (b"SSND",), order="big", even=True)
     if head[:4] in (b"RF64", b"BW64"):
         found = _chunk(contents, 12, (b"data",), order="little", even=True)
         if found is None or head[12:16] != b"ds64":

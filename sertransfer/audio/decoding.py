@@ -22,15 +22,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from sertransfer.audio.containers import ContainerPart, Contents
-from sertransfer.audio.recordings import KEPT_BYTES, Found, Key, Patched, spool
+from sertransfer.audio.recordings import KEPT_BYTES, Found, Key, Patched, spool, unreadable
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.manifest import AudioSource
 
 EVEN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 """libsndfile's names of codings of constant width; only these, and FLAC, can be sought to the sample."""
-
-PACKED = ("SDS", "PAF")
-"""Formats in which samples of these codings are packed, not one behind the other."""
 
 UNKNOWN_LENGTH = 2**62
 """libsndfile gives more than this many samples for a length that is not known."""
@@ -222,7 +219,7 @@ def open_sound(source: AudioSource, found: Found) -> Iterator[Sought | Counted]:
         BadInput: If libsndfile cannot read it.
     """
     with _opened(soundfile.SoundFile, source, found, None) as sound:
-        even = sound.subtype in EVEN and sound.format not in PACKED
+        even = sound.subtype in EVEN
         known = sound.frames < UNKNOWN_LENGTH
         if known and not found.parts and (even or sound.format == "FLAC") and sound.seekable():
             yield Sought(sound)
@@ -256,12 +253,10 @@ def _opened(kind: type[Any], source: AudioSource, found: Found, part: ContainerP
                 expected="1 Hz or more, and 1 channel or more",
                 remedy="correct the header, or replace the file",
             ) from None
-        raise bad_input(
-            source,
-            found=f"no audio that can be read ({error.error_string.rstrip('.')})",
-            expected="WAV, FLAC, OGG or another format of libsndfile",
-            remedy="convert or replace the file",
-        ) from None
+        raise unreadable(source, error.error_string.rstrip(".")) from None
+    if contents[0:3] == b"ID3" and sound.format not in ("MP3", "FLAC"):
+        sound.close()
+        raise unreadable(source, f"{sound.format} behind a tag of MP3")
     if kind is Decoder:
         sound.chatty = chatty
     try:

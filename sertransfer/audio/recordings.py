@@ -21,6 +21,7 @@ from sertransfer.audio.containers import (
     find_pcm16,
     find_unstated_length,
     look_at_structure,
+    other_format,
 )
 from sertransfer.errors import BadInput, Faults, bad_input, nearest
 from sertransfer.io.files import refuse_special, regular_file, writing
@@ -181,6 +182,8 @@ def _open(key: Key, source: AudioSource) -> Found:
         return Found(key, Patched(contents, *unstated), None)
     if contents[0 : len(LFS_POINTER)] == LFS_POINTER:
         raise lfs_pointer(source)
+    if len(contents) and (name := other_format(contents)) is not None:
+        raise unreadable(source, name)
     return Found(key, contents, None, *look_at_structure(contents))
 
 
@@ -220,6 +223,16 @@ def _member(path: Path, member: str) -> bytes | _File:
             return _File(file, file.tell())
     except _DAMAGE as error:
         raise damaged(AudioSource(path, member), f"an archive that cannot be read ({error})") from None
+
+
+def unreadable(source: AudioSource, reason: str) -> BadInput:
+    """Return the error of a file that no decoder is given, or that none can read."""
+    return bad_input(
+        source,
+        found=f"no audio that can be read ({reason})",
+        expected="WAV, FLAC, OGG, MP3, AIFF, AU, W64, RF64, CAF, SPHERE or VOC",
+        remedy="convert it with ffmpeg or sox, or replace the file",
+    )
 
 
 def damaged(source: AudioSource, found: str) -> BadInput:

@@ -32,8 +32,8 @@ PACKED = [
     ("dwvw.aiff", "AIFF", "DWVW_16", 16_000),
     ("gsm.w64", "W64", "GSM610", 8000),
 ]
-UNSTATED = [("sds", "SDS", "PCM_16", 16_000), ("paf", "PAF", "PCM_24", 16_000)]
-"""Packed too; where they end cannot be told."""
+OTHERS = ["AVR", "HTK", "SVX", "MAT4", "MAT5", "MPC2K", "PAF", "PVF", "SDS", "IRCAM", "XI", "WVE"]
+"""Formats that libsndfile would read, cut ones without a word."""
 WHOLE = [
     ("flac", "FLAC", "PCM_16", 16_000),
     ("24.wav", "WAV", "PCM_24", 16_000),
@@ -70,7 +70,7 @@ def cut(source: AudioSource, share: float = 0.6) -> None:
     source.path.write_bytes(content[: int(len(content) * share)])
 
 
-@pytest.mark.parametrize(("ending", "form", "subtype", "rate"), PACKED + WHOLE + UNSTATED)
+@pytest.mark.parametrize(("ending", "form", "subtype", "rate"), PACKED + WHOLE)
 def test_segments_equal_those_of_the_whole_decoded_file(
     tmp_path: Path, ending: str, form: str, subtype: str, rate: int
 ) -> None:
@@ -95,6 +95,43 @@ def test_a_cut_file_is_never_silently_whole(
     for reader in (inspect, read_segment):
         with pytest.raises(BadInput, match=r"expected a whole recording"):
             reader(source)
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_a_format_whose_end_cannot_be_told_is_not_read(tmp_path: Path, form: str) -> None:
+    subtype = {"XI": "DPCM_16", "WVE": "ALAW"}.get(form, "PCM_16")
+    source = write(tmp_path / "a.wav", form, subtype, 8000)
+    for reader in (inspect, read_segment):
+        with pytest.raises(BadInput, match=r"no audio that can be read \(.*convert it with ffmpeg or sox"):
+            reader(source)
+
+
+def test_other_formats_are_named(tmp_path: Path) -> None:
+    for form, name in (
+        ("IRCAM", "IRCAM"),
+        ("PAF", "PAF"),
+        ("MAT5", "MATLAB"),
+        ("SDS", "SDS"),
+        ("SVX", "8SVX"),
+    ):
+        with pytest.raises(BadInput, match=rf"\({name}\)"):
+            inspect(write(tmp_path / f"a.{form}", form, "PCM_16", 16_000))
+    source = write(tmp_path / "a.wav", "WAV", "PCM_16", 16_000)
+    source.path.write_bytes(b"RIFX" + source.path.read_bytes()[4:])
+    with pytest.raises(BadInput, match=r"\(RIFX\)"):
+        inspect(source)
+
+
+def test_a_tag_of_mp3_hides_no_other_format(tmp_path: Path) -> None:
+    """libsndfile passes over the tag; the length of what follows is not compared with the file's."""
+    tag = b"ID3\x03\0\0\0\0\0\x0a" + bytes(10)
+    flac = write(tmp_path / "a.flac", "FLAC", "PCM_16", 16_000)
+    flac.path.write_bytes(tag + flac.path.read_bytes())
+    assert inspect(flac).samples == 32_000
+    wav = write(tmp_path / "a.wav", "WAV", "PCM_16", 16_000)
+    wav.path.write_bytes(tag + wav.path.read_bytes())
+    with pytest.raises(BadInput, match=r"WAV behind a tag of MP3"):
+        inspect(wav)
 
 
 def test_sound_in_several_blocks_of_a_voc_is_a_fault(tmp_path: Path) -> None:
