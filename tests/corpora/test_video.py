@@ -85,6 +85,21 @@ def test_audio_that_is_not_whole_is_extracted_again(
     assert inspect(AudioSource(tmp_path / "audio" / AUDIO)).samples == 1600
 
 
+def test_only_what_is_missing_is_extracted_again(tmp_path: Path, program: Path) -> None:
+    for name in "bcd":
+        write_video(tmp_path / f"corpus/{name}.avi")
+    extract(tmp_path, *"bcd")
+    audio = tmp_path / "audio/a"
+    written = {name: (audio / f"{name}.wav").stat().st_mtime_ns for name in "bd"}
+    (audio / "c.wav").unlink()
+    before = len(calls(program))
+    assert extract(tmp_path, *"bcd")[1] == []
+    (call,) = calls(program)[before:]
+    assert "/c.avi " in call
+    assert {name: (audio / f"{name}.wav").stat().st_mtime_ns for name in "bd"} == written
+    assert (audio / "c.wav").is_file()
+
+
 def test_audio_of_a_video_that_was_replaced_is_extracted_again(tmp_path: Path, program: Path) -> None:
     video = write_video(tmp_path / "corpus/b.avi")
     extract(tmp_path, "b")

@@ -10,6 +10,8 @@ from support.transfer_fakes import FakeEncoder, make_interviews
 from sertransfer.audio.fingerprint import utterance_prints
 from sertransfer.audio.store import build_store
 from sertransfer.cli.main import main
+from sertransfer.demo import recogniser
+from sertransfer.demo.recogniser import train_demo_recogniser
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.io.checksums import is_as_written, remember, stamp_of
@@ -214,6 +216,20 @@ def test_a_run_is_refused_before_its_training_where_its_cache_is_a_link(tmp_path
     with pytest.raises(BadInput, match=f"{key}: found a symbolic link"):
         workflow.transfer(TransferConfig(mode="finetune"), manifest, run_dir=tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["espnet.txt", "tokens.txt", "train/wav/a.wav", "exp/asr_train/train.log"])
+@pytest.mark.parametrize("link", [make_symlink, make_pipe])
+def test_the_demo_recogniser_is_not_written_through_links(tmp_path, victim, name, link, monkeypatch):
+    """ESPnet, which trains it, follows them; it must not be reached."""
+    monkeypatch.setattr(recogniser, "espnet_task", None)
+    place = tmp_path / "asr" / name
+    place.parent.mkdir(parents=True)
+    link(place, victim)
+    with pytest.raises(BadInput, match=rf"{place.name}: found a (symbolic|device)"):
+        train_demo_recogniser(tmp_path / "asr", count=1)
+    made = {path.name for path in (tmp_path / "asr").rglob("*") if path.is_file() and not path.is_symlink()}
+    assert made == set()
 
 
 @pytest.mark.parametrize("link", LINKS)

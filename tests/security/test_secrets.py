@@ -8,9 +8,11 @@ import pytest
 
 from sertransfer.cli.main import main
 from sertransfer.errors import BadInput, Fault, SertransferError
+from sertransfer.io.files import StorageError
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.io.spelling import LogLine, mask_secrets
 from sertransfer.reporting.report import origin_of
+from sertransfer.transfer.tuning import storage
 from sertransfer.transfer.tuning.storage import open_storage
 
 
@@ -88,6 +90,21 @@ def test_no_line_of_a_log_shows_a_password():
     url = "postgresql://anna:s3cret@host/studies"
     record = logging.LogRecord("sertransfer", logging.WARNING, "", 0, "waiting for %s", (url,), None)
     assert LogLine("%(message)s").format(record) == "waiting for postgresql://anna:***@host/studies"
+
+
+def test_a_disk_that_fails_under_a_storage_shows_no_password(tmp_path, monkeypatch):
+    """The message of a disk names its place, which is the URL."""
+    url = "postgresql://anna:s3cret@host/studies"
+
+    def fail(*_, **__):
+        raise RuntimeError(f"{url}: No space left on device")
+
+    monkeypatch.setattr(storage, "StudyStorage", fail)
+    with pytest.raises(StorageError) as caught:
+        open_storage(url)
+    told = [str(caught.value), str(storage.study_error(RuntimeError("No space left on device"), url))]
+    assert all("anna:***@host" in text for text in told)
+    assert "s3cret" not in "".join(told)
 
 
 @pytest.mark.parametrize("driver", ["nosuch", "postgresql+nosuch", "postgresql"])

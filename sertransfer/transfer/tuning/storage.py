@@ -214,7 +214,7 @@ def _open(url: str, place: str | Path, remedy: str, **engine: Any) -> StudyStora
             if turn < _TURNS and any(words in str(error) for words in _MADE_BY_ANOTHER):
                 time.sleep(_RETRY_SECONDS)
                 continue
-            trouble = storage_error(error, mask_secrets(str(place)))
+            trouble = storage_error(error, place)
             if trouble is not None:
                 raise trouble from error
             reason = " ".join(str(error).split()).replace(url, "the URL").split(" (Background")[0]

@@ -124,6 +124,27 @@ def test_a_trial_that_is_interrupted_between_its_draws_draws_the_same(tmp_path, 
         assert resumed[5].params["x"] == died.params["x"]
 
 
+def test_a_trial_that_died_between_its_draws_draws_all_anew(tmp_path):
+    """A generator that has not drawn the first gives another second."""
+
+    def two(trial):
+        return [trial.suggest_float(name, 0, 1) for name in "xy"]
+
+    def interrupted(trial):
+        if not isinstance(trial, optuna.Trial):
+            return two(trial)
+        trial.suggest_float("x", 0, 1)
+        raise KeyboardInterrupt
+
+    whole, where = tmp_path / "whole.db", tmp_path / "study.db"
+    (expected,) = run(begin(whole), 1, lambda trial, drawn: 0.0, two)
+    with pytest.raises(KeyboardInterrupt):
+        run(begin(where), 1, suggest=interrupted)
+    died, waiting = begin(where).optuna.trials
+    assert (died.params, waiting.params) == ({"x": expected.params["x"]}, {})
+    assert [one.params for one in run(begin(where), 1, lambda trial, drawn: 0.0, two)] == [expected.params]
+
+
 def test_another_seed_and_another_study_draw_other_trials(tmp_path):
     drawn = [
         run(begin(tmp_path / "j", name, seed=seed), 1)[0].params["x"]
