@@ -60,7 +60,7 @@ def make_lssed(
     _check(settings)
 
     def plan(root: Path) -> list[Job]:
-        return lssed.plan(root, speakers, utterances_per_speaker, seed)
+        return lssed.plan_lssed(root, speakers, utterances_per_speaker, seed)
 
     return _make_once(Path(folder), "LSSED", settings, plan, progress)
 
@@ -84,7 +84,7 @@ def make_iemocap(
     _check(settings)
 
     def plan(root: Path) -> list[Job]:
-        return iemocap.plan(root, dialogs, turns, seed)
+        return iemocap.plan_iemocap(root, dialogs, turns, seed)
 
     return _make_once(Path(folder), "IEMOCAP", settings, plan, progress)
 

@@ -21,7 +21,7 @@ from sertransfer.io.files import write_text
 from sertransfer.timebase import SAMPLE_RATE
 
 SESSIONS = 5
-ROUND = ("neu", "ang", "hap", "sad", "exc", "neu", "sad", "ang", "fru", "neu", "xxx")
+TURNS = ("neu", "ang", "hap", "sad", "exc", "neu", "sad", "ang", "fru", "neu", "xxx")
 """The emotions of a dialog's turns, and again; of odd length, so that both speakers come to each."""
 ACTED = {
     "neu": "neutral",
@@ -33,7 +33,7 @@ ACTED = {
     "xxx": "other",
 }
 """The prosody behind each code."""
-NAMES = {
+CODES = {
     "neu": "Neutral state",
     "ang": "Anger",
     "hap": "Happiness",
@@ -41,10 +41,10 @@ NAMES = {
     "exc": "Excited",
     "fru": "Frustration",
 }
-HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
+TURN_HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 
 
-def plan(folder: Path, dialogs: int, turns: int, seed: int) -> list[Callable[[], None]]:
+def plan_iemocap(folder: Path, dialogs: int, turns: int, seed: int) -> list[Callable[[], None]]:
     """Return the jobs that write the corpus into *folder*, one a dialog, each independent of the others."""
     return [
         partial(_write_dialog, folder / f"Session{session}", session, number, turns, seed)
@@ -62,10 +62,10 @@ def _write_dialog(folder: Path, session: int, number: int, turns: int, seed: int
         letter: synthesis.draw_voice(letter == "F", np.random.default_rng([seed, 4, session, index]))
         for index, letter in enumerate("FM")
     }
-    text, now = HEADER, generator.uniform(1, 5)
+    text, now = TURN_HEADER, generator.uniform(1, 5)
     counts = dict.fromkeys(voices, 0)
     for index in range(turns):
-        code, letter = ROUND[(index + session) % len(ROUND)], "FM"[index % 2]
+        code, letter = TURNS[(index + session) % len(TURNS)], "FM"[index % 2]
         turn = f"{dialog}_{letter}{counts[letter]:03d}"
         counts[letter] += 1
         sound = speak(voices[letter], ACTED[code], generator.uniform(1.5, 3.0), generator)
@@ -78,6 +78,6 @@ def _write_dialog(folder: Path, session: int, number: int, turns: int, seed: int
 
 def _annotators(code: str) -> str:
     """Return the lines of three annotators, who say different things where they did not agree."""
-    said = [NAMES[code]] * 3 if code in NAMES else ["Neutral state", "Anger", "Frustration"]
+    said = [CODES[code]] * 3 if code in CODES else ["Neutral state", "Anger", "Frustration"]
     categories = "".join(f"C-E{number}:\t{name};\t()\n" for number, name in enumerate(said, 2))
     return categories + "A-E3:\tval 3; act 2; dom 3;\t()\n"

@@ -35,7 +35,7 @@ SPELLINGS = {
 AGES = ("young", "middle-aged", "young", "old")
 
 
-def plan(folder: Path, speakers: int, utterances: int, seed: int) -> list[Callable[[], None]]:
+def plan_lssed(folder: Path, speakers: int, utterances: int, seed: int) -> list[Callable[[], None]]:
     """Return the jobs that write the corpus into *folder*, each independent of the others."""
     numbers = np.random.default_rng([seed, 1]).permutation(speakers * utterances)
     rows, jobs = [], []

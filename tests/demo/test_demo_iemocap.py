@@ -47,7 +47,7 @@ def test_other_emotions_and_disagreements_are_there_too(corpus):
 def test_an_evaluation_gives_the_times_of_its_recordings(corpus):
     path = corpus / "Session2/dialog/EmoEvaluation/Ses02M_impro01.txt"
     text = path.read_text()
-    assert text.startswith(demo_iemocap.HEADER)
+    assert text.startswith(demo_iemocap.TURN_HEADER)
     rows = [TURN.fullmatch(line) for line in text.splitlines() if line.startswith("[")]
     assert len(rows) == 9
     before = 0.0
