@@ -15,8 +15,7 @@ from measure import Options, by_turns, seconds, skipped_row, timed_row
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sertransfer.models.base import SpectrogramModel
-from sertransfer.models.inference import prepare_for_inference
+from sertransfer.models.base import SpectrogramModel, prepare_for_inference
 from sertransfer.models.pyresnet import DEPTHS
 from sertransfer.models.registry import build_model
 

@@ -65,7 +65,7 @@ def _features(path: Path) -> None:
 
 
 def _values(path: Path) -> None:
-    from sertransfer.transfer.finetune.frames import FrameStore
+    from sertransfer.transfer.finetune.data import FrameStore
 
     FrameStore(path.parent).verify()
 

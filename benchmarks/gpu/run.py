@@ -35,8 +35,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from sertransfer.encoders.ser import SerEncoder
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.io.files import write_json, write_text
+from sertransfer.models.base import prepare_for_inference
 from sertransfer.models.checkpoint import Checkpoint
-from sertransfer.models.inference import prepare_for_inference
 from sertransfer.models.registry import build_model
 from sertransfer.pretraining.settings import CLASSES, ModelSettings, PretrainConfig
 from sertransfer.training.batches import Utterances

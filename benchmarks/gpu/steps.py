@@ -19,8 +19,7 @@ from sertransfer.models.registry import build_model
 from sertransfer.pretraining.classifier import Classifier
 from sertransfer.pretraining.settings import PretrainConfig
 from sertransfer.pretraining.workflow import build_network
-from sertransfer.training.batches import TrainingBatches, Utterances
-from sertransfer.training.device_cache import keep_on_device
+from sertransfer.training.batches import TrainingBatches, Utterances, keep_on_device
 from sertransfer.training.module import SeededModule
 from sertransfer.training.trainer import fit
 from sertransfer.transfer.finetune.learners import Depth, Finetuner

@@ -6,8 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from sertransfer.cli.options import Commands, Overrides
-from sertransfer.cli.output import CommandResult
+from sertransfer.cli.options import CommandResult, Commands, Overrides
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sertransfer.cli.options import Commands, Overrides, place, skip_bad, table_output
-from sertransfer.cli.output import CommandResult, command_line, entry
+from sertransfer.cli.options import (
+    CommandResult,
+    Commands,
+    Overrides,
+    command_line,
+    entry,
+    place,
+    skip_bad,
+    table_output,
+)
 from sertransfer.errors import bad_input, choose
 
 

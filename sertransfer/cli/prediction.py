@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sertransfer.cli.options import Commands, Overrides, skip_bad
-from sertransfer.cli.output import CommandResult
+from sertransfer.cli.options import CommandResult, Commands, Overrides, skip_bad
 from sertransfer.errors import Faults, bad_input
 
 

@@ -6,8 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sertransfer.cli.options import Commands, Overrides, manifest, skip_bad
-from sertransfer.cli.output import CommandResult, command_line, entry, first_line, scores_text
+from sertransfer.cli.options import (
+    CommandResult,
+    Commands,
+    Overrides,
+    command_line,
+    entry,
+    first_line,
+    manifest,
+    scores_text,
+    skip_bad,
+)
 from sertransfer.errors import bad_input, choose
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from sertransfer.cli.options import Commands, Overrides, place, table_output
-from sertransfer.cli.output import CommandResult
+from sertransfer.cli.options import CommandResult, Commands, Overrides, place, table_output
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sertransfer.demo import daic_woz, iemocap, lssed
+from sertransfer.demo import daic_woz, emotion
 from sertransfer.errors import bad_input
 from sertransfer.io.files import regular_file, write_text
 from sertransfer.io.progress import tracked
@@ -60,7 +60,7 @@ def make_lssed(
     _check(settings)
 
     def plan(root: Path) -> list[Job]:
-        return lssed.plan_lssed(root, speakers, utterances_per_speaker, seed)
+        return emotion.plan_lssed(root, speakers, utterances_per_speaker, seed)
 
     return _make_once(Path(folder), "LSSED", settings, plan, progress)
 
@@ -84,7 +84,7 @@ def make_iemocap(
     _check(settings)
 
     def plan(root: Path) -> list[Job]:
-        return iemocap.plan_iemocap(root, dialogs, turns, seed)
+        return emotion.plan_iemocap(root, dialogs, turns, seed)
 
     return _make_once(Path(folder), "IEMOCAP", settings, plan, progress)
 

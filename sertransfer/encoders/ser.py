@@ -17,9 +17,8 @@ from sertransfer.audio.speaker_norm import RestingState, Speaker, no_state, uses
 from sertransfer.encoders.base import Encoder, Stage, Trainable, hash_weights
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.front_end import Cropping, FrontEnd
-from sertransfer.models.base import SpectrogramModel
+from sertransfer.models.base import SpectrogramModel, prepare_for_inference
 from sertransfer.models.checkpoint import Checkpoint, build_from, write_checkpoint
-from sertransfer.models.inference import prepare_for_inference
 from sertransfer.training_audio import TrainingAudio
 
 _OPENED = ("features", "classifier")

@@ -20,8 +20,7 @@ import torchaudio.models
 import yaml
 from torch import Tensor
 
-from sertransfer.encoders.base import Encoder, Stage, hash_weights
-from sertransfer.encoders.weights import load_weights, read_weights
+from sertransfer.encoders.base import Encoder, Stage, hash_weights, load_weights, read_weights
 from sertransfer.errors import bad_input, choose, nearest
 from sertransfer.io.files import regular_file
 from sertransfer.io.plain_values import parse_json, parse_yaml

@@ -112,7 +112,7 @@ def model_card(exported: Exported, metrics: dict[str, Any], check: dict[str, Any
     Args:
         exported: The model.
         metrics: Of the run that it is from.
-        check: What :func:`sertransfer.export.onnx.write_onnx` found; ``None`` without ONNX.
+        check: What :func:`sertransfer.export.export.write_onnx` found; ``None`` without ONNX.
     """
     generated = bool(metrics.get("generated"))
     stage_2 = exported.kind != "classifier"

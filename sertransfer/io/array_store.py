@@ -33,6 +33,7 @@ from sertransfer.io.checksums import check_record, is_as_written, remember, stam
 from sertransfer.io.files import (
     PRIVATE_FOLDER,
     hash_file,
+    hold,
     make_folder,
     refuse_links,
     regular_file,
@@ -41,7 +42,6 @@ from sertransfer.io.files import (
     write_text,
     writing,
 )
-from sertransfer.io.locks import hold
 from sertransfer.io.plain_values import parse_json
 
 META, INDEX = "meta.json", "index.csv"

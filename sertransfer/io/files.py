@@ -1,7 +1,7 @@
-"""Files written whole or not at all, for their owner alone; errors of the disk.
+"""Files written whole or not at all, for their owner alone; locks; errors of the disk.
 
-What is derived from clinical recordings is clinical data, so no file is born readable by others, whatever the
-umask. A file that is written again keeps the mode it had: who opened it to a group meant it.
+What is derived from clinical recordings is clinical data, so no file is born readable by others, whatever
+the umask. A file that is written again keeps the mode it had: who opened it to a group meant it.
 
 Folders may come from someone else. Nothing is written through a symbolic link, a hard link or a device that
 stands where a file of ours would.
@@ -17,9 +17,10 @@ import json
 import os
 import re
 import secrets
+import socket
 import stat
 import zipfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -450,3 +451,40 @@ def writing(place: object) -> Iterator[None]:
         if trouble is None:
             raise
         raise trouble from error
+
+
+@contextmanager
+def hold(path: Path, *, waiting: Callable[[str], None] | None = None) -> Iterator[str | None]:
+    """Hold the lock at *path*, a file that stays.
+
+    Args:
+        path: The lock.
+        waiting: Told who holds it, if somebody does, before waiting for that process; without it, nobody
+            waits.
+
+    Yields:
+        ``None`` where the lock is held now; else who holds it, as ``process 12 on host``.
+
+    Raises:
+        BadInput: If the lock is a link, a device or a pipe.
+        StorageError: If the file cannot be made or locked.
+    """
+    with contextlib.ExitStack() as stack:
+        with writing(path):
+            descriptor = open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            lock = stack.enter_context(os.fdopen(descriptor, "a+", encoding="utf-8"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                holder = None
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "another process"
+                if waiting is not None:
+                    waiting(holder)
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    holder = None
+        if holder is None:
+            with contextlib.suppress(OSError):  # the name is for others to read; the lock holds without it
+                os.ftruncate(lock.fileno(), 0)
+                os.write(lock.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield holder

@@ -29,6 +29,7 @@ from sertransfer.io.files import (
     StorageError,
     hash_file,
     hash_value,
+    hold,
     make_folder,
     open_own,
     refuse_links,
@@ -39,7 +40,6 @@ from sertransfer.io.files import (
     write_text,
     writing,
 )
-from sertransfer.io.locks import hold
 from sertransfer.io.plain_values import parse_json, parse_yaml
 from sertransfer.io.spelling import LogLine, mask_secrets
 

@@ -12,11 +12,10 @@ import torch
 
 from sertransfer.errors import Faults, bad_input, choose, nearest
 from sertransfer.models.base import SpectrogramModel
-from sertransfer.models.fcn_attention import FcnAttention
 from sertransfer.models.mts import scale_time
 from sertransfer.models.pyresnet import DEPTHS, PyResNet
 from sertransfer.models.torchvision_nets import DEPTHS as RESNETS
-from sertransfer.models.torchvision_nets import AlexNet, ImageNetwork, ResNet, Vgg
+from sertransfer.models.torchvision_nets import AlexNet, FcnAttention, ImageNetwork, ResNet, Vgg
 
 N = TypeVar("N", bound=SpectrogramModel)
 
@@ -138,7 +137,7 @@ def adv_resnet152(
 
 
 def _attacked(network: N, epsilon: float) -> N:
-    """Mark *network* for adversarial training; see :mod:`sertransfer.pretraining.adversarial`."""
+    """Mark *network* for adversarial training; see :mod:`sertransfer.pretraining.classifier`."""
     if not 0 < epsilon < math.inf:
         raise bad_input(
             "adversarial training",

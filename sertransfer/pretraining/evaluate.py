@@ -36,7 +36,7 @@ from sertransfer.io.files import hash_file, write_text
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, build_from, checkpoint_file, read_checkpoint
-from sertransfer.pretraining.adversarial import adversarial_epsilon, attack
+from sertransfer.pretraining.classifier import adversarial_epsilon, attack
 from sertransfer.pretraining.data import (
     UNKNOWN_SPEAKERS,
     Split,

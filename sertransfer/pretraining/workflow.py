@@ -24,8 +24,7 @@ from sertransfer.manifest import Manifest
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.image_weights import load_image_weights
 from sertransfer.models.registry import build_model
-from sertransfer.pretraining.adversarial import attack
-from sertransfer.pretraining.classifier import Classifier, balanced_weights
+from sertransfer.pretraining.classifier import Classifier, attack, balanced_weights
 from sertransfer.pretraining.data import (
     Split,
     Splits,
@@ -45,9 +44,8 @@ from sertransfer.pretraining.data import (
 from sertransfer.pretraining.evaluate import score_split, write_report
 from sertransfer.pretraining.settings import PretrainConfig, check_settings
 from sertransfer.training import distributed
-from sertransfer.training.batches import TrainingBatches, Utterances
+from sertransfer.training.batches import TrainingBatches, Utterances, keep_on_device
 from sertransfer.training.callbacks import BestEpoch, EpochLog, WeightMean
-from sertransfer.training.device_cache import keep_on_device
 from sertransfer.training.inference import Probabilities, choose_device, predict_probabilities
 from sertransfer.training.trainer import BEST, RESUME_POINT, check_precision, fit
 from sertransfer.training_audio import TrainingAudio, make_training_audio

@@ -11,12 +11,11 @@ from sertransfer.evaluation.significance import FEWEST_CLUSTERS
 from sertransfer.io.files import write_text
 from sertransfer.io.scratch import scratch_folder
 from sertransfer.reporting.curves import curve
-from sertransfer.reporting.page import Numbers, ScoreRow, Section, Table, majority_row
+from sertransfer.reporting.page import LEVEL, Numbers, ScoreRow, Section, Table, Verdict, majority_row
 from sertransfer.reporting.rendering import render
 from sertransfer.reporting.runs import read_yaml
 from sertransfer.reporting.sections import ScoreBar, curve_plots, scores_plot
 from sertransfer.reporting.tables import NO_VALUE, flat, number, scored
-from sertransfer.reporting.verdict import LEVEL, Verdict
 
 TEMPLATE = "comparison.html.jinja"
 

@@ -23,7 +23,17 @@ from sertransfer.reporting.clinical_page import (
     severity_section,
 )
 from sertransfer.reporting.curves import Curve, curve
-from sertransfer.reporting.page import Numbers, Page, ScoreRow, Section, Table, draw, majority_row, tile
+from sertransfer.reporting.page import (
+    Numbers,
+    Page,
+    ScoreRow,
+    Section,
+    Table,
+    draw,
+    majority_row,
+    tile,
+    verdict,
+)
 from sertransfer.reporting.paper_tables import paper_table
 from sertransfer.reporting.plots import plot_subject_scores
 from sertransfer.reporting.runs import read_table, read_yaml
@@ -39,7 +49,6 @@ from sertransfer.reporting.sections import (
     scores_plot,
 )
 from sertransfer.reporting.tables import NO_VALUE, flat, number, scored, with_interval
-from sertransfer.reporting.verdict import verdict
 
 PAPER_SUBJECTS: dict[str, dict[str, Any]] = {row["encoder"]: row for row in paper_table(6)["rows"]}
 """Table 6 of the paper: WA and UA of the 35 development subjects of DAIC-WOZ."""

@@ -10,7 +10,7 @@ import pandas as pd
 from sertransfer.evaluation.calibration import expected_calibration_error, reliability
 from sertransfer.reporting.check_page import reliability_plot
 from sertransfer.reporting.curves import curve
-from sertransfer.reporting.page import Page, ScoreRow, Section, Table, majority_row, tile
+from sertransfer.reporting.page import Page, ScoreRow, Section, Table, majority_row, tile, verdict
 from sertransfer.reporting.paper_tables import paper_table
 from sertransfer.reporting.runs import read_table
 from sertransfer.reporting.sections import (
@@ -23,7 +23,6 @@ from sertransfer.reporting.sections import (
     scores_plot,
 )
 from sertransfer.reporting.tables import flat, number, scored
-from sertransfer.reporting.verdict import verdict
 
 PAPER_UTTERANCES = {
     kind: {row["model"]: row for row in paper_table(5)["rows"] if row["input"] == kind}

@@ -29,8 +29,7 @@ from sertransfer.audio.speaker_norm import (
 from sertransfer.audio.store import measure_resting
 from sertransfer.encoders.base import Encoder
 from sertransfer.errors import BadInput, Fault, Faults, SertransferError, bad_input
-from sertransfer.io.files import hash_value, make_folder, refuse_links, remove_abandoned
-from sertransfer.io.locks import hold
+from sertransfer.io.files import hash_value, hold, make_folder, refuse_links, remove_abandoned
 from sertransfer.io.progress import bar
 from sertransfer.manifest import Manifest, check_recordings
 from sertransfer.timebase import samples_to_seconds

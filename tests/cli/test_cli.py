@@ -12,7 +12,7 @@ import soundfile
 
 import sertransfer
 from sertransfer.cli import main, pretraining, transfer
-from sertransfer.cli.output import CommandResult, scores_text
+from sertransfer.cli.options import CommandResult, scores_text
 from sertransfer.errors import BadInput
 
 
@@ -265,7 +265,7 @@ def test_a_result_says_where_everything_is_and_what_comes_next():
 def test_a_command_to_run_next_survives_a_shell():
     import shlex
 
-    from sertransfer.cli.output import command_line
+    from sertransfer.cli.options import command_line
 
     assert shlex.split(command_line("tables", Path("my run"))) == ["sertransfer", "tables", "my run"]
 
@@ -351,7 +351,7 @@ def test_a_user_without_a_name_can_use_what_needs_torch(home):
 def test_a_terminal_that_lacks_characters_gets_them_escaped(encoding):
     code = (
         "import sys, pathlib; from sertransfer.cli import main as cli;"
-        "from sertransfer.cli.output import CommandResult;"
+        "from sertransfer.cli.options import CommandResult;"
         "from sertransfer.cli import results;"
         "results.run_report = lambda args, overrides: CommandResult({}, 'f\u00fcr \u6291\u90c1',"
         " {'page': pathlib.Path('\u6291')});"

@@ -8,7 +8,7 @@ import soundfile
 
 from sertransfer.corpora.emotion import iemocap
 from sertransfer.demo import corpora
-from sertransfer.demo import iemocap as demo_iemocap
+from sertransfer.demo import emotion as demo_iemocap
 from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import GENERATED_MARKER, Manifest
 

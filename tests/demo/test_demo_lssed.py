@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sertransfer.corpora.emotion import lssed
 from sertransfer.demo import corpora
-from sertransfer.demo import lssed as demo_lssed
+from sertransfer.demo import emotion as demo_lssed
 from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import GENERATED_MARKER
 

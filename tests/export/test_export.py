@@ -12,16 +12,14 @@ import sertransfer
 from sertransfer.cli.main import main
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.errors import BadInput
-from sertransfer.export.export import export
+from sertransfer.export.export import PACKAGES, check_packages, export, write_onnx
 from sertransfer.export.model_card import CLINICAL, NOT_A_DEVICE, terms_lines
-from sertransfer.export.onnx import PACKAGES, check_packages, write_onnx
 from sertransfer.export.trained_model import ProbeHead, read_run
 from sertransfer.front_end import Cropping, FrontEnd
 from sertransfer.models.base import SpectrogramModel
 from sertransfer.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model
-from sertransfer.transfer.probe.classifiers import KernelMachine, LinearMachine, NetworkMachine
-from sertransfer.transfer.probe.preprocessing import Preparation
+from sertransfer.transfer.probe.classifiers import KernelMachine, LinearMachine, NetworkMachine, Preparation
 from sertransfer.transfer.probe.probe import Probe, read_probe, write_probe
 
 CLASSES = ("angry", "neutral", "happy", "sad")

@@ -12,13 +12,11 @@ from sertransfer.encoders.base import UtteranceHead
 from sertransfer.encoders.registry import open_encoder
 from sertransfer.encoders.sentence_model import load_sentence_model, write_sentence_model
 from sertransfer.errors import BadInput
-from sertransfer.export.export import export
-from sertransfer.export.onnx import PACKAGES
+from sertransfer.export.export import PACKAGES, export
 from sertransfer.export.trained_model import ENCODER_KEY, read_run
 from sertransfer.front_end import FrontEnd
 from sertransfer.models.registry import build_model
-from sertransfer.transfer.probe.classifiers import LinearMachine
-from sertransfer.transfer.probe.preprocessing import Preparation
+from sertransfer.transfer.probe.classifiers import LinearMachine, Preparation
 from sertransfer.transfer.probe.probe import Probe, read_probe, write_probe
 
 WAVEFORM = 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(5))

@@ -204,8 +204,8 @@ def _settings(work: Path) -> list[Target]:
 def _weights(work: Path) -> list[Target]:
     from safetensors.torch import save_file
 
+    from sertransfer.encoders.base import read_weights
     from sertransfer.encoders.sentence_model import load_sentence_model
-    from sertransfer.encoders.weights import read_weights
     from sertransfer.front_end import Cropping, FrontEnd
     from sertransfer.io.checksums import SEAL
     from sertransfer.models.checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
@@ -341,7 +341,7 @@ def _stored(work: Path) -> list[Target]:
     from sertransfer.reporting.paper_tables import tables_of
     from sertransfer.reporting.runs import read_runs
     from sertransfer.transfer.embedding_store import EmbeddedChunk, open_set, write_set
-    from sertransfer.transfer.finetune.frames import FrameStore, take_store
+    from sertransfer.transfer.finetune.data import FrameStore, take_store
     from sertransfer.transfer.tuning.storage import open_storage
     from sertransfer.transfer.tuning.study import open_study
 

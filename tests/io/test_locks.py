@@ -4,12 +4,12 @@ import socket
 import subprocess
 import sys
 
-from sertransfer.io.locks import hold
+from sertransfer.io.files import hold
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from sertransfer.io.locks import hold
+from sertransfer.io.files import hold
 with hold(Path(sys.argv[1])) as holder:
     print(holder, flush=True)
     time.sleep(60)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sertransfer.models.inference import prepare_for_inference
+from sertransfer.models.base import prepare_for_inference
 from sertransfer.models.mts import TimeScaledConv2d
 from sertransfer.models.registry import build_model
 

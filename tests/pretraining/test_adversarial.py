@@ -13,8 +13,7 @@ from sertransfer.errors import BadInput
 from sertransfer.models import registry
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.models.registry import build_model
-from sertransfer.pretraining.adversarial import adversarial_epsilon, adversarial_step, attack, fgsm
-from sertransfer.pretraining.classifier import Classifier
+from sertransfer.pretraining.classifier import Classifier, adversarial_epsilon, adversarial_step, attack, fgsm
 from sertransfer.pretraining.evaluate import evaluate
 from sertransfer.pretraining.settings import Optimiser
 from sertransfer.pretraining.workflow import build_network, pretrain

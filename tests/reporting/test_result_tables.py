@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sertransfer.cli.main import main
-from sertransfer.cli.output import scores_text
+from sertransfer.cli.options import scores_text
 from sertransfer.errors import BadInput
 from sertransfer.io.files import hash_file
 from sertransfer.io.run_folder import generated_remark

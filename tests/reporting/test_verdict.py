@@ -2,7 +2,7 @@
 
 import pytest
 
-from sertransfer.reporting.verdict import verdict
+from sertransfer.reporting.page import verdict
 
 BETTER = "UA: better than the majority class on these subjects. WA: "
 MAJORITY = {"wa": 0.6, "ua": 0.5}

@@ -15,8 +15,7 @@ from sertransfer.demo.recogniser import train_demo_recogniser
 from sertransfer.errors import BadInput
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.io.checksums import is_as_written, remember, stamp_of
-from sertransfer.io.files import atomic_path, hash_file, open_own, refuse_links, write_text
-from sertransfer.io.locks import hold
+from sertransfer.io.files import atomic_path, hash_file, hold, open_own, refuse_links, write_text
 from sertransfer.io.run_folder import RunFolder
 from sertransfer.manifest import Manifest
 from sertransfer.reporting.paper_tables import write_bundle

@@ -11,7 +11,7 @@ from sertransfer.audio.store import build_store
 from sertransfer.cli.main import main
 from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.manifest import read_manifest
-from sertransfer.transfer.finetune.frames import take_store
+from sertransfer.transfer.finetune.data import take_store
 from sertransfer.transfer.tuning.storage import open_storage
 
 

@@ -11,9 +11,8 @@ from sertransfer.audio.store import build_store
 from sertransfer.models.checkpoint import read_checkpoint
 from sertransfer.pretraining.settings import ModelSettings
 from sertransfer.pretraining.workflow import pretrain
-from sertransfer.training import device_cache
-from sertransfer.training.batches import BatchPlan, Utterances, load_batches
-from sertransfer.training.device_cache import ResidentFeatures, keep_on_device
+from sertransfer.training import batches
+from sertransfer.training.batches import BatchPlan, ResidentFeatures, Utterances, keep_on_device, load_batches
 
 CPU = torch.device("cpu")
 
@@ -21,7 +20,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def room(monkeypatch):
     def make(size):
-        monkeypatch.setattr(device_cache, "_room", lambda device: size)
+        monkeypatch.setattr(batches, "_room", lambda device: size)
 
     return make
 
@@ -35,7 +34,7 @@ def stored(tones, config, tmp_path):
 
 @pytest.mark.parametrize("wanted", [1, 7, 400])
 def test_windows_are_those_of_the_file(stored, wanted, monkeypatch):
-    monkeypatch.setattr(device_cache, "_BLOCK", 5)
+    monkeypatch.setattr(batches, "_BLOCK", 5)
     held = Utterances(ResidentFeatures(stored.store, CPU), stored.positions, stored.targets, stored.ids)
     items = np.array([3, 0, 11, 3])
     starts = np.array([0, 2, 5, 1])

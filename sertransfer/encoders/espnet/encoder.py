@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sertransfer.encoders.base import Encoder, Stage, hash_weights
+from sertransfer.encoders.base import Encoder, Stage, hash_weights, load_weights
 from sertransfer.encoders.espnet.folder import Experiment
 from sertransfer.encoders.espnet.network import (
     EspnetNetwork,
@@ -20,7 +20,6 @@ from sertransfer.encoders.espnet.network import (
     part_settings,
     versions,
 )
-from sertransfer.encoders.weights import load_weights
 from sertransfer.errors import BadInput, bad_input
 from sertransfer.timebase import Framing
 

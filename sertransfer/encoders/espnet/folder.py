@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Protocol
 
 from torch import Tensor
 
-from sertransfer.encoders.weights import read_weights
+from sertransfer.encoders.base import read_weights
 from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.io.files import refuse_twins, regular_file
 from sertransfer.io.plain_values import parse_yaml

@@ -22,8 +22,16 @@ from sertransfer.training.inference import choose_device, predict_probabilities
 from sertransfer.training.module import SeededModule
 from sertransfer.transfer.data import SubjectSplit
 from sertransfer.transfer.decide import usable_part
-from sertransfer.transfer.finetune.data import SentenceStore, Task, take_features
-from sertransfer.transfer.finetune.frames import GIGABYTE, FrameStore, frames_of, take_frozen, take_waveforms
+from sertransfer.transfer.finetune.data import (
+    GIGABYTE,
+    FrameStore,
+    SentenceStore,
+    Task,
+    frames_of,
+    take_features,
+    take_frozen,
+    take_waveforms,
+)
 from sertransfer.transfer.probe.probe import Floats
 from sertransfer.transfer.settings import FinetuneConfig, TransferConfig
 

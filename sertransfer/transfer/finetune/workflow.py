@@ -16,9 +16,8 @@ from sertransfer.encoders.registry import REBUILDERS
 from sertransfer.errors import bad_input
 from sertransfer.evaluation.aggregation import aggregate
 from sertransfer.io.run_folder import RunFolder
-from sertransfer.training.batches import TrainingBatches, Utterances
+from sertransfer.training.batches import TrainingBatches, Utterances, keep_on_device
 from sertransfer.training.callbacks import BestEpoch, EpochLog
-from sertransfer.training.device_cache import keep_on_device
 from sertransfer.training.inference import choose_device
 from sertransfer.training.trainer import BEST, RESUME_POINT, check_precision, fit
 from sertransfer.transfer.decide import (

@@ -32,8 +32,16 @@ from sertransfer.transfer.probe.attention import (
     fit_attention,
     read_attention,
 )
-from sertransfer.transfer.probe.classifiers import SLOPES, LinearMachine, Machine, fit_machines, read_machine
-from sertransfer.transfer.probe.preprocessing import ROWS_AT_ONCE, Preparation, fit_preparation
+from sertransfer.transfer.probe.classifiers import (
+    ROWS_AT_ONCE,
+    SLOPES,
+    LinearMachine,
+    Machine,
+    Preparation,
+    fit_machines,
+    fit_preparation,
+    read_machine,
+)
 from sertransfer.transfer.settings import ProbeConfig
 
 Floats = NDArray[np.float64]

@@ -40,8 +40,7 @@ from sertransfer.transfer.decide import (
 from sertransfer.transfer.embed import Candidate, candidate_of
 from sertransfer.transfer.embedding_store import EmbeddingSet
 from sertransfer.transfer.probe.attention import AXES, attention_weights, fit_attention
-from sertransfer.transfer.probe.classifiers import SLOPES, Machine, fit_machines
-from sertransfer.transfer.probe.preprocessing import Floats, fit_preparation
+from sertransfer.transfer.probe.classifiers import SLOPES, Floats, Machine, fit_machines, fit_preparation
 from sertransfer.transfer.scoring import bare_figures, subject_figures, within_folds
 from sertransfer.transfer.settings import TransferConfig
 from sertransfer.transfer.tuning.space import TuneConfig

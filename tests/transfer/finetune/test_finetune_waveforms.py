@@ -98,7 +98,7 @@ def test_a_frozen_encoder_runs_once_and_its_layer_weights_are_shown(
     assert "Learned layer weights" in report
     assert f"{found['layer_weights'][2]:.3f}" in report
     # what was stored is taken again: the encoder does not run
-    monkeypatch.setattr("sertransfer.transfer.finetune.frames._encode", lambda *words: iter(()))
+    monkeypatch.setattr("sertransfer.transfer.finetune.data._encode", lambda *words: iter(()))
     again = run(manifest, "ssl", ssl, tmp_path / "again", config, embeddings=tmp_path / "kept")
     assert again["finetune"] == found
 

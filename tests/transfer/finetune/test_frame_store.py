@@ -7,7 +7,7 @@ import pytest
 
 from sertransfer.errors import BadInput, Fault
 from sertransfer.io.array_store import machine
-from sertransfer.transfer.finetune.frames import FrameStore, take_store
+from sertransfer.transfer.finetune.data import FrameStore, take_store
 
 FAULT = Fault("b.wav", "noise", "speech", "leave it out")
 RAGGED = {"a": np.arange(6.0).reshape(3, 2), "c": np.arange(10.0, 14.0).reshape(2, 2)}

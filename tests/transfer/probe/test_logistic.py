@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from sertransfer.transfer.probe import classifiers, preprocessing
+from sertransfer.transfer.probe import classifiers
 from sertransfer.transfer.probe.classifiers import _Problem, fit_logistic
 
 GRID = [1e-6, 1e-4, 1e-2, 1.0]
@@ -49,7 +49,7 @@ def newton(columns, positive, weights, c):
 @pytest.fixture(params=[True, False], ids=["exact axes", "axes by random projection"])
 def axes(request, monkeypatch):
     if not request.param:
-        monkeypatch.setattr(preprocessing, "_EXACT_UP_TO", 16)
+        monkeypatch.setattr(classifiers, "_EXACT_UP_TO", 16)
         monkeypatch.setattr(classifiers, "_AXES", 100)
 
 

@@ -8,9 +8,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from sertransfer.errors import BadInput
-from sertransfer.transfer.probe import preprocessing
-from sertransfer.transfer.probe.classifiers import LinearMachine
-from sertransfer.transfer.probe.preprocessing import Preparation, principal_axes
+from sertransfer.transfer.probe import classifiers
+from sertransfer.transfer.probe.classifiers import LinearMachine, Preparation, principal_axes
 from sertransfer.transfer.probe.probe import Probe, fit_path, read_probe, sentence_weights, write_probe
 from sertransfer.transfer.settings import ProbeConfig
 
@@ -61,7 +60,7 @@ def test_balancing_can_be_switched_off():
 
 @pytest.mark.parametrize("rows", [7, 256])
 def test_logistic_scores_are_those_of_scikit_learn(rows, monkeypatch):
-    monkeypatch.setattr(preprocessing, "_ROWS_OF_A_STEP", rows)
+    monkeypatch.setattr(classifiers, "_ROWS_OF_A_STEP", rows)
     vectors, positive, subjects = make_data()
     weights = weigh(positive, subjects)
     scaler = StandardScaler().fit(vectors.astype(float), sample_weight=weights)
@@ -118,7 +117,7 @@ def test_the_solver_says_when_it_did_not_converge():
 
 @pytest.mark.parametrize("rows", [7, 256])
 def test_a_column_without_spread_is_harmless(rows, monkeypatch):
-    monkeypatch.setattr(preprocessing, "_ROWS_OF_A_STEP", rows)
+    monkeypatch.setattr(classifiers, "_ROWS_OF_A_STEP", rows)
     vectors, positive, subjects = make_data()
     vectors[:, 2] = 7
     probe, _ = next(fit_path(vectors, positive, weigh(positive, subjects), [0.1], ProbeConfig()))
