@@ -284,6 +284,14 @@ def test_no_table_scrolls_inside_the_page_and_no_figure_is_cut(browser, pages, w
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "many"])
+def test_no_table_scrolls_sideways_on_a_phone(browser, pages, kind):
+    tab = browser.open(pages[kind], width=390)
+    tab.value("document.querySelectorAll('details').forEach(e => e.open = true)")
+    boxes = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+    assert tab.value(f"{boxes}.map(e => e.ariaLabel)") == []
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "many"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_score_is_in_the_window(browser, pages, kind, width):
     """No column of a table of scores hides behind sideways scrolling, and no box scrolls inside the page."""
