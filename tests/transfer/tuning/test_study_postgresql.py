@@ -21,7 +21,7 @@ pytest.importorskip("psycopg", reason="PostgreSQL driver not installed: psycopg[
 
 IDENTITY = {"space": "x"}
 WORKER = """
-import json, os, signal, sys, optuna
+import json, os, pathlib, signal, sys, time, optuna
 from sertransfer.transfer.tuning import storage as storages, study as module
 storages.HEARTBEAT, storages.GRACE = 1, 2
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -29,9 +29,13 @@ storage = storages.open_storage(sys.argv[1])
 study = module.open_study(storage, "s/final", {"space": "x"}, seed=1, random_trials=3)
 def suggest(trial):
     return trial.suggest_float("x", 0, 1)
+begun = pathlib.Path(sys.argv[2])
 def score(trial, x):
-    if sys.argv[2:]:
+    if sys.argv[3:]:
+        begun.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    while not begun.exists():  # a worker that starts late would find no trial to be killed in
+        time.sleep(0.05)
     return x
 trials = module.run_trials(study, suggest, score, 8, lambda count: None)
 print(json.dumps([[trial.params["x"], trial.value] for trial in trials]))
@@ -79,8 +83,9 @@ def work(url, *more):
     return subprocess.Popen([sys.executable, "-c", WORKER, url, *more], stdout=subprocess.PIPE, text=True)
 
 
-def test_two_workers_share_the_trials_and_agree_though_a_third_is_killed(url):
-    killed, *workers = [work(url, "kill"), work(url), work(url)]  # at once, on an empty database
+def test_two_workers_share_the_trials_and_agree_though_a_third_is_killed(url, tmp_path):
+    begun = str(tmp_path / "begun")
+    killed, *workers = [work(url, begun, "kill"), work(url, begun), work(url, begun)]  # on an empty database
     assert killed.wait(timeout=120) == -signal.SIGKILL
     one, other = (json.loads(worker.communicate(timeout=120)[0]) for worker in workers)
     assert one == other
