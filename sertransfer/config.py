@@ -1,7 +1,8 @@
 """Settings: frozen dataclasses with defaults, values from YAML, overrides from the command line.
 
-YAML holds values only: it is read by the safe loader, and no class or function can be named in it.
-Types are checked by jsonargparse; unknown keys are named with the nearest valid one.
+YAML holds values only: it is read by the safe loader, and no class or function can be named in it. A field's
+type says what it may hold, choices and ranges included, and pydantic compares; unknown keys are named with
+the nearest valid one.
 """
 
 from __future__ import annotations
@@ -11,16 +12,54 @@ import difflib
 import functools
 import inspect
 import json
+import math
 import re
-import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
-from sertransfer.errors import Faults, bad_input, nearest, swapped
+from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
+
+from sertransfer.errors import BadInput, Fault, Faults, bad_input, nearest, swapped
 from sertransfer.io.files import regular_file
 from sertransfer.io.plain_values import parse_yaml
 from sertransfer.timebase import parse_framing
+
+
+def each_once(values: tuple[Any, ...]) -> bool:
+    """Whether *values* are all different."""
+    return len(set(values)) == len(values)
+
+
+def low_and_high(values: tuple[float, ...]) -> bool:
+    """Whether *values* are the two ends of a range."""
+    return len(values) == 2 and values[0] < values[1]
+
+
+def without_slash(name: str) -> bool:
+    """Whether *name* can be a part of a longer name, which slashes part."""
+    return "/" not in name
+
+
+_RULES = {
+    each_once: "values that differ",
+    low_and_high: "two numbers, the lower first",
+    without_slash: "a name without '/'",
+}
+"""What is expected where one of these is the rule of a field."""
+
+Count = Annotated[int, Ge(1)]
+AtLeast0 = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0), Lt(math.inf)]
+NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
+BelowOne = Annotated[float, Ge(0), Lt(1)]
+Factor = Annotated[float, Gt(0), Le(1)]
+Share = Annotated[float, Gt(0), Le(0.5)]
+Name = Annotated[str, MinLen(1)]
+PartName = Annotated[str, MinLen(1), Predicate(without_slash)]
+Range = Annotated[tuple[Positive, ...], Predicate(low_and_high)]
+Different = Predicate(each_once)
+
 
 T = TypeVar("T")
 
@@ -40,32 +79,38 @@ def load_config(
         BadInput: With every unknown key and every value of a wrong type.
     """
     sources: list[tuple[str, dict[str, Any]]] = []
+    valid = _keys(kind)
     if path is not None:
         sources.append((str(path), _leaves(_read(Path(path)), kind)))
     if overrides:
-        hints = _keys(kind)
-        named = {_full_name(key, hints, overrides): text for key, text in overrides.items()}
-        read = {key: _value(text, hints.get(key)) for key, text in named.items()}
+        named = {_full_name(key, valid, overrides): text for key, text in overrides.items()}
+        read = {key: _value(text, valid.get(key)) for key, text in named.items()}
         given: dict[str, Any] = {}
         for key, value in read.items():
             given.update(_leaves(_nest({key: value}), kind))
         sources.append(("command line", given))
     faults = Faults()
     merged: dict[str, Any] = {}
-    valid = _keys(kind)
+    places: dict[str, str] = {}
     for where, leaves in sources:
-        known = {key: value for key, value in leaves.items() if key in valid}
-        sound = _complaint(kind, known) is None  # one check of all is nearly as quick as one of each
         for key, value in leaves.items():
-            if key not in valid:
+            if key in valid:
+                merged[key], places[key] = _number(value, valid[key]), where
+            else:
                 remedy = nearest_setting(key, valid)
                 faults.add(where, found=f"setting '{key}'", expected="a known setting", remedy=remedy)
-            elif not sound and (complaint := _complaint(kind, {key: value})) is not None:
-                faults.add(where, found=f"{key} = {value!r}", expected=complaint, remedy="correct the value")
-            else:
-                merged[key] = value
-    faults.raise_if_any()
-    return _build(kind, merged)
+    built = _build(kind, merged, places, faults)
+    if built is None or faults:
+        raise BadInput(faults)
+    return built
+
+
+def check_fields(config: Any, where: str = "settings") -> Faults:
+    """Return the faults of the values of *config*, one that was built in Python: each field by its type."""
+    values = _leaves(config_dict(config), type(config))
+    faults = Faults()
+    _build(type(config), values, dict.fromkeys(values, where), faults)
+    return faults
 
 
 def _full_name(key: str, valid: Collection[str], given: Collection[str]) -> str:
@@ -154,6 +199,14 @@ def _value(text: Any, hint: Any) -> Any:
         return text
 
 
+def _number(value: Any, hint: Any) -> Any:
+    """Return *value* whose ``1e-4`` is a number, where *hint* is one: YAML takes it for text."""
+    if isinstance(value, list):
+        return [_number(entry, hint) for entry in value]
+    written = isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+\.?[0-9]*[eE][-+]?[0-9]+", value)
+    return float(value) if written and "float" in str(hint) else value
+
+
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in flat.items():
@@ -190,38 +243,61 @@ def _keys(kind: Any, prefix: str = "") -> dict[str, Any]:
     return keys
 
 
-@functools.cache  # building one takes a tenth of a second
-def _parser(kind: type) -> Any:
-    from jsonargparse import ArgumentParser  # slow to import, and needed only where settings are read
+@functools.cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter  # slow to import, and needed only where settings are read
 
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(kind, "settings", fail_untyped=True)
-    return parser
+    return TypeAdapter(kind)
 
 
-def _complaint(kind: type, leaves: dict[str, Any]) -> str | None:
-    """Return what jsonargparse says against settings, or ``None``; of several, it names the first alone."""
+def _build(kind: type[T], leaves: Mapping[str, Any], places: Mapping[str, str], faults: Faults) -> T | None:
+    """Return the settings of *leaves*, which were read at *places*; or none, and why in *faults*.
+
+    In JSON's strict mode a list is a tuple, but the text "3" is no number, and 1 is not "true".
+    """
+    from pydantic import ValidationError
+
+    text = json.dumps(_nest(leaves), default=str)
     try:
-        _parser(kind).parse_object({"settings": _nest(leaves)})
-    except Exception as error:  # jsonargparse raises what its parsers raise: argparse, type and value errors
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return _said_plainly(lines[-1]) if lines else type(error).__name__
-    return None
-
-
-def _said_plainly(complaint: str) -> str:
-    """Return jsonargparse's "Expected a <class 'float'>. Got value: x" as "a number"."""
-    wanted = complaint.split(" Got value")[0].removeprefix("Expected ").rstrip(".")
-    plain = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}
-    wanted = re.sub(r"<class '(\w+)'>", lambda match: plain.get(match[1], match[1]), wanted)
-    wanted = wanted.replace("typing.", "").replace("a true", "true")
-    return re.sub(r"^an? Literal\[(.*)\]$", r"one of \1", wanted)
-
-
-def _build(kind: type[T], leaves: dict[str, Any]) -> T:
-    parser = _parser(kind)  # type: ignore[arg-type]  # mypy takes type[T] for unhashable
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        namespace = parser.parse_object({"settings": _nest(leaves)})
-        built: T = parser.instantiate(namespace).settings
+        adapter = _adapter(kind)  # type: ignore[arg-type]  # mypy takes type[T] for unhashable
+        built: T = adapter.validate_json(text, strict=True)
+    except ValidationError as error:
+        found: dict[str, Fault] = {}
+        for entry in error.errors(include_url=False):
+            path = [str(part) for part in entry["loc"]]
+            ends = (".".join(path[:end]) for end in range(len(path), 0, -1))
+            key = next(name for name in ends if name in leaves)
+            expected, remedy = _said_plainly(entry)
+            fault = Fault(places[key], f"{key} = {entry['input']!r}", expected, remedy)
+            found.setdefault(key, fault)
+        faults.extend(found.values())
+        return None
     return built
+
+
+def _said_plainly(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what one of pydantic's errors expects, and what to do."""
+    about, kind, remedy = entry.get("ctx", {}), entry["type"], "correct the value"
+    if kind == "literal_error":
+        choices = [text.strip("'") for text in re.split(", | or ", about["expected"])]
+        return f"one of {', '.join(choices)}", nearest(str(entry["input"]), choices)
+    if kind == "predicate_failed":
+        return next(text for rule, text in _RULES.items() if rule.__name__ in entry["msg"]), remedy
+    if kind == "too_short":
+        return f"{about['min_length']} value{'s' * (about['min_length'] > 1)} or more", remedy
+    for name, text in _BOUNDS.items():
+        if name in about:
+            return ("a finite number" if about[name] == math.inf else text.format(about[name])), remedy
+    return _TYPES.get(kind) or entry["msg"].removeprefix("Input should be "), remedy
+
+
+_BOUNDS = {"gt": "more than {:g}", "ge": "{:g} or more", "lt": "less than {:g}", "le": "{:g} or less"}
+_TYPES = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "tuple_type": "a list",
+    "dict_type": "names and values",
+}

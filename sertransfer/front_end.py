@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from sertransfer.config import BelowOne, Count, Factor, NotNegative, Positive
 from sertransfer.errors import bad_input, nearest
 from sertransfer.timebase import Framing, parse_framing, seconds_to_samples
 
@@ -30,9 +31,9 @@ class Denoise:
     """
 
     method: Literal["spectral_subtraction", "none"] = "spectral_subtraction"
-    over_subtraction: float = 2.0
-    floor: float = 0.02
-    noise_fraction: float = 0.1
+    over_subtraction: NotNegative = 2.0
+    floor: BelowOne = 0.02
+    noise_fraction: Factor = 0.1
     resynthesis: bool = False
 
 
@@ -52,16 +53,16 @@ class FrontEnd:
     """
 
     framing: Framing = field(default_factory=Framing)
-    mels: int = 128
+    mels: Count = 128
     mel_scale: Literal["slaney", "htk"] = "slaney"
     mel_norm: Literal["slaney", "none"] = "slaney"
-    f_min: float = 0.0
-    f_max: float = 8000.0
+    f_min: NotNegative = 0.0
+    f_max: Positive = 8000.0
     denoise: Denoise = field(default_factory=Denoise)
-    gain: float = 2.0
+    gain: Positive = 2.0
     clip: bool = False
     log: Literal["natural", "db", "none"] = "natural"
-    log_floor: float = 1e-10
+    log_floor: Positive = 1e-10
     normalise: Literal["utterance", "band", "resting", "none"] = "utterance"
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,7 +101,7 @@ class Cropping:
     utterances of like length, cut to the shortest of the batch, and evaluation takes every utterance whole.
     """
 
-    seconds: float = 5.0
+    seconds: Positive = 5.0
     pad: bool = False
 
     def frames(self, framing: Framing) -> int:

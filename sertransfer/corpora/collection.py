@@ -19,7 +19,7 @@ import pandas as pd
 from sertransfer.corpora import labels
 from sertransfer.corpora.recordings import check_headers
 from sertransfer.corpora.splits import CollectionOptions, describe_division, divide
-from sertransfer.corpora.tables import check_choices, leave_out, leave_out_labels, one_spelling, records
+from sertransfer.corpora.tables import leave_out, leave_out_labels, one_spelling, records
 from sertransfer.corpora.video import Extraction, find_audio_folder
 from sertransfer.errors import Faults, bad_input, nearest
 from sertransfer.io.spelling import clean, name_control
@@ -102,7 +102,6 @@ class Collection:
         *,
         task_first: bool = False,
     ) -> None:
-        check_choices(options)
         self._task_first = task_first
         self.corpus, self.root, self.options, self.faults = corpus, root, options, faults
         self.notes: dict[str, Any] = {"task": options.task, "assumptions": [], "errata": [], "left_out": []}

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sertransfer.config import check_fields
 from sertransfer.corpora.recordings import check_sound, describe_rates, describe_sound
 from sertransfer.corpora.registry import Corpus, find_corpus
 from sertransfer.corpora.statistics import label_counts
@@ -83,6 +84,7 @@ def read_corpus(corpus: Corpus, root: Path, options: Any, faults: Faults) -> Man
     Raises:
         BadInput: If the root is not one of the corpus, or the audio cannot be extracted at all.
     """
+    check_fields(options, "options").raise_if_any()
     if corpus.extractions is not None and options.audio_folder:
         extract_audio(
             corpus.extractions(root, options),

@@ -12,14 +12,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Any, Literal, cast
 
 import pandas as pd
 
 from sertransfer.corpora import labels as names
 from sertransfer.corpora.recordings import check_headers
 from sertransfer.corpora.splits import paper_split, shared_speakers, speaker_split
-from sertransfer.errors import BadInput, Faults, choose, nearest
+from sertransfer.errors import BadInput, Faults, nearest
 from sertransfer.io.csv_tables import (
     AGES,
     RESPELT,
@@ -266,18 +266,6 @@ class Sieve:
     def kept(self) -> pd.DataFrame:
         """Return the rows that no check rejected."""
         return self._table[~self._bad].copy() if self._bad.any() else self._table.copy()
-
-
-def check_choices(options: object) -> None:
-    """Refuse a value of a ``Literal`` option that is not one of its choices.
-
-    Raises:
-        BadInput: Naming the nearest valid choice.
-    """
-    for key, hint in get_type_hints(type(options)).items():
-        allowed = get_args(hint)
-        if allowed and all(isinstance(value, str) for value in allowed):
-            choose(key, getattr(options, key), allowed)
 
 
 def assemble(

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,11 @@ from sertransfer.models.safe_pickle import LIGHTNING, WEIGHTS_ALONE, is_lightnin
 from sertransfer.timebase import Framing
 from sertransfer.training_audio import TrainingAudio
 
-POOLINGS = ("mean", "mean_std")
+Pooling = Literal["mean", "mean_std"]
+POOLINGS: tuple[str, ...] = get_args(Pooling)
 """``mean`` over frames, or ``mean_std``: the mean, then the standard deviation (statistics pooling)."""
-LEARNED_POOLINGS = (*POOLINGS, "attention")
+LearnedPooling = Literal["mean", "mean_std", "attention"]
+LEARNED_POOLINGS: tuple[str, ...] = get_args(LearnedPooling)
 """Ways from frames to one vector where something is trained on it."""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from scipy.special import expit, logit
 from sertransfer.errors import bad_input, choose
 
 Floats = NDArray[np.float64]
+
+Method = Literal["majority", "mean", "median", "duration", "top_k", "log_odds", "attention"]
 
 TOP_K = 5
 """How many sentences ``top_k`` takes where nothing else is said."""

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from sertransfer.config import config_dict
-from sertransfer.errors import Faults
+from annotated_types import Ge, MinLen
+
+from sertransfer.config import (
+    AtLeast0,
+    BelowOne,
+    Count,
+    Different,
+    Factor,
+    Name,
+    NotNegative,
+    Positive,
+    Share,
+    check_fields,
+    config_dict,
+)
 from sertransfer.front_end import Cropping, FrontEnd
 
 CLASSES = ("angry", "neutral", "happy", "sad")
@@ -50,11 +63,11 @@ class Optimiser:
     The paper gives rate, decay and steps. It names no momentum: 0.9 is our reading, 0 the literal one.
     """
 
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 0.001
-    step: int = 20
-    factor: float = 0.1
+    lr: Positive = 0.01
+    momentum: BelowOne = 0.9
+    weight_decay: NotNegative = 0.001
+    step: Count = 20
+    factor: Factor = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ class EpochSelection:
     """
 
     rule: Literal["last", "inner"] = "last"
-    share: float = 0.15
+    share: Share = 0.15
 
 
 @dataclass(frozen=True)
@@ -83,10 +96,10 @@ class Augment:
         pitch: Frequency is stretched likewise, one draw an utterance.
     """
 
-    freq_mask: int = 0
-    time_mask: int = 0
-    tempo: float = 0.0
-    pitch: float = 0.0
+    freq_mask: AtLeast0 = 0
+    time_mask: AtLeast0 = 0
+    tempo: BelowOne = 0.0
+    pitch: BelowOne = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,7 @@ class Schedule:
     """
 
     rule: Literal["step", "cosine"] = "step"
-    warmup: int = 0
+    warmup: AtLeast0 = 0
 
 
 @dataclass(frozen=True)
@@ -115,9 +128,9 @@ class Regularisation:
             what is scored and kept. It begins lower: at most ``(1 + steps) / (10 + steps)``.
     """
 
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    ema: float = 0.0
+    label_smoothing: BelowOne = 0.0
+    mixup: NotNegative = 0.0
+    ema: BelowOne = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +139,8 @@ class PretrainConfig:
 
     Attributes:
         classes: The task, in the order of the model's outputs; other labels are left out and counted.
-        batch_size: Utterances a batch, over all processes together; a step takes ``accumulate`` batches.
+        batch_size: Utterances a batch, 2 or more (batch normalisation), over all processes together; a step
+            takes ``accumulate`` batches.
         precision: ``32-true``, or mixed as Lightning names it.
         channels_last: Memory layout of the convolutions; a matter of speed.
         compile: Whether the training step's network is compiled (``torch.compile``): faster on a GPU after
@@ -146,13 +160,13 @@ class PretrainConfig:
     """
 
     model: ModelSettings = field(default_factory=ModelSettings)
-    classes: tuple[str, ...] = CLASSES
+    classes: Annotated[tuple[Name, ...], MinLen(2), Different] = CLASSES
     front_end: FrontEnd = field(default_factory=FrontEnd)
     cropping: Cropping = field(default_factory=Cropping)
     optimiser: Optimiser = field(default_factory=Optimiser)
-    epochs: int = 60
-    batch_size: int = 256
-    accumulate: int = 1
+    epochs: Count = 60
+    batch_size: Annotated[int, Ge(2)] = 256
+    accumulate: Count = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     channels_last: bool = True
     compile: bool = False
@@ -163,9 +177,9 @@ class PretrainConfig:
     schedule: Schedule = field(default_factory=Schedule)
     regularisation: Regularisation = field(default_factory=Regularisation)
     absent: Literal["error", "skip"] = "error"
-    seed: int = 0
-    workers: int = 0
-    checkpoint_every: int = 200
+    seed: AtLeast0 = 0
+    workers: AtLeast0 = 0
+    checkpoint_every: AtLeast0 = 200
     store: str = ""
     store_on_device: bool = True
 
@@ -190,55 +204,17 @@ class PretrainConfig:
 
 
 def check_settings(config: PretrainConfig) -> None:
-    """Check the values that types alone do not.
+    """Check the values of settings that were built in Python, and those that depend on each other.
 
     Raises:
         BadInput: With every value that is out of range.
     """
-    faults = Faults()
-
-    def check(key: str, value: object, valid: bool, expected: str) -> None:
-        if not valid:
-            faults.add(f"setting {key}", found=value, expected=expected, remedy="correct the setting")
-
-    classes, optimiser, selection = config.classes, config.optimiser, config.selection
-    schedule, regularisation = config.schedule, config.regularisation
-    check(
-        "classes",
-        ", ".join(classes),
-        len(set(classes)) == len(classes) >= 2,
-        "two classes or more, each once",
-    )
-    check("epochs", config.epochs, config.epochs >= 1, "1 or more")
-    check("batch_size", config.batch_size, config.batch_size >= 2, "2 or more (batch normalisation)")
-    check("accumulate", config.accumulate, config.accumulate >= 1, "1 or more")
-    check("seed", config.seed, config.seed >= 0, "0 or more")
-    check("workers", config.workers, config.workers >= 0, "0 or more")
-    check("checkpoint_every", config.checkpoint_every, config.checkpoint_every >= 0, "0 (off) or more")
-    check("cropping.seconds", config.cropping.seconds, config.cropping.seconds > 0, "more than 0 s")
-    check("optimiser.lr", optimiser.lr, optimiser.lr > 0, "more than 0")
-    check("optimiser.momentum", optimiser.momentum, 0 <= optimiser.momentum < 1, "0 <= momentum < 1")
-    check("optimiser.weight_decay", optimiser.weight_decay, optimiser.weight_decay >= 0, "0 or more")
-    check("optimiser.step", optimiser.step, optimiser.step >= 1, "1 epoch or more")
-    check("optimiser.factor", optimiser.factor, 0 < optimiser.factor <= 1, "0 < factor <= 1")
-    check(
-        "schedule.warmup",
-        schedule.warmup,
-        0 <= schedule.warmup < max(config.epochs, 1),
-        "0 (off) or more, below epochs",
-    )
-    smoothing = regularisation.label_smoothing
-    check("regularisation.label_smoothing", smoothing, 0 <= smoothing < 1, "0 (off) <= label_smoothing < 1")
-    check("regularisation.mixup", regularisation.mixup, regularisation.mixup >= 0, "0 (off) or more")
-    check("regularisation.ema", regularisation.ema, 0 <= regularisation.ema < 1, "0 (off) <= ema < 1")
-    check("selection.share", selection.share, 0 < selection.share <= 0.5, "0 < share <= 0.5")
-    check(
-        "augment.freq_mask", config.augment.freq_mask, config.augment.freq_mask >= 0, "0 (off) or more bands"
-    )
-    check(
-        "augment.time_mask", config.augment.time_mask, config.augment.time_mask >= 0, "0 (off) or more frames"
-    )
-    for name in _WARPS:
-        value = getattr(config.augment, name)
-        check(f"augment.{name}", value, 0 <= value < 1, f"0 (off) <= {name} < 1")
+    faults = check_fields(config)
+    if config.schedule.warmup >= max(config.epochs, 1):
+        faults.add(
+            "settings",
+            found=f"schedule.warmup = {config.schedule.warmup} of {config.epochs} epochs",
+            expected="a warm-up that ends before the training",
+            remedy="correct the value",
+        )
     faults.raise_if_any()

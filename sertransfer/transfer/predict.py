@@ -350,9 +350,7 @@ def predict(
 
 def _cut_options(predictor: Predictor, overrides: Mapping[str, Any] | None) -> CutOptions:
     cutting = {} if predictor.population is None else predictor.population["cutting"]
-    options = load_config(CutOptions, None, {**cutting, **(overrides or {})})
-    options.check()
-    return options
+    return load_config(CutOptions, None, {**cutting, **(overrides or {})})
 
 
 def _cut(

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Required, TypedDict
+from typing import Annotated, Any, Literal, Required, TypedDict
 
-from sertransfer.encoders.base import LEARNED_POOLINGS, POOLINGS
-from sertransfer.errors import Faults, nearest
-from sertransfer.evaluation.aggregation import ATTENTION, METHODS, TOP_K
+from annotated_types import Ge, MinLen
+
+from sertransfer.config import (
+    AtLeast0,
+    Count,
+    Factor,
+    Name,
+    NotNegative,
+    Positive,
+    Share,
+    check_fields,
+)
+from sertransfer.encoders.base import LearnedPooling, Pooling
+from sertransfer.errors import Fault
+from sertransfer.evaluation.aggregation import ATTENTION, TOP_K, Method
 from sertransfer.timebase import Framing
+
+Kind = Literal["logistic", "linear_svm", "rbf_svm", "mlp"]
+Rule = Literal["fixed", "out_of_fold"]
+Depth = Literal["head", "last", "all"]
+Layers = Literal["output", "mix"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +47,15 @@ class ProbeConfig:
         max_iterations: Limit of the solver; reaching it is reported.
     """
 
-    kind: Literal["logistic", "linear_svm", "rbf_svm", "mlp"] = "logistic"
-    c_grid: tuple[float, ...] = (0.000001, 0.00001, 0.0001, 0.001, 0.01, 0.1)
+    kind: Kind = "logistic"
+    c_grid: Annotated[tuple[Positive, ...], MinLen(1)] = (0.000001, 0.00001, 0.0001, 0.001, 0.01, 0.1)
     standardise: bool = True
-    pca: int = 0
-    gamma: float = 1.0
-    hidden: int = 16
+    pca: AtLeast0 = 0
+    gamma: Positive = 1.0
+    hidden: Count = 16
     balance_subjects: bool = True
     balance_classes: bool = True
-    max_iterations: int = 2000
+    max_iterations: Count = 2000
 
 
 @dataclass(frozen=True)
@@ -51,8 +68,8 @@ class ThresholdConfig:
         value: The fixed threshold; also the one preferred among equals by ``out_of_fold``.
     """
 
-    rule: Literal["fixed", "out_of_fold"] = "fixed"
-    value: float = 0.5
+    rule: Rule = "fixed"
+    value: Factor = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,8 +81,8 @@ class EmbeddingConfig:
         workers: Processes that read audio ahead; 0 reads in the main process.
     """
 
-    batch_seconds: float = 120.0
-    workers: int = 0
+    batch_seconds: Positive = 120.0
+    workers: AtLeast0 = 0
 
 
 @dataclass(frozen=True)
@@ -95,22 +112,22 @@ class FinetuneConfig:
         inner_share: Share of the training subjects that are not trained on but end the training.
     """
 
-    depth: Literal["head", "last", "all"] = "last"
-    stages: int = 1
-    lr: float = 0.0003
-    layer_decay: float = 0.5
-    weight_decay: float = 0.01
-    epochs: int = 30
-    patience: int = 5
-    batch_size: int = 32
-    accumulate: int = 1
+    depth: Depth = "last"
+    stages: Count = 1
+    lr: Positive = 0.0003
+    layer_decay: Factor = 0.5
+    weight_decay: NotNegative = 0.01
+    epochs: Count = 30
+    patience: Count = 5
+    batch_size: Count = 32
+    accumulate: Count = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     batch_norm: Literal["frozen", "train"] = "frozen"
-    inner_share: float = 0.2
-    layers: Literal["output", "mix"] = "output"
-    pooling: Literal["mean", "mean_std", "attention"] = "mean"
-    window: float = 5.0
-    store_gb: float = 8.0
+    inner_share: Share = 0.2
+    layers: Layers = "output"
+    pooling: LearnedPooling = "mean"
+    window: Positive = 5.0
+    store_gb: NotNegative = 8.0
 
     def protocol(self) -> dict[str, Any]:
         """Return what decides the result; later settings where they are used, so that older runs go on."""
@@ -121,22 +138,6 @@ class FinetuneConfig:
             for name, value in asdict(self).items()
             if name not in later or value != getattr(unused, name)
         }
-
-    def rules(self) -> list[tuple[str, object, bool, str]]:
-        """Return name, value, whether it is valid, and what is, of each number."""
-        counts = ("stages", "epochs", "patience", "batch_size", "accumulate")
-        rules: list[tuple[str, object, bool, str]] = [
-            (name, getattr(self, name), getattr(self, name) >= 1, "1 or more") for name in counts
-        ]
-        rules += [
-            ("lr", self.lr, 0 < self.lr < float("inf"), "a number > 0"),
-            ("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "a factor above 0, up to 1"),
-            ("weight_decay", self.weight_decay, 0 <= self.weight_decay < float("inf"), "a number >= 0"),
-            ("inner_share", self.inner_share, 0 < self.inner_share <= 0.5, "a share above 0, up to 0.5"),
-            ("window", self.window, 0 < self.window < float("inf"), "a number of seconds > 0"),
-            ("store_gb", self.store_gb, 0 <= self.store_gb < float("inf"), "a number >= 0"),
-        ]
-        return [(f"finetune.{name}", value, good, expected) for name, value, good, expected in rules]
 
 
 @dataclass(frozen=True)
@@ -174,20 +175,20 @@ class TransferConfig:
     """
 
     mode: Literal["probe", "finetune"] = "probe"
-    negative: str = "not depressed"
-    positive: str = "depressed"
+    negative: Name = "not depressed"
+    positive: Name = "depressed"
     split: Literal["dev", "test"] = "dev"
     cluster: str = "speaker"
     probe: ProbeConfig = field(default_factory=ProbeConfig)
-    folds: int = 5
-    aggregation: str = "majority"
-    top_k: int = TOP_K
+    folds: Annotated[int, Ge(2)] = 5
+    aggregation: Method = "majority"
+    top_k: Count = TOP_K
     threshold: ThresholdConfig = field(default_factory=ThresholdConfig)
-    resamples: int = 2000
-    seed: int = 0
+    resamples: Count = 2000
+    seed: AtLeast0 = 0
     shortcuts: bool = True
-    layer: int | None = None
-    pooling: Literal["mean", "mean_std"] = "mean"
+    layer: Count | None = None
+    pooling: Pooling = "mean"
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
@@ -218,95 +219,26 @@ class TransferConfig:
         Raises:
             BadInput: With a fault per value.
         """
-        faults = Faults()
-        rules: list[tuple[str, object, bool, str]] = [
-            ("negative", self.negative, bool(self.negative), "a label"),
-            (
-                "positive",
-                self.positive,
-                bool(self.positive) and self.positive != self.negative,
-                "another label than negative",
-            ),
-            (
-                "probe.c_grid",
-                self.probe.c_grid,
-                bool(self.probe.c_grid) and all(0 < c < float("inf") for c in self.probe.c_grid),
-                "one or more numbers > 0",
-            ),
-            (
-                "probe.max_iterations",
-                self.probe.max_iterations,
-                self.probe.max_iterations > 0,
-                "a number > 0",
-            ),
-            ("probe.pca", self.probe.pca, self.probe.pca >= 0, "0 (all columns) or more"),
-            ("probe.gamma", self.probe.gamma, 0 < self.probe.gamma < float("inf"), "a number > 0"),
-            ("probe.hidden", self.probe.hidden, self.probe.hidden >= 1, "1 or more"),
-            ("folds", self.folds, self.folds >= 2, "2 or more"),
-            ("top_k", self.top_k, self.top_k >= 1, "1 or more"),
-            (
-                "threshold.value",
-                self.threshold.value,
-                0 < self.threshold.value <= 1,
-                "a number above 0, up to 1",
-            ),
-            ("resamples", self.resamples, self.resamples >= 1, "1 or more"),
-            ("layer", self.layer, self.layer is None or self.layer >= 1, "1 or more, or none"),
-            (
-                "embedding.batch_seconds",
-                self.embedding.batch_seconds,
-                self.embedding.batch_seconds > 0,
-                "a number > 0",
-            ),
-            ("embedding.workers", self.embedding.workers, self.embedding.workers >= 0, "0 or more"),
-            *self.finetune.rules(),
-        ]
-        for name, value, good, expected in rules:
-            if not good:
-                faults.add(
-                    "transfer config", found=f"{name} = {value!r}", expected=expected, remedy="correct it"
-                )
-        choices = {
-            "mode": (self.mode, ("probe", "finetune")),
-            "split": (self.split, ("dev", "test")),
-            "aggregation": (self.aggregation, tuple(METHODS)),
-            "pooling": (self.pooling, POOLINGS),
-            "probe.kind": (self.probe.kind, ("logistic", "linear_svm", "rbf_svm", "mlp")),
-            "finetune.depth": (self.finetune.depth, ("head", "last", "all")),
-            "finetune.layers": (self.finetune.layers, ("output", "mix")),
-            "finetune.pooling": (self.finetune.pooling, LEARNED_POOLINGS),
-            "finetune.precision": (self.finetune.precision, ("32-true", "bf16-mixed", "16-mixed")),
-            "finetune.batch_norm": (self.finetune.batch_norm, ("frozen", "train")),
-            "threshold.rule": (self.threshold.rule, ("fixed", "out_of_fold")),
-        }
-        for name, (chosen, valid) in choices.items():
-            if chosen not in valid:
-                faults.add(
-                    "transfer config",
-                    found=f"{name} = '{chosen}'",
-                    expected="a known choice",
-                    remedy=nearest(chosen, valid),
-                )
-        self._check_attention(faults)
+        faults = check_fields(self)
+        faults.extend(self.contradictions())
         faults.raise_if_any()
 
-    def _check_attention(self, faults: Faults) -> None:
-        if self.aggregation != ATTENTION:
-            return
-        if self.mode == "finetune":
-            faults.add(
-                "transfer config",
-                found="aggregation = 'attention' in mode finetune",
-                expected="mode probe: fine-tuning keeps too few unseen subjects to learn attention from",
-                remedy="choose another aggregation, or --mode probe",
-            )
-        if self.probe.kind != "logistic":
-            faults.add(
-                "transfer config",
-                found=f"aggregation = 'attention' with probe.kind = '{self.probe.kind}'",
-                expected="probe.kind logistic, which is what the attention head has for sentences",
-                remedy="leave probe.kind out, or choose another aggregation",
-            )
+    def contradictions(self) -> list[Fault]:
+        """Return the faults of values that are sound each by itself."""
+        found = []
+        if self.positive == self.negative:
+            text = f"positive = {self.positive!r}"
+            found.append(Fault("settings", text, "another label than negative", "correct the value"))
+        if self.aggregation == ATTENTION and self.mode == "finetune":
+            text = "aggregation = 'attention' in mode finetune"
+            expected = "mode probe: fine-tuning keeps too few unseen subjects to learn attention from"
+            found.append(Fault("settings", text, expected, "choose another aggregation, or --mode probe"))
+        if self.aggregation == ATTENTION and self.probe.kind != "logistic":
+            text = f"aggregation = 'attention' with probe.kind = '{self.probe.kind}'"
+            expected = "probe.kind logistic, which is what the attention head has for sentences"
+            remedy = "leave probe.kind out, or choose another aggregation"
+            found.append(Fault("settings", text, expected, remedy))
+        return found
 
 
 class RunOptions(TypedDict, total=False):

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from support.corpus_trees import lssed_rows, write_emodb, write_lssed, write_table, write_wav
@@ -237,11 +238,19 @@ def test_the_split_does_not_depend_on_the_task(name: str, tmp_path: Path) -> Non
     assert four.equals(eleven[four.index])
 
 
-@pytest.mark.parametrize("name", WITH_SPLIT)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_choice_is_refused_with_the_nearest(name: str, tmp_path: Path) -> None:
-    root = WRITERS[name](tmp_path / "corpus")
-    with pytest.raises(BadInput, match="did you mean 'paper'"):
-        load(name, root, split="papr")
+    corpus = CORPORA[name]
+    hints = get_type_hints(corpus.options)
+    last = {key: get_args(hint)[-1] for key, hint in hints.items() if get_origin(hint) is Literal}
+    texts = {key: value for key, value in last.items() if isinstance(value, str)}
+    assert texts
+    options = corpus.options(**{key: value[:-1] for key, value in texts.items()})
+    with pytest.raises(BadInput) as caught:
+        prepare(name, tmp_path, options, tmp_path / "m.csv")
+    assert {fault.found.partition(" = ")[0] for fault in caught.value.faults} == set(texts)
+    for fault in caught.value.faults:
+        assert f"did you mean '{texts[fault.found.partition(' = ')[0]]}'" in fault.remedy
 
 
 def folders_of(root: Path) -> list[Path]:

@@ -87,10 +87,7 @@ def test_stretching_is_part_of_the_protocol_only_where_it_is_used():
     assert used == {"freq_mask": 0, "time_mask": 0, "tempo": 0.1}
     with pytest.raises(BadInput) as caught:
         check_settings(PretrainConfig(augment=Augment(tempo=1.0, pitch=-0.1)))
-    assert {fault.where for fault in caught.value.faults} == {
-        "setting augment.tempo",
-        "setting augment.pitch",
-    }
+    assert {fault.found for fault in caught.value.faults} == {"augment.tempo = 1.0", "augment.pitch = -0.1"}
 
 
 def test_all_bad_values_are_listed_at_once():
@@ -111,7 +108,7 @@ def test_all_bad_values_are_listed_at_once():
     )
     with pytest.raises(BadInput) as caught:
         check_settings(config)
-    named = {fault.where.removeprefix("setting ") for fault in caught.value.faults}
+    named = {fault.found.partition(" = ")[0] for fault in caught.value.faults}
     assert named == {
         *("classes", "epochs", "batch_size", "accumulate", "seed", "workers", "checkpoint_every"),
         *("cropping.seconds", "optimiser.lr", "optimiser.momentum", "optimiser.weight_decay"),

@@ -13,7 +13,6 @@ from typing import Literal
 from sertransfer.corpora.tables import (
     TableOptions,
     assemble,
-    check_choices,
     forward_slashes,
     pick_columns,
     roles,
@@ -53,7 +52,6 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     Raises:
         BadInput: If the table or one of its columns is not there.
     """
-    check_choices(options)
     path = _table_path(root, options.table)
     table = read_text_table(path, delimiter=options.delimiter, encoding=options.encoding, faults=faults)
     required, optional = roles(options, Options())

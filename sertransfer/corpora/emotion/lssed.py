@@ -20,7 +20,6 @@ from sertransfer.corpora.tables import (
     assemble,
     audio_path,
     audio_stem,
-    check_choices,
     forward_slashes,
     pick_columns,
     roles,
@@ -59,7 +58,6 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     Raises:
         BadInput: If the root, the table or one of its columns is not there.
     """
-    check_choices(options)
     check_root(
         root,
         lambda folder: (folder / options.metadata).is_file(),

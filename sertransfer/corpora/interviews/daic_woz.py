@@ -22,6 +22,7 @@ from sertransfer.corpora.interviews.interview import (
     interview_extractions,
     read_interviews,
 )
+from sertransfer.corpora.interviews.segments import Overlaps
 from sertransfer.corpora.interviews.sessions import find_sessions
 from sertransfer.corpora.interviews.split_files import PARTS, Splits, find_file
 from sertransfer.corpora.video import Extraction
@@ -41,7 +42,7 @@ class Options(InterviewOptions):
             column ``overlap``), ``trim`` (cut the overlap out) or ``drop`` (leave the row out).
     """
 
-    overlaps: str = "keep"
+    overlaps: Overlaps = "keep"
 
 
 def read(root: Path, options: Options, faults: Faults) -> Manifest:

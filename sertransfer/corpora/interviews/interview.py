@@ -11,9 +11,9 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from sertransfer.audio.reading import AudioInfo, inspect, read_segment
 from sertransfer.corpora.collection import check_root
 from sertransfer.corpora.interviews.errata import SPANNING, ErrataLog, Erratum
 from sertransfer.corpora.interviews.segments import (
-    OVERLAPS,
     Cutting,
     Interval,
     Rules,
@@ -37,7 +36,7 @@ from sertransfer.corpora.interviews.sessions import (
     member_path,
     open_session,
 )
-from sertransfer.corpora.interviews.split_files import LABEL_NOTES, LABEL_RULES, LabelRule, Splits, Subject
+from sertransfer.corpora.interviews.split_files import LABEL_NOTES, LabelRule, LabelSource, Splits, Subject
 from sertransfer.corpora.interviews.transcript import (
     INTERVIEWER,
     PARTICIPANT,
@@ -46,7 +45,7 @@ from sertransfer.corpora.interviews.transcript import (
     parse_transcript,
 )
 from sertransfer.corpora.video import Extraction, find_audio_folder
-from sertransfer.errors import BadInput, Faults, bad_input, nearest
+from sertransfer.errors import BadInput, Faults, bad_input
 from sertransfer.io.progress import tracked
 from sertransfer.manifest import INTERVIEWER_TURNS, WITHOUT_SENTENCES, AudioSource, Manifest, make_table
 from sertransfer.timebase import SAMPLE_RATE
@@ -68,45 +67,11 @@ class InterviewOptions(SentenceOptions):
         female_code: Which Gender code means female: 0 as released; 1 for a copy that has them reversed.
     """
 
-    labels: str = "score"
+    labels: LabelSource = "score"
     without_errata: tuple[str, ...] = ()
     audio_folder: str = ""
     keep_text: bool = False
-    female_code: int = 0
-
-
-_RANGES = {
-    "merge_gap": (0.0, math.inf, "seconds from 0 on"),
-    "minimum": (0.0, math.inf, "seconds from 0 on"),
-    "level_dbfs": (-120.0, 0.0, "a level from -120 to 0 dB of full scale"),
-}
-_CHOICES = {"overlaps": OVERLAPS, "labels": LABEL_RULES, "female_code": ("0", "1")}
-
-Checked = TypeVar("Checked", bound=SentenceOptions)
-
-
-def check_options(options: Checked, faults: Faults) -> Checked:
-    """Return *options* with the default for each that is out of range, so that reading can go on.
-
-    Args:
-        options: What the user chose.
-        faults: Receives a fault for each that is out of range.
-    """
-    for setting in fields(options):
-        name, value = setting.name, getattr(options, setting.name)
-        if name in _CHOICES:
-            sound, expected = str(value) in _CHOICES[name], f"one of {', '.join(_CHOICES[name])}"
-            remedy = nearest(str(value), _CHOICES[name])
-        elif name in _RANGES:
-            least, most, expected = _RANGES[name]
-            sound, remedy = least <= value <= most and value < math.inf, "correct the option"
-        else:
-            continue
-        if not sound:
-            faults.add(f"option {name}", found=f"'{value}'", expected=expected, remedy=remedy)
-            default: Any = getattr(type(options)(), name)
-            options = replace(options, **{name: default})
-    return options
+    female_code: Literal[0, 1] = 0
 
 
 @dataclass(frozen=True)
@@ -153,7 +118,6 @@ def read_interviews(layout: Layout, root: Path, options: InterviewOptions, fault
     """
     root = Path(root)
     check_root(root, layout.is_root, layout.holds)
-    options = check_options(options, faults)
     errata = ErrataLog(options.without_errata, faults, automatic=layout.automatic)
     splits = Splits(LabelRule(options.labels, errata), faults, options.female_code)
     layout.read_splits(root, splits)

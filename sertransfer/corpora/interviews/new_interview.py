@@ -6,8 +6,13 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sertransfer.corpora.interviews.interview import check_options
-from sertransfer.corpora.interviews.segments import Rules, SentenceOptions, Utterance, cut_utterances
+from sertransfer.corpora.interviews.segments import (
+    Overlaps,
+    Rules,
+    SentenceOptions,
+    Utterance,
+    cut_utterances,
+)
 from sertransfer.corpora.interviews.transcript import INTERVIEWER, as_daic_woz, is_e_daic, parse_transcript
 from sertransfer.errors import Faults
 
@@ -20,13 +25,7 @@ class CutOptions(SentenceOptions):
         overlaps: What becomes of a row that the interviewer talks over: ``keep``, ``trim`` or ``drop``.
     """
 
-    overlaps: str = "keep"
-
-    def check(self) -> None:
-        """Raise `BadInput` with every option that has no meaning."""
-        faults = Faults()
-        check_options(self, faults)
-        faults.raise_if_any()
+    overlaps: Overlaps = "keep"
 
 
 def known_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
+from annotated_types import Ge, Le
+
+from sertransfer.config import NotNegative
 from sertransfer.corpora.interviews.transcript import INTERVIEWER, PARTICIPANT, Transcript
 from sertransfer.timebase import PRESETS, SAMPLE_RATE, samples_to_seconds, seconds_to_samples
 
 FRAME = samples_to_seconds(PRESETS["65ms"].window, SAMPLE_RATE)
 """Seconds of one analysis frame of the paper (64 ms)."""
 
-OVERLAPS = ("keep", "trim", "drop")
+Overlaps = Literal["keep", "trim", "drop"]
 Interval: TypeAlias = tuple[float, float]
 """Begin and end in seconds."""
 
@@ -35,11 +38,11 @@ class SentenceOptions:
     """
 
     merge: bool = False
-    merge_gap: float = 1.0
-    minimum: float = FRAME
+    merge_gap: NotNegative = 1.0
+    minimum: NotNegative = FRAME
     keep_nonverbal: bool = False
     level_normalise: bool = False
-    level_dbfs: float = -26.0
+    level_dbfs: Annotated[float, Ge(-120), Le(0)] = -26.0
 
 
 @dataclass(frozen=True)

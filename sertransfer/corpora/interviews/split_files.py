@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from sertransfer.corpora.interviews.errata import LABEL, ErrataLog
 from sertransfer.corpora.labels import GENDER_OF
@@ -24,7 +25,7 @@ THRESHOLD = 10
 MAXIMUM = 24
 LABEL_NOTES = "label_notes"
 """Note with lines on labels that name sessions; unlike ``assumptions``, runs do not quote it."""
-LABEL_RULES = ("score", "released")
+LabelSource = Literal["score", "released"]
 """Where a label comes from: the score (1 exactly where it is 10 or more), or the binary as released."""
 
 _NAMES = {
@@ -80,7 +81,7 @@ class LabelRule:
     The released binaries contradict the score in 20 subjects of E-DAIC and one of DAIC-WOZ.
 
     Attributes:
-        labels: One of :data:`LABEL_RULES`.
+        labels: Where a label comes from.
         errata: Switched-on errata; a label that the rule changes is recorded there as ``label-<id>``.
         contradictions: Subjects whose label stays as released although the score says otherwise.
     """

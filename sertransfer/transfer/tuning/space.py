@@ -6,22 +6,20 @@ many looks better than it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, MinLen
 from optuna.trial import BaseTrial, FixedTrial
 
-from sertransfer.encoders.base import LEARNED_POOLINGS, POOLINGS
-from sertransfer.errors import Faults, nearest
-from sertransfer.evaluation.aggregation import ATTENTION, METHODS
+from sertransfer.config import AtLeast0, Count, Different, Factor, PartName, Range, check_fields
+from sertransfer.encoders.base import LearnedPooling, Pooling
+from sertransfer.evaluation.aggregation import ATTENTION, Method
 from sertransfer.reporting.tables import flat
 from sertransfer.transfer.embed import Candidate
 from sertransfer.transfer.probe.attention import AXES
-from sertransfer.transfer.settings import FinetuneConfig, TransferConfig
+from sertransfer.transfer.settings import Depth, Kind, Layers, Rule, TransferConfig
 
-_KINDS = ("logistic", "linear_svm", "rbf_svm", "mlp")
-_RULES = ("fixed", "out_of_fold")
 _FAMILY = {"logistic": "linear", "linear_svm": "linear", "rbf_svm": "rbf", "mlp": "mlp"}
 
 
@@ -47,19 +45,19 @@ class ProbeSpace:
             encoder runs once for each.
     """
 
-    kinds: tuple[str, ...] = _KINDS
-    linear_c: tuple[float, ...] = (0.000001, 0.1)
-    rbf_c: tuple[float, ...] = (0.001, 10.0)
-    rbf_gamma: tuple[float, ...] = (0.1, 10.0)
-    mlp_c: tuple[float, ...] = (0.0001, 0.1)
-    mlp_hidden: tuple[int, ...] = (8,)
-    standardise: tuple[bool, ...] = (True,)
-    pca: tuple[int, ...] = (16, 64)
-    aggregation: tuple[str, ...] = ("majority", "mean")
-    top_k: tuple[int, ...] = (5,)
-    threshold: tuple[str, ...] = _RULES
-    pooling: tuple[str, ...] = ()
-    layer: tuple[int, ...] = ()
+    kinds: Annotated[tuple[Kind, ...], MinLen(1), Different] = ("logistic", "linear_svm", "rbf_svm", "mlp")
+    linear_c: Range = (0.000001, 0.1)
+    rbf_c: Range = (0.001, 10.0)
+    rbf_gamma: Range = (0.1, 10.0)
+    mlp_c: Range = (0.0001, 0.1)
+    mlp_hidden: Annotated[tuple[Count, ...], MinLen(1), Different] = (8,)
+    standardise: Annotated[tuple[bool, ...], MinLen(1), Different] = (True,)
+    pca: Annotated[tuple[AtLeast0, ...], MinLen(1), Different] = (16, 64)
+    aggregation: Annotated[tuple[Method, ...], MinLen(1), Different] = ("majority", "mean")
+    top_k: Annotated[tuple[Count, ...], MinLen(1), Different] = (5,)
+    threshold: Annotated[tuple[Rule, ...], MinLen(1), Different] = ("fixed", "out_of_fold")
+    pooling: Annotated[tuple[Pooling, ...], Different] = ()
+    layer: Annotated[tuple[AtLeast0, ...], Different] = ()
 
     @property
     def axes(self) -> int:
@@ -116,13 +114,13 @@ class FinetuneSpace:
         pooling: From frames to one vector.
     """
 
-    lr: tuple[float, ...] = (0.00003, 0.003)
-    weight_decay: tuple[float, ...] = (0.0001, 0.1)
-    layer_decay: tuple[float, ...] = (0.2, 0.5)
-    depth: tuple[str, ...] = ("head", "last")
-    stages: tuple[int, ...] = (1, 2)
-    layers: tuple[str, ...] = ()
-    pooling: tuple[str, ...] = ("mean", "attention")
+    lr: Range = (0.00003, 0.003)
+    weight_decay: Range = (0.0001, 0.1)
+    layer_decay: Annotated[tuple[Factor, ...], MinLen(1), Different] = (0.2, 0.5)
+    depth: Annotated[tuple[Depth, ...], MinLen(1), Different] = ("head", "last")
+    stages: Annotated[tuple[Count, ...], MinLen(1), Different] = (1, 2)
+    layers: Annotated[tuple[Layers, ...], Different] = ()
+    pooling: Annotated[tuple[LearnedPooling, ...], MinLen(1), Different] = ("mean", "attention")
 
     def suggest(self, trial: BaseTrial, base: TransferConfig) -> TransferConfig:
         """Return *base* with what *trial* suggests; of a choice of one, nothing is asked."""
@@ -162,10 +160,10 @@ class TuneConfig:
 
     transfer: TransferConfig = field(default_factory=TransferConfig)
     space: ProbeSpace = field(default_factory=ProbeSpace)
-    trials: int = 30
-    outer_folds: int = 5
-    random_trials: int = 10
-    study: str = "sertransfer"
+    trials: Count = 30
+    outer_folds: Annotated[int, Ge(2)] = 5
+    random_trials: Count = 10
+    study: PartName = "sertransfer"
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -194,23 +192,8 @@ class TuneConfig:
         Raises:
             BadInput: With a fault per value.
         """
-        faults = _check_search(
-            self,
-            ranges=("linear_c", "rbf_c", "rbf_gamma", "mlp_c"),
-            choices={
-                "kinds": _KINDS,
-                "aggregation": tuple(METHODS),
-                "threshold": _RULES,
-                "pooling": POOLINGS,
-            },
-            optional=("pooling", "layer"),
-        )
-        if self.outer_folds < 2:
-            _add(faults, "outer_folds", self.outer_folds, "2 or more")
-        for name, least in (("mlp_hidden", 1), ("pca", 0), ("top_k", 1), ("layer", 0)):
-            for value in getattr(self.space, name):
-                if value < least:
-                    _add(faults, f"space.{name}", value, f"{least} or more")
+        faults = check_fields(self)
+        faults.extend(self.transfer.contradictions())
         faults.raise_if_any()
 
 
@@ -228,9 +211,9 @@ class FinetuneTuneConfig:
 
     transfer: TransferConfig = field(default_factory=lambda: TransferConfig(mode="finetune"))
     space: FinetuneSpace = field(default_factory=FinetuneSpace)
-    trials: int = 12
-    random_trials: int = 6
-    study: str = "sertransfer-finetune"
+    trials: Count = 12
+    random_trials: Count = 6
+    study: PartName = "sertransfer-finetune"
 
     def protocol(self) -> dict[str, Any]:
         """Return the settings besides those of the run."""
@@ -257,23 +240,15 @@ class FinetuneTuneConfig:
         Raises:
             BadInput: With a fault per value.
         """
-        faults = _check_search(
-            self,
-            ranges=("lr", "weight_decay"),
-            choices={
-                "depth": ("head", "last", "all"),
-                "layers": ("output", "mix"),
-                "pooling": LEARNED_POOLINGS,
-            },
-            optional=("layers",),
-        )
+        faults = check_fields(self)
+        faults.extend(self.transfer.contradictions())
         if self.transfer.mode != "finetune":
-            _add(faults, "transfer.mode", f"'{self.transfer.mode}'", "finetune, whose settings these are")
-        for name in ("layer_decay", "stages"):  # as the run's own settings are checked
-            for value in getattr(self.space, name):
-                for key, _, good, expected in FinetuneConfig(**{name: value}).rules():
-                    if not good:
-                        _add(faults, f"space.{key.removeprefix('finetune.')}", value, expected)
+            faults.add(
+                "settings",
+                found=f"transfer.mode = '{self.transfer.mode}'",
+                expected="finetune, whose settings these are",
+                remedy="correct the value",
+            )
         faults.raise_if_any()
 
 
@@ -285,47 +260,3 @@ def _identity(config: TuneConfig | FinetuneTuneConfig, *idle: str) -> dict[str, 
     settings = {**config.protocol(), "transfer": run}
     del settings["trials"], settings["study"]
     return flat(settings)
-
-
-def _check_search(
-    config: TuneConfig | FinetuneTuneConfig,
-    *,
-    ranges: Sequence[str],
-    choices: Mapping[str, Sequence[str]],
-    optional: Sequence[str],
-) -> Faults:
-    """Return the faults that either search may have.
-
-    Args:
-        config: Its settings.
-        ranges: Names of the space's ranges.
-        choices: Valid values of its choices, by name.
-        optional: Names that may be empty.
-
-    Raises:
-        BadInput: If the settings of the runs are at fault.
-    """
-    config.transfer.check()
-    faults = Faults()
-    for name in ("trials", "random_trials"):
-        if (number := getattr(config, name)) < 1:
-            _add(faults, name, number, "1 or more")
-    if not config.study or "/" in config.study:
-        _add(faults, "study", f"'{config.study}'", "a name without '/'")
-    for entry in fields(config.space):
-        values = getattr(config.space, entry.name)
-        if (not values and entry.name not in optional) or len(set(values)) < len(values):
-            _add(faults, f"space.{entry.name}", values, "one value or more, each once")
-    for name in ranges:
-        values = getattr(config.space, name)
-        if values and not (len(values) == 2 and 0 < values[0] < values[1] < float("inf")):
-            _add(faults, f"space.{name}", values, "two numbers > 0, the lower first")
-    for name, valid in choices.items():
-        for value in getattr(config.space, name):
-            if value not in valid:
-                _add(faults, f"space.{name}", f"'{value}'", "a known choice", nearest(value, valid))
-    return faults
-
-
-def _add(faults: Faults, name: str, found: object, expected: str, remedy: str = "correct it") -> None:
-    faults.add("tune config", found=f"{name} = {found}", expected=expected, remedy=remedy)

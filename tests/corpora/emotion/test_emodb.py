@@ -128,4 +128,3 @@ def test_a_wrong_root_is_told_where_the_right_one_is(tmp_path: Path) -> None:
     assert "found a folder one level too low" in low
     assert low.endswith(f"files such as 03a01Wa.wav; name {root}")
     assert f"name {root}" in faults_of(tmp_path)[0]
-    assert "did you mean 'four'" in faults_of(root, task="for")[0]

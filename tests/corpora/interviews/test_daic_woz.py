@@ -25,7 +25,7 @@ from support.speech_trees import load
 
 from sertransfer.audio.reading import read_segment
 from sertransfer.corpora.interviews.daic_woz import Options, read
-from sertransfer.corpora.prepare import summary
+from sertransfer.corpora.prepare import prepare, summary
 from sertransfer.errors import BadInput, Faults
 from sertransfer.manifest import read_manifest, write_manifest
 
@@ -775,11 +775,16 @@ def test_options_are_checked(tmp_path):
         "minimum": math.nan,
         "female_code": 2,
         "level_dbfs": 3.0,
-        "without_errata": ("shfit",),
     }
-    faults = corpus(tmp_path).faults(**bad)
-    assert {fault.where for fault in faults} == {f"option {name}" for name in bad}
-    assert any("did you mean 'trim'" in fault.remedy for fault in faults)
+    with pytest.raises(BadInput) as caught:
+        prepare("daic-woz", corpus(tmp_path).root, Options(**bad), tmp_path / "m.csv")
+    assert {fault.found.partition(" = ")[0] for fault in caught.value.faults} == set(bad)
+    assert any("did you mean 'trim'" in fault.remedy for fault in caught.value.faults)
+
+
+def test_an_unknown_erratum_is_refused(tmp_path):
+    (fault,) = corpus(tmp_path).faults(without_errata=("shfit",))
+    assert fault.where == "option without_errata"
 
 
 def test_a_missing_root_is_refused(tmp_path):

@@ -226,12 +226,6 @@ def test_sessions_at_another_rate_are_resampled_and_recorded(tmp_path: Path) -> 
     assert "1 of 3 recordings (1 at 48000 Hz) are resampled to 16000 Hz" in summary(manifest)
 
 
-def test_labels_is_checked(tmp_path: Path) -> None:
-    (fault,) = faults_of("e-daic", write_e_daic(tmp_path), labels="releasd")
-    assert "option labels: found 'releasd'" in fault
-    assert "did you mean 'released'" in fault
-
-
 def test_the_options_of_both_corpora_agree() -> None:
     assert CORPORA["e-daic"].options().labels == CORPORA["daic-woz"].options().labels == "score"
 
