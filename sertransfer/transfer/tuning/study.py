@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import math
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,8 @@ _IDENTITY = "sertransfer_identity"
 _POLL_SECONDS = 0.5
 _RETRY = {"failed_trial", "retry_history"}
 """Attributes that Optuna gives to a trial which repeats another."""
+_DRAWN = re.compile(r"tpe:relative_params:\d+")
+"""The attribute by which its sampler tells others what a trial at work has drawn."""
 
 Settings = TypeVar("Settings")
 
@@ -314,8 +317,9 @@ def _oddity(trial: FrozenTrial, suggest: Callable[[BaseTrial], object]) -> str |
     count, complete = len(trial._values or ()), trial.state == TrialState.COMPLETE
     if count > 1 or (complete and count == 0):
         return f"{count} values"
-    if strange := sorted(set(trial.system_attrs) - _RETRY):
-        return f"the attribute '{strange[0]}'"
+    for name, value in sorted(trial.system_attrs.items()):
+        if name not in _RETRY and not (_DRAWN.fullmatch(name) and isinstance(value, str)):
+            return f"the attribute '{name}'"
     origin, history = (trial.system_attrs.get(name) for name in sorted(_RETRY))
     repeated = [] if origin is None else [origin, *(history if isinstance(history, list) else ["no list"])]
     for one in repeated:
