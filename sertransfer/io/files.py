@@ -113,8 +113,11 @@ def _remove_left(target: Path) -> None:
 
 def _is_left(path: str, process: int) -> bool:
     """Return whether nobody is writing the temporary file at *path* of *process*, here or elsewhere."""
-    if process != os.getpid() and Path(f"/proc/{process}").exists():
-        return False
+    return (process == os.getpid() or not Path(f"/proc/{process}").exists()) and is_unheld(path)
+
+
+def is_unheld(path: str | Path) -> bool:
+    """Return whether the file at *path* is there and nobody holds its lock."""
     try:
         lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

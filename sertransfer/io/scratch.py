@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from sertransfer.io.files import PRIVATE_FILE, PRIVATE_FOLDER, make_folder, writing
+from sertransfer.io.files import PRIVATE_FILE, PRIVATE_FOLDER, is_unheld, make_folder, writing
 
 # a folder is removed by its name and its lock: neither may be one that a user, or a run folder, could have
 PREFIX = ".sertransfer-scratch-"
@@ -79,23 +79,9 @@ def sweep(home: Path | None = None) -> None:
     for folder in Path(tempfile.gettempdir() if home is None else home).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # of another user, or another process removes it now
             status = folder.lstat()
-            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and _is_abandoned(folder):
+            # one without a lock is just being made, or not ours
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and is_unheld(folder / _LOCK):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_abandoned(folder: Path) -> bool:
-    """Return whether *folder* has a lock that nobody holds; one without is just being made, or not ours."""
-    try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(lock)
-    return True
 
 
 @contextmanager

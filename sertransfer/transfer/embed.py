@@ -137,14 +137,7 @@ def _embed_chunks(
     done = len(sentences) - sum(len(chunk) for chunk, _ in todo)
     if done:
         _log.info("going on after %d of %d sentences", done, len(sentences))
-    workers = min(workers, len(todo))
-    loader = DataLoader(
-        ChunkReader([chunk for chunk, _ in todo], encoder.sample_rate),
-        batch_size=None,
-        collate_fn=_as_it_is,
-        num_workers=workers,
-        prefetch_factor=1 if workers else None,
-    )
+    loader = read_chunks([chunk for chunk, _ in todo], encoder.sample_rate, workers)
     shown_bar = bar("embedding", len(sentences), unit="sentences", shown=progress, done=done)
     with watched_workers(), shown_bar as shown:
         for (chunk, path), waveforms in zip(todo, loader, strict=True):
@@ -164,6 +157,18 @@ Waveform = NDArray[np.float32] | Fault
 def _as_it_is(chunk: list[Waveform]) -> list[Waveform]:
     """Keep arrays arrays: a tensor from another process holds a file open, and a chunk has a thousand."""
     return chunk
+
+
+def read_chunks(chunks: list[list[Sentence]], sample_rate: int, workers: int) -> DataLoader[list[Waveform]]:
+    """Return a loader of the waveforms of each chunk, or what is wrong with one; *workers* read ahead."""
+    workers = min(workers, len(chunks))
+    return DataLoader(
+        ChunkReader(chunks, sample_rate),
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        prefetch_factor=1 if workers else None,
+    )
 
 
 class ChunkReader(Dataset[list[Waveform]]):

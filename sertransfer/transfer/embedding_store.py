@@ -2,9 +2,9 @@
 
 A set lies in ``FOLDER/<key>``: ``vectors.npy`` (sentences, dimensions) in single precision, ``index.csv``
 with each row's sentence and duration, and ``embedding.json``, written last, which marks the set as whole.
-It is no :class:`~sertransfer.io.array_store.ArrayStore`, which is built in a folder of its own and deleted whole
-where it is damaged: a set is mended where it lies, beside what checks keep in its folder, and sets and chunks of
-earlier versions are read, so that one on that store would take more code.
+It is not an :class:`~sertransfer.io.array_store.ArrayStore`, which is built in a folder of its own and
+deleted whole where it is damaged: a set is mended where it lies, beside what checks keep in its folder, and
+sets of earlier versions are read, so that it would take more code on that store.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader
 
 from sertransfer.audio.reading import inspect
 from sertransfer.audio.store import FeatureStore, build_store
@@ -33,7 +32,7 @@ from sertransfer.training.batches import FeatureSource, Utterances
 from sertransfer.training_audio import TrainingAudio
 from sertransfer.transfer.data import Sentence, SubjectSplit, content_key, in_chunks, take_sentences
 from sertransfer.transfer.decide import TrainingSet, inner_folds, usable_part
-from sertransfer.transfer.embed import ChunkReader, Waveform
+from sertransfer.transfer.embed import read_chunks
 from sertransfer.transfer.embedding_store import raise_faults
 from sertransfer.transfer.settings import TransferConfig
 
@@ -302,22 +301,11 @@ def take_waveforms(
     return take_store(folder, content_key(sentences, encoder, "waveform"), 1, items, skip_bad=skip_bad)
 
 
-def _as_it_is(chunk: list[Waveform]) -> list[Waveform]:
-    return chunk
-
-
 def _read(sentences: list[Sentence], encoder: Encoder, workers: int, progress: bool) -> Iterator[Item]:
     chunks = in_chunks(sentences)
     rate, shortest = encoder.sample_rate, encoder.shortest
-    loader = DataLoader(
-        ChunkReader(chunks, rate),
-        batch_size=None,
-        collate_fn=_as_it_is,
-        num_workers=min(workers, len(chunks)),
-        prefetch_factor=1 if workers and chunks else None,
-    )
     waiting = tracked(
-        zip(chunks, loader, strict=True),
+        zip(chunks, read_chunks(chunks, rate, workers), strict=True),
         "reading audio",
         unit="chunks",
         total=len(chunks),
