@@ -24,7 +24,7 @@ from sertransfer.cli import completion, corpora, prediction, pretraining, result
 from sertransfer.cli.options import Commands, Overrides
 from sertransfer.errors import FailedElsewhere, SertransferError, bad_input, nearest
 from sertransfer.io.files import memory_error, storage_error
-from sertransfer.io.scratch import signals_raise
+from sertransfer.io.scratch import signal_received, signals_raise
 from sertransfer.io.spelling import LINES, LogLine, mask_secrets, printable
 
 
@@ -107,10 +107,10 @@ def _main(argv: Sequence[str] | None) -> int:
     except SertransferError as error:
         return _fail(str(error), error.exit_status, verbose=args.verbose)
     except KeyboardInterrupt:
-        return _fail("stopped; the same command resumes", 130, verbose=False)
+        return _fail(STOPPED, 130, verbose=False)
     except SystemExit as stop:  # TERM, or HUP, after which there is no terminal to write to
         with contextlib.suppress(OSError):
-            _fail("stopped; the same command resumes", 0, verbose=False)
+            _fail(STOPPED, 0, verbose=False)
         return stop.code if isinstance(stop.code, int) else 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -184,11 +184,15 @@ def _run(args: argparse.Namespace, rest: list[str], *, shows: bool = True) -> No
 
 
 def _fail(text: str, status: int, *, verbose: bool) -> int:
+    if (number := signal_received()) is not None:  # whatever came of it on the way
+        text, status, verbose = STOPPED, 128 + number, False
     if verbose:
         print(mask_secrets(traceback.format_exc()), end="", file=sys.stderr)
     print(f"sertransfer: error: {mask_secrets(printable(text, keep=LINES))}", file=sys.stderr)
     return status
 
+
+STOPPED = "stopped; the same command resumes"
 
 GROUPS = (corpora, pretraining, transfer, prediction, results, completion)
 """The modules of commands, in the order of ``--help``."""

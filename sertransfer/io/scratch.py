@@ -26,6 +26,7 @@ from sertransfer.io.files import PRIVATE_FILE, PRIVATE_FOLDER, is_unheld, make_f
 PREFIX = ".sertransfer-scratch-"
 _LOCK = ".scratch.lock"
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_received: list[int] = []
 
 
 @contextmanager
@@ -88,6 +89,7 @@ def sweep(home: Path | None = None) -> None:
 def signals_raise() -> Iterator[None]:
     """Let TERM and HUP raise :class:`SystemExit` where they would end the process at once."""
     changed = []
+    _received.clear()
     if threading.current_thread() is threading.main_thread():  # others may not set handlers
         for number in _SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
@@ -100,7 +102,16 @@ def signals_raise() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def signal_received() -> int | None:
+    """Return the signal that is ending this process, ``None`` if none is.
+
+    An exception that a handler raises under native code, such as matplotlib's, may come out as another one.
+    """
+    return _received[0] if _received else None
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
     for other in _SIGNALS:
         if signal.getsignal(other) is _leave:
             signal.signal(other, signal.SIG_IGN)  # a second one would end the clearing up

@@ -101,6 +101,29 @@ def test_signals_leave_no_half_written_output(tmp_path, number):
     assert shown == "sertransfer: error: stopped; the same command resumes\n"
 
 
+@pytest.mark.parametrize("error", ["ValueError", "sertransfer.errors.SertransferError"])
+def test_a_signal_under_native_code_is_said_to_be_one(tmp_path, error):
+    """matplotlib's code in C++ turns the exception of a signal's handler into a ValueError."""
+    program = f"""{DEFAULTS}
+import os, sys, time
+import sertransfer.errors
+from sertransfer.cli import main as cli
+def work(*_):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    except SystemExit:
+        raise {error}("Invalid affine transformation matrix") from None
+cli._run = work
+sys.exit(cli.main(["models"]))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        143,
+        "sertransfer: error: stopped; the same command resumes\n",
+    )
+
+
 def test_what_a_kill_leaves_beside_an_output_is_removed_by_the_next_writing(tmp_path):
     """It may hold scores of recordings. The file of a process at work stays, and so does another's output."""
     target = tmp_path / "scores.csv"
