@@ -12,6 +12,7 @@ import difflib
 import functools
 import inspect
 import json
+import logging
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -63,6 +64,8 @@ Different = Predicate(each_once)
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 
 def load_config(
     kind: type[T], path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
@@ -71,7 +74,8 @@ def load_config(
 
     Args:
         kind: A frozen dataclass, possibly of frozen dataclasses.
-        path: YAML file of nested values; keys may be left out.
+        path: YAML file of nested values; keys may be left out. Names in the class's ``BEFORE`` are read as
+            those that took their place, and its ``take_over`` changes values that mean something else now.
         overrides: Dotted key to value, as in ``{"optimiser.lr": "0.1"}``. Text is read as YAML where the
             setting is not text itself; a list of texts may be written ``a,b``.
 
@@ -80,11 +84,13 @@ def load_config(
     """
     sources: list[tuple[str, dict[str, Any]]] = []
     valid = _keys(kind)
+    before: Mapping[str, str] = getattr(kind, "BEFORE", {})
+    known = {**valid, **{old: valid[new] for old, new in before.items()}}
     if path is not None:
         sources.append((str(path), _leaves(_read(Path(path)), kind)))
     if overrides:
-        named = {_full_name(key, valid, overrides): text for key, text in overrides.items()}
-        read = {key: _value(text, valid.get(key)) for key, text in named.items()}
+        named = {_full_name(key, known, overrides): text for key, text in overrides.items()}
+        read = {key: _value(text, known.get(key)) for key, text in named.items()}
         given: dict[str, Any] = {}
         for key, value in read.items():
             given.update(_leaves(_nest({key: value}), kind))
@@ -93,12 +99,18 @@ def load_config(
     merged: dict[str, Any] = {}
     places: dict[str, str] = {}
     for where, leaves in sources:
-        for key, value in leaves.items():
+        for name, value in leaves.items():
+            key = before.get(name, name)
+            if key != name:
+                _log.warning("%s: '%s' is read as '%s', which is its name now", where, name, key)
             if key in valid:
                 merged[key], places[key] = _number(value, valid[key]), where
             else:
                 remedy = nearest_setting(key, valid)
                 faults.add(where, found=f"setting '{key}'", expected="a known setting", remedy=remedy)
+    if (take_over := getattr(kind, "take_over", None)) is not None:
+        take_over(merged)
+        places = {key: places.get(key, "settings") for key in merged}
     built = _build(kind, merged, places, faults)
     if built is None or faults:
         raise BadInput(faults)

@@ -180,7 +180,7 @@ def test_labels_that_are_absent_for_the_test_split(run, weights, interviews, tmp
 # --- studies --------------------------------------------------------------------------------------------
 
 TUNE = (
-    "-q", "--trials", "2", "--random_trials", "2", "--outer_folds", "2", "--space.kinds", "[logistic]",
+    "-q", "--trials", "2", "--random_trials", "2", "--outer_folds", "2", "--space.heads", "[logistic]",
     "--space.pca", "[2]", "--transfer.folds", "2", "--transfer.resamples", "10",
     "--transfer.shortcuts", "false",
 )  # fmt: skip

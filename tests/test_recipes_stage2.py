@@ -28,7 +28,7 @@ ENCODERS = ("ser", "asr", "ssl")
 QUICK = ("--resamples", "20", "--folds", "2", "--shortcuts", "false")
 PROBE = ("--probe.c_grid", "[0.01]")
 FINETUNE = ("--finetune.epochs", "1", "--finetune.batch_size", "64")
-TUNE = ("--outer_folds", "2", "--space.kinds", "[logistic]", "--space.pca", "[0]")
+TUNE = ("--outer_folds", "2", "--space.heads", "[logistic]", "--space.pca", "[0]")
 
 
 def write_ser(path):

@@ -68,7 +68,7 @@ JOBS = {
             "tune",
             _stage_2(
                 "tune", *_TUNE, "--trials", "6", "--outer_folds", "2", "--random_trials", "3",
-                "--space.kinds", "[logistic, rbf_svm]", "--space.pca", "[0]",
+                "--space.heads", "[logistic, rbf_svm]", "--space.pca", "[0]",
             ),
         ),
         Job(

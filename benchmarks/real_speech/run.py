@@ -83,7 +83,7 @@ def score(work: Path, home: Path, emodb: Path, asr: Path | None, protocol: int, 
         features = rows.embeddings(place, name, "asr", asr / "exp" / "asr_train", method.pooling)
         rows.score_features(place, name, features, method.probe)
     elif name == "peer":
-        settings = {**method.probe, "probe.kind": "linear_svm"}
+        settings = {**method.probe, "probe.head": "linear_svm"}
         rows.score_features(place, name, rows.peer_features(place), settings)
     else:
         rows.score_features(place, name, rows.durations, method.probe)

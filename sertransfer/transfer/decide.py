@@ -89,7 +89,7 @@ def decide_subjects(
 ) -> pd.DataFrame:
     """Aggregate to the reported subjects and decide; see :data:`UNDECIDED_RULE`."""
     prior = float((train.subjects["label"] == config.positive).mean())
-    found = aggregate(sentences, config.aggregation, top_k=config.top_k).set_index("subject")
+    found = aggregate(sentences, config.method, top_k=config.top_k).set_index("subject")
     subjects = reported.subjects.copy()
     subjects["undecided"] = ~subjects["subject"].isin(found.index)
     subjects["score"] = subjects["subject"].map(found["score"]).astype(float).fillna(prior)
@@ -210,7 +210,7 @@ def choose_c(training: TrainingSet, config: TransferConfig) -> ChosenC:
     grid = sorted(set(config.probe.c_grid))
     folds = inner_folds(training, config)
     scores = np.full((len(grid), len(training.positive)), np.nan)
-    attention = scores.copy() if config.aggregation == ATTENTION else None
+    attention = scores.copy() if config.method == ATTENTION else None
     counts: dict[str, int] = {}
     fold_of = np.full(len(training.positive), -1, dtype=np.int64)
     for number, held in enumerate(folds, start=1):
@@ -282,7 +282,7 @@ def fit_probe(training: TrainingSet, c: float, config: TransferConfig) -> tuple[
         [c],
         config.probe,
         seed=config.seed,
-        subjects=training.subjects if config.aggregation == ATTENTION else None,
+        subjects=training.subjects if config.method == ATTENTION else None,
     )
     return next(path)
 
@@ -341,7 +341,7 @@ def probe_subjects(
     training = training_set(train, stored, config)
     selection = choose_c(training, config)
     out_of_fold = selection.scored(train.sentences)
-    train_subjects = with_clusters(aggregate(out_of_fold, config.aggregation, top_k=config.top_k), train)
+    train_subjects = with_clusters(aggregate(out_of_fold, config.method, top_k=config.top_k), train)
     fold_of = out_of_fold.drop_duplicates("subject").set_index("subject")["fold"]
     train_subjects["fold"] = train_subjects["subject"].map(fold_of)
     threshold = choose_threshold(train_subjects, config.threshold, config.positive)
@@ -352,7 +352,7 @@ def probe_subjects(
         _log.warning("%d of the probe's fits: %s", count, text)
     vectors = stored.select(reported.sentences["id"].tolist())
     sentences = reported.sentences.assign(score=probe.score(vectors))
-    if config.aggregation == ATTENTION:
+    if config.method == ATTENTION:
         sentences[ATTENTION] = probe.attend(vectors, sentences["subject"].tolist())
     return Outcome(
         train=train,

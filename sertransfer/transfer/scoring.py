@@ -332,7 +332,7 @@ def build_metrics(
         "cohort": describe_cohort(manifest, parts),
         **({} if severity is None else {"severity": severity}),
         "threshold": {"rule": config.threshold.rule, "value": outcome.threshold},
-        "aggregation": config.aggregation,
+        "aggregation": config.method,
         **({"top_k": config.top_k} if config.aggregation == "top_k" else {}),
         **(_choices(config, outcome) if isinstance(outcome, Outcome) else {}),
         "encoder_details": encoder,
@@ -361,10 +361,10 @@ def build_metrics(
 def _choices(config: TransferConfig, outcome: Outcome) -> dict[str, Any]:
     """Return what was chosen for the probe, and by what."""
     selection = outcome.selection
-    learnt = config.aggregation == ATTENTION
+    learnt = config.method == ATTENTION
     return {
         "probe": {
-            "kind": ATTENTION if learnt else config.probe.kind,
+            "kind": config.probe.head,
             "c": selection.c,
             "chosen_by": "subject AUROC out of fold, pairs within folds"
             if learnt

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Required, TypedDict
 
 from annotated_types import Ge, MinLen
@@ -24,9 +26,13 @@ from sertransfer.evaluation.aggregation import ATTENTION, TOP_K, Method
 from sertransfer.timebase import Framing
 
 Kind = Literal["logistic", "linear_svm", "rbf_svm", "mlp"]
+Head = Literal["logistic", "linear_svm", "rbf_svm", "mlp", "attention"]
+Aggregation = Literal["majority", "mean", "median", "duration", "top_k", "log_odds"]
 Rule = Literal["fixed", "out_of_fold"]
 Depth = Literal["head", "last", "all"]
 Layers = Literal["output", "mix"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,10 @@ class ProbeConfig:
     """The probe that scores a sentence from its embedding.
 
     Attributes:
-        kind: ``logistic`` (L2-regularised logistic regression), ``linear_svm`` (squared hinge loss),
-            ``rbf_svm`` (radial basis functions) or ``mlp`` (one hidden layer).
+        head: ``logistic`` (L2-regularised logistic regression), ``linear_svm`` (squared hinge loss),
+            ``rbf_svm`` (radial basis functions), ``mlp`` (one hidden layer), or a learned ``attention``,
+            which is trained on subjects: a logistic regression of sentences, and their weights among a
+            subject's, which leave nothing for ``aggregation`` to do.
         c_grid: Inverse regularisation strengths to choose from, on a loss whose weights have mean 1.
         standardise: Whether columns are brought to mean 0 and deviation 1 over the training sentences.
         pca: Principal axes to keep, found on the training sentences; 0 keeps all columns. A kernel machine
@@ -47,7 +55,7 @@ class ProbeConfig:
         max_iterations: Limit of the solver; reaching it is reported.
     """
 
-    kind: Kind = "logistic"
+    head: Head = "logistic"
     c_grid: Annotated[tuple[Positive, ...], MinLen(1)] = (0.000001, 0.00001, 0.0001, 0.001, 0.01, 0.1)
     standardise: bool = True
     pca: AtLeast0 = 0
@@ -56,6 +64,11 @@ class ProbeConfig:
     balance_subjects: bool = True
     balance_classes: bool = True
     max_iterations: Count = 2000
+
+    @property
+    def kind(self) -> Kind:
+        """What classifies a sentence: of a learned attention a logistic regression."""
+        return "logistic" if self.head == "attention" else self.head
 
 
 @dataclass(frozen=True)
@@ -156,9 +169,7 @@ class TransferConfig:
         probe: The sentence probe.
         folds: Inner folds over training subjects, which choose C and the threshold.
         aggregation: ``majority`` vote, ``mean`` or ``median`` score, mean weighted by ``duration``, mean of
-            the ``top_k`` highest scores, the sum of ``log_odds``, or a learned ``attention``, which is
-            trained on subjects in place of the probe: it takes the probe's grid of C, preparation and
-            units, and its classifier of sentences is a logistic regression.
+            the ``top_k`` highest scores, or the sum of ``log_odds``.
         top_k: Sentences that ``top_k`` takes.
         threshold: From a subject's score to the decision.
         resamples: Without effect; read because settings of before have it.
@@ -181,7 +192,7 @@ class TransferConfig:
     cluster: str = "speaker"
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     folds: Annotated[int, Ge(2)] = 5
-    aggregation: Method = "majority"
+    aggregation: Aggregation = "majority"
     top_k: Count = TOP_K
     threshold: ThresholdConfig = field(default_factory=ThresholdConfig)
     resamples: Count = 2000
@@ -192,6 +203,25 @@ class TransferConfig:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
+    BEFORE = MappingProxyType({"probe.kind": "probe.head"})
+    """Settings by the names that they had, which are read too."""
+
+    @staticmethod
+    def take_over(values: dict[str, Any]) -> None:
+        """Change *values*, by dotted name, from what was set before to what is set now."""
+        take_attention_over(values)
+
+    @property
+    def method(self) -> Method:
+        """How a subject's score is made of the sentences': the head's own way, or the aggregation."""
+        return "attention" if self.probe.head == "attention" else self.aggregation
+
+    def by_former_names(self) -> dict[str, Any]:
+        """Return the settings by the names that run folders and studies have, so that older ones go on."""
+        probe = {"kind": self.probe.kind, **asdict(self.probe)}
+        del probe["head"]
+        return {**asdict(self), "probe": probe, "aggregation": self.method}
+
     @property
     def classes(self) -> tuple[str, str]:
         """The negative and the positive label, in the order of every confusion matrix."""
@@ -201,11 +231,7 @@ class TransferConfig:
     def seed_remark(self) -> str:
         """That the decisions do not depend on the seed, where that is so; else empty."""
         chosen = len(self.probe.c_grid) > 1 or self.threshold.rule != "fixed"
-        drawn = (
-            self.probe.kind not in ("logistic", "rbf_svm")
-            or self.probe.pca
-            or self.aggregation == "attention"
-        )
+        drawn = self.probe.kind not in ("logistic", "rbf_svm") or self.probe.pca or self.method == ATTENTION
         if self.mode != "probe" or chosen or drawn:
             return ""
         return (
@@ -229,16 +255,24 @@ class TransferConfig:
         if self.positive == self.negative:
             text = f"positive = {self.positive!r}"
             found.append(Fault("settings", text, "another label than negative", "correct the value"))
-        if self.aggregation == ATTENTION and self.mode == "finetune":
-            text = "aggregation = 'attention' in mode finetune"
+        if self.probe.head == ATTENTION and self.mode == "finetune":
+            text = "probe.head = 'attention' in mode finetune"
             expected = "mode probe: fine-tuning keeps too few unseen subjects to learn attention from"
-            found.append(Fault("settings", text, expected, "choose another aggregation, or --mode probe"))
-        if self.aggregation == ATTENTION and self.probe.kind != "logistic":
-            text = f"aggregation = 'attention' with probe.kind = '{self.probe.kind}'"
-            expected = "probe.kind logistic, which is what the attention head has for sentences"
-            remedy = "leave probe.kind out, or choose another aggregation"
-            found.append(Fault("settings", text, expected, remedy))
+            found.append(Fault("settings", text, expected, "choose another head, or --mode probe"))
+        if self.probe.head == ATTENTION and self.aggregation != TransferConfig.aggregation:
+            text = f"aggregation = '{self.aggregation}' with probe.head = 'attention'"
+            expected = "no aggregation: this head weighs the sentences of a subject itself"
+            found.append(Fault("settings", text, expected, "leave aggregation out, or choose another head"))
         return found
+
+
+def take_attention_over(values: dict[str, Any], prefix: str = "") -> None:
+    """Take ``aggregation: attention`` of settings of before for the head that it names."""
+    method, head = f"{prefix}aggregation", f"{prefix}probe.head"
+    if values.get(method) == ATTENTION and values.get(head, ATTENTION) in ("logistic", ATTENTION):
+        _log.warning("'%s: attention' is read as '%s: attention'", method, head)
+        del values[method]
+        values[head] = ATTENTION
 
 
 class RunOptions(TypedDict, total=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,7 +200,7 @@ def read_inputs(
 
 def run_settings(config: TransferConfig) -> dict[str, Any]:
     """Return the settings that a run folder is recognised by."""
-    settings = asdict(config)
+    settings = config.by_former_names()
     del settings["embedding"]  # changes no result, so that another value may resume a run
     if config.mode == "finetune":
         settings["finetune"] = config.finetune.protocol()
@@ -282,7 +282,7 @@ def _write(run: RunFolder, outcome: DecidedRun, config: TransferConfig, source: 
     if isinstance(outcome, Outcome):
         about = {
             "classes": list(config.classes),
-            "aggregation": config.aggregation,
+            "aggregation": config.method,
             **({"top_k": config.top_k} if config.aggregation == "top_k" else {}),
             "threshold": outcome.threshold,
             "pooling": config.pooling,
@@ -290,7 +290,7 @@ def _write(run: RunFolder, outcome: DecidedRun, config: TransferConfig, source: 
             "sertransfer": __version__,
         }
         write_probe(replace(outcome.probe, about={**outcome.probe.about, **about}), run.checkpoints / PROBE)
-    columns = SENTENCES + [ATTENTION] * (config.aggregation == ATTENTION)
+    columns = SENTENCES + [ATTENTION] * (config.method == ATTENTION)
     tables = {
         "out_of_fold.csv": outcome.out_of_fold[columns],
         "sentences.csv": outcome.sentences[columns],

@@ -20,7 +20,7 @@ SETTINGS = {
     "transfer": "--resamples 20 --folds 2 --shortcuts false --finetune.epochs 1 --finetune.batch_size 64",
     "tune": "--trials 2 --transfer.resamples 20 --transfer.folds 2 --transfer.shortcuts false",
 }
-HEAD = "--outer_folds 2 --space.kinds [logistic] --space.pca [0]"
+HEAD = "--outer_folds 2 --space.heads [logistic] --space.pca [0]"
 FINETUNE = "--transfer.finetune.epochs 1 --transfer.finetune.batch_size 64"
 
 

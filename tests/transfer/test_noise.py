@@ -71,7 +71,9 @@ def probe(seed):
 
 def attention(seed):
     _, training = training_of(seed)
-    return choose_c(training, replace(CONFIG, aggregation="attention", seed=seed)).table[0]["auroc"]
+    return choose_c(
+        training, replace(CONFIG, probe=replace(CONFIG.probe, head="attention"), seed=seed)
+    ).table[0]["auroc"]
 
 
 def figures(seed):
@@ -102,7 +104,7 @@ def tune_on_axes(seed):
 
 
 def nested(seed):
-    space = ProbeSpace(kinds=("logistic",), linear_c=(1e3, 1e4), pca=(0,), aggregation=("mean",))
+    space = ProbeSpace(heads=("logistic",), linear_c=(1e3, 1e4), pca=(0,), aggregation=("mean",))
     config = TuneConfig(
         transfer=replace(CONFIG, seed=seed), space=space, trials=2, outer_folds=3, random_trials=2
     )

@@ -39,7 +39,10 @@ RUNS = {
     "ser": ("ser", PROBE),
     "asr": ("asr", replace(PROBE, aggregation="top_k", top_k=2)),
     "ssl": ("ssl", replace(PROBE, layer=1, pooling="mean_std", aggregation="duration")),
-    "attention": ("ser", replace(PROBE, aggregation="attention")),
+    "attention": (
+        "ser",
+        replace(PROBE, probe=replace(PROBE.probe, head="attention"), aggregation="majority"),
+    ),
     "finetuned ser": ("ser", replace(FINETUNE, aggregation="duration")),
     "finetuned ssl": ("ssl", FINETUNE),
 }

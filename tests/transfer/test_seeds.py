@@ -74,10 +74,10 @@ def test_runs_whose_figures_are_the_same_say_so(tmp_path, other, said):
     [
         ({}, False),
         ({"probe": ProbeConfig(c_grid=(0.1,))}, True),
-        ({"probe": ProbeConfig(c_grid=(0.1,), kind="rbf_svm")}, True),
-        ({"probe": ProbeConfig(c_grid=(0.1,), kind="mlp")}, False),
+        ({"probe": ProbeConfig(c_grid=(0.1,), head="rbf_svm")}, True),
+        ({"probe": ProbeConfig(c_grid=(0.1,), head="mlp")}, False),
         ({"probe": ProbeConfig(c_grid=(0.1,), pca=8)}, False),
-        ({"probe": ProbeConfig(c_grid=(0.1,)), "aggregation": "attention"}, False),
+        ({"probe": ProbeConfig(c_grid=(0.1,), head="attention")}, False),
         ({"probe": ProbeConfig(c_grid=(0.1,)), "threshold": ThresholdConfig("out_of_fold")}, False),
         ({"probe": ProbeConfig(c_grid=(0.1,)), "mode": "finetune"}, False),
     ],

@@ -20,7 +20,7 @@ def test_every_shipped_config_loads():
     kinds = {"finetune_tune": FinetuneTuneConfig, "tune": TuneConfig}
     for path in CONFIGS.glob("*.yaml"):
         load_config(kinds.get(path.stem.partition("_")[2], TransferConfig), path).check()
-    space = ProbeSpace(aggregation=("majority", "mean", "attention"), pooling=("mean", "mean_std"))
+    space = ProbeSpace(heads=(*ProbeSpace.heads, "attention"), pooling=("mean", "mean_std"))
     assert load_config(TuneConfig, CONFIGS / "ser_tune.yaml") == TuneConfig(space=space)
 
 
@@ -28,9 +28,43 @@ def test_overrides_reach_nested_settings():
     config = load_config(
         TransferConfig,
         CONFIGS / "ser_probe.yaml",
-        {"probe.kind": "linear_svm", "probe.c_grid": "[0.1, 1]", "split": "test"},
+        {"probe.head": "linear_svm", "probe.c_grid": "[0.1, 1]", "split": "test"},
     )
-    assert (config.probe.kind, config.probe.c_grid, config.split) == ("linear_svm", (0.1, 1.0), "test")
+    assert (config.probe.head, config.probe.c_grid, config.split) == ("linear_svm", (0.1, 1.0), "test")
+
+
+def test_settings_of_before_are_read_and_said_to_be(tmp_path, caplog):
+    path = tmp_path / "before.yaml"
+    path.write_text("probe:\n  kind: logistic\naggregation: attention\n")
+    config = load_config(TransferConfig, path)
+    assert (config.probe.head, config.aggregation, config.method) == ("attention", "majority", "attention")
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == f"{path}: 'probe.kind' is read as 'probe.head', which is its name now"
+    assert said[1] == "'aggregation: attention' is read as 'probe.head: attention'"
+    # the command line goes over the file, by old names and new ones
+    assert load_config(TransferConfig, path, {"aggregation": "mean"}).probe.head == "logistic"
+    assert load_config(TransferConfig, None, {"kind": "mlp"}).probe.head == "mlp"
+    assert load_config(TransferConfig, None, {"head": "attention"}).method == "attention"
+    with pytest.raises(BadInput, match="aggregation = 'attention'; expected one of majority"):
+        load_config(TransferConfig, path, {"probe.kind": "mlp"})
+
+
+def test_searches_of_before_are_read_and_go_on():
+    space = {"space.kinds": "[logistic, mlp]", "space.aggregation": "[majority, attention]"}
+    config = load_config(TuneConfig, None, {**space, "transfer.probe.kind": "mlp"})
+    assert (config.space.heads, config.space.aggregation) == (("logistic", "mlp", "attention"), ("majority",))
+    assert config.transfer.probe.head == "mlp"
+    assert config.protocol()["space"]["kinds"] == ("logistic", "mlp")
+    assert config.protocol()["space"]["aggregation"] == ("majority", "attention")
+    only = load_config(TuneConfig, None, {"space.aggregation": "[attention]"})
+    assert (only.space.heads, only.space.methods) == (("attention",), ("attention",))
+
+
+def test_run_folders_keep_the_names_that_they_have():
+    kept = TransferConfig(probe=ProbeConfig("attention")).by_former_names()
+    assert (kept["probe"]["kind"], kept["aggregation"]) == ("logistic", "attention")
+    assert "head" not in kept["probe"]
+    assert TransferConfig(probe=ProbeConfig("mlp")).by_former_names()["probe"]["kind"] == "mlp"
 
 
 def test_an_unknown_setting_names_the_nearest():

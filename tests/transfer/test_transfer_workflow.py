@@ -226,7 +226,7 @@ def test_the_threshold_is_chosen_on_the_training_subjects(manifest, tmp_path, op
 
 
 def test_a_linear_svm_and_weighted_means(manifest, tmp_path, opened):
-    config = replace(CONFIG, aggregation="duration", probe=replace(CONFIG.probe, kind="linear_svm"))
+    config = replace(CONFIG, aggregation="duration", probe=replace(CONFIG.probe, head="linear_svm"))
     metrics = run(manifest, tmp_path, config)
     assert metrics["probe"]["kind"] == "linear_svm"
     sentences = pd.read_csv(tmp_path / "run" / "sentences.csv")

@@ -22,7 +22,7 @@ from sertransfer.transfer.scoring import sentence_figures, subject_figures
 from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig
 from sertransfer.transfer.tuning.nested import InnerData, inner_score, subject_score
 
-ATTENTION = replace(PROBE, aggregation="attention")
+ATTENTION = replace(PROBE, probe=replace(PROBE.probe, head="attention"), aggregation="majority")
 
 
 def read(path, **more):

@@ -252,13 +252,13 @@ def setting_importance(config: TuneConfig, study: FinishedStudy) -> dict[str, fl
 def _spelt_out(config: TransferConfig) -> dict[str, Any]:
     probe = config.probe
     return {
-        "probe": ATTENTION if config.aggregation == ATTENTION else probe.kind,
+        "probe": probe.head,
         "C": probe.c_grid[0],
         "standardise": probe.standardise,
         "pca": probe.pca,
         "pooling": config.pooling,
         "layer": config.layer or 0,
-        "aggregation": config.aggregation,
+        "aggregation": config.method,
         "threshold": config.threshold.rule,
     }
 
@@ -344,7 +344,7 @@ def inner_score(
         report: Called after each fold with its number, from 0, and the value over the subjects so far;
             may raise to end the trial.
     """
-    learnt = config.aggregation == ATTENTION
+    learnt = config.method == ATTENTION
     axes = config.probe.pca or (AXES if learnt else 0)
     columns = data.columns(config.probe.standardise, axes, most)
     positive, names = data.training.positive, data.training.subjects
@@ -386,7 +386,7 @@ def subject_score(sentences: pd.DataFrame, config: TransferConfig) -> InnerScore
     A threshold that the settings choose is chosen for each fold on the others, as for new subjects. The AUROC
     counts pairs within folds, see :mod:`sertransfer.evaluation.folds`.
     """
-    subjects = aggregate(sentences, config.aggregation, top_k=config.top_k)
+    subjects = aggregate(sentences, config.method, top_k=config.top_k)
     folds = subjects["subject"].map(sentences.drop_duplicates("subject").set_index("subject")["fold"])
     truth = (subjects["label"] == config.positive).to_numpy(bool)
     decided = np.zeros(len(subjects), dtype=bool)

@@ -6,7 +6,9 @@ many looks better than it is.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from annotated_types import Ge, MinLen
@@ -18,7 +20,18 @@ from sertransfer.evaluation.aggregation import ATTENTION, Method
 from sertransfer.reporting.tables import flat
 from sertransfer.transfer.embed import Candidate
 from sertransfer.transfer.probe.attention import AXES
-from sertransfer.transfer.settings import Depth, Kind, Layers, Rule, TransferConfig
+from sertransfer.transfer.settings import (
+    Aggregation,
+    Depth,
+    Head,
+    Kind,
+    Layers,
+    Rule,
+    TransferConfig,
+    take_attention_over,
+)
+
+_log = logging.getLogger(__name__)
 
 _FAMILY = {"logistic": "linear", "linear_svm": "linear", "rbf_svm": "rbf", "mlp": "mlp"}
 
@@ -28,7 +41,8 @@ class ProbeSpace:
     """Choices of probe settings to search among; two numbers are the ends of a range, searched by logarithm.
 
     Attributes:
-        kinds: Probes: ``logistic``, ``linear_svm``, ``rbf_svm``, ``mlp``.
+        heads: ``logistic``, ``linear_svm``, ``rbf_svm``, ``mlp``, and ``attention``, which asks for no
+            aggregation.
         linear_c: Range of C of the linear probes, and of a learned attention.
         rbf_c: Range of C of the kernel machine.
         rbf_gamma: Range of its ``gamma``.
@@ -36,8 +50,7 @@ class ProbeSpace:
         mlp_hidden: Numbers of its units, and of those of a learned attention.
         standardise: Whether columns are standardised.
         pca: Numbers of principal axes; 0 keeps all columns, at minutes a fit on large embeddings.
-        aggregation: Methods from sentences to subjects; ``attention`` is learned in place of a probe, and
-            asks for no kind of one.
+        aggregation: Methods from sentences to subjects of the other heads.
         top_k: Numbers of sentences for ``top_k``.
         threshold: Rules of the threshold.
         pooling: From frames to a sentence's embedding; empty: that of the run's settings alone.
@@ -45,7 +58,7 @@ class ProbeSpace:
             encoder runs once for each.
     """
 
-    kinds: Annotated[tuple[Kind, ...], MinLen(1), Different] = ("logistic", "linear_svm", "rbf_svm", "mlp")
+    heads: Annotated[tuple[Head, ...], MinLen(1), Different] = ("logistic", "linear_svm", "rbf_svm", "mlp")
     linear_c: Range = (0.000001, 0.1)
     rbf_c: Range = (0.001, 10.0)
     rbf_gamma: Range = (0.1, 10.0)
@@ -53,7 +66,7 @@ class ProbeSpace:
     mlp_hidden: Annotated[tuple[Count, ...], MinLen(1), Different] = (8,)
     standardise: Annotated[tuple[bool, ...], MinLen(1), Different] = (True,)
     pca: Annotated[tuple[AtLeast0, ...], MinLen(1), Different] = (16, 64)
-    aggregation: Annotated[tuple[Method, ...], MinLen(1), Different] = ("majority", "mean")
+    aggregation: Annotated[tuple[Aggregation, ...], MinLen(1), Different] = ("majority", "mean")
     top_k: Annotated[tuple[Count, ...], MinLen(1), Different] = (5,)
     threshold: Annotated[tuple[Rule, ...], MinLen(1), Different] = ("fixed", "out_of_fold")
     pooling: Annotated[tuple[Pooling, ...], Different] = ()
@@ -62,40 +75,56 @@ class ProbeSpace:
     @property
     def axes(self) -> int:
         """Most principal axes that a trial may ask for."""
-        return max(*self.pca, AXES if ATTENTION in self.aggregation and 0 in self.pca else 0)
+        return max(*self.pca, AXES if ATTENTION in self.heads and 0 in self.pca else 0)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The heads that score one sentence by itself."""
+        return tuple(head for head in self.heads if head != "attention")
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """Ways from sentences to subjects, of which the head ``attention`` is one."""
+        learnt: tuple[Method, ...] = ("attention",) if ATTENTION in self.heads else ()
+        return (*(self.aggregation if self.kinds else ()), *learnt)
 
     def protocol(self) -> dict[str, Any]:
-        """Return what decides the trials; later settings only where they are used, so older runs go on."""
-        values = asdict(self)
+        """Return what decides the trials, by the names that it always had, so that older runs go on.
+
+        Later settings are there only where they are used.
+        """
+        values = {"kinds": self.kinds, **asdict(self), "aggregation": self.methods}
+        del values["heads"]
         return {name: values[name] for name in values if values[name] or name not in ("pooling", "layer")}
 
     def suggest(self, trial: BaseTrial, base: TransferConfig) -> TransferConfig:
         """Return *base* with what *trial* suggests; of a choice of one, nothing is asked."""
-        aggregation = _one_of(trial, "aggregation", self.aggregation)
-        # the head's own classifier of sentences, so that there is no kind to ask for
-        kind: Any = "logistic" if aggregation == ATTENTION else _one_of(trial, "kind", self.kinds)
+        # asked as the studies of before were: attention as a way to subjects, then the other heads
+        method = _one_of(trial, "aggregation", self.methods)
+        learnt = method == ATTENTION
+        kind: Any = "logistic" if learnt else _one_of(trial, "kind", self.kinds)
         family = _FAMILY[kind]
         low, high = getattr(self, f"{family}_c")
         probe = replace(
             base.probe,
-            kind=kind,
+            head="attention" if learnt else kind,
             c_grid=(trial.suggest_float(f"{family}_c", low, high, log=True),),
             standardise=_one_of(trial, "standardise", self.standardise),
             pca=_one_of(trial, "pca", self.pca),
         )
         if kind == "rbf_svm":
             probe = replace(probe, gamma=trial.suggest_float("rbf_gamma", *self.rbf_gamma, log=True))
-        if kind == "mlp" or aggregation == ATTENTION:
+        if kind == "mlp" or learnt:
             probe = replace(probe, hidden=_one_of(trial, "mlp_hidden", self.mlp_hidden))
         config = replace(
             base,
             probe=probe,
-            aggregation=aggregation,
+            aggregation=TransferConfig.aggregation if learnt else method,
             pooling=_one_of(trial, "pooling", self.pooling or (base.pooling,)),
             layer=_one_of(trial, "layer", self.layer) or None if self.layer else base.layer,
             threshold=replace(base.threshold, rule=_one_of(trial, "threshold", self.threshold)),
         )
-        if config.aggregation == "top_k":
+        if method == "top_k":
             config = replace(config, top_k=_one_of(trial, "top_k", self.top_k))
         return config
 
@@ -165,6 +194,21 @@ class TuneConfig:
     random_trials: Count = 10
     study: PartName = "sertransfer"
 
+    BEFORE = MappingProxyType({"transfer.probe.kind": "transfer.probe.head", "space.kinds": "space.heads"})
+    """Settings by the names that they had, which are read too."""
+
+    @staticmethod
+    def take_over(values: dict[str, Any]) -> None:
+        """Change *values*, by dotted name, from what was set before to what is set now."""
+        take_attention_over(values, "transfer.")
+        methods = values.get("space.aggregation")
+        if isinstance(methods, list | tuple) and ATTENTION in methods:
+            _log.warning("'attention' of space.aggregation is read as one of space.heads")
+            rest = [method for method in methods if method != ATTENTION]
+            heads = [head for head in values.get("space.heads", ProbeSpace.heads) if head != ATTENTION]
+            values["space.heads"] = [*heads, ATTENTION] if rest else [ATTENTION]
+            values["space.aggregation"] = rest or list(ProbeSpace.aggregation)
+
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """The embeddings that trials may ask for."""
@@ -215,6 +259,9 @@ class FinetuneTuneConfig:
     random_trials: Count = 6
     study: PartName = "sertransfer-finetune"
 
+    BEFORE = MappingProxyType({"transfer.probe.kind": "transfer.probe.head"})
+    """Settings by the names that they had, which are read too."""
+
     def protocol(self) -> dict[str, Any]:
         """Return the settings besides those of the run."""
         values = asdict(self)
@@ -254,7 +301,7 @@ class FinetuneTuneConfig:
 
 def _identity(config: TuneConfig | FinetuneTuneConfig, *idle: str) -> dict[str, Any]:
     """Return the settings of a search but those *idle* ones of the runs, which change no trial's value."""
-    run = asdict(config.transfer)
+    run = config.transfer.by_former_names()
     for name in ("resamples", "split", "shortcuts", "embedding", *idle):
         del run[name]
     settings = {**config.protocol(), "transfer": run}

@@ -59,7 +59,7 @@ def test_the_row_is_of_the_run_s_own_protocol(manifest, tmp_path):
     assert set(heard[0].table["split"]) == {"train", "dev"}
     assert "leak" in row["note"]
     assert "undecided" not in row["note"]
-    learnt, _ = row_of(manifest, tmp_path, replace(CONFIG, aggregation="attention"))
+    learnt, _ = row_of(manifest, tmp_path, replace(CONFIG, probe=replace(CONFIG.probe, head="attention")))
     assert learnt["n"] == 6
     tuned, _ = row_of(manifest, tmp_path, replace(CONFIG, mode="finetune"))
     assert "the encoder as it was" in tuned["note"]

@@ -17,11 +17,10 @@ from sertransfer.transfer.probe.probe import Probe, fit_path, read_probe, senten
 from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig, TransferConfig
 
 CONFIG = TransferConfig(
-    aggregation="attention",
     folds=3,
     resamples=20,
     shortcuts=False,
-    probe=ProbeConfig(c_grid=(0.001, 0.1), hidden=4),
+    probe=ProbeConfig("attention", c_grid=(0.001, 0.1), hidden=4),
 )
 
 
@@ -167,7 +166,7 @@ def test_c_is_chosen_by_folds_of_whole_clusters():
     ("config", "message"),
     [
         (replace(CONFIG, mode="finetune"), "in mode finetune"),
-        (replace(CONFIG, probe=ProbeConfig(kind="mlp")), "probe.kind = 'mlp'"),
+        (replace(CONFIG, aggregation="mean"), "aggregation = 'mean' with probe.head = 'attention'"),
     ],
 )
 def test_what_does_not_go_with_attention_is_refused(config, message):

@@ -82,7 +82,7 @@ def test_rotation_changes_nothing(kind, standardise):
     vectors, positive, subjects = make_data(sentences=18, dim=60)
     vectors /= 10 if not standardise else 1
     weights = weigh(positive, subjects)
-    config = ProbeConfig(kind=kind, standardise=standardise, max_iterations=100_000)
+    config = ProbeConfig(head=kind, standardise=standardise, max_iterations=100_000)
     grid = [0.001, 0.01]
     plain, rotated, default = (
         [probe for probe, _ in fit_path(vectors, positive, weights, grid, config, rotate=rotate)]
@@ -98,7 +98,7 @@ def test_rotation_changes_nothing(kind, standardise):
 def test_the_support_vector_machine_keeps_its_boundary_at_one_half():
     vectors, positive, subjects = make_data()
     probe, _ = next(
-        fit_path(vectors, positive, weigh(positive, subjects), [0.1], ProbeConfig(kind="linear_svm"))
+        fit_path(vectors, positive, weigh(positive, subjects), [0.1], ProbeConfig(head="linear_svm"))
     )
     decision, score = probe.decision(vectors), probe.score(vectors)
     assert ((score >= 0.5) == (decision >= 0)).all()
@@ -140,10 +140,10 @@ def test_the_mean_of_columns_is_no_part_of_a_logistic_score():
 CONFIGS = [
     ProbeConfig(),
     ProbeConfig(pca=3),
-    ProbeConfig(kind="linear_svm", pca=2, standardise=False),
-    ProbeConfig(kind="rbf_svm"),
-    ProbeConfig(kind="rbf_svm", pca=3, gamma=2),
-    ProbeConfig(kind="mlp", pca=3, hidden=4),
+    ProbeConfig(head="linear_svm", pca=2, standardise=False),
+    ProbeConfig(head="rbf_svm"),
+    ProbeConfig(head="rbf_svm", pca=3, gamma=2),
+    ProbeConfig(head="mlp", pca=3, hidden=4),
 ]
 
 
@@ -171,7 +171,7 @@ def test_a_written_probe_scores_the_same(tmp_path, config):
 def test_kernel_and_network_scores_are_those_of_scikit_learn(kind, pca):
     vectors, positive, subjects = make_data()
     weights = weigh(positive, subjects)
-    config = ProbeConfig(kind=kind, pca=pca, gamma=0.5, hidden=3)
+    config = ProbeConfig(head=kind, pca=pca, gamma=0.5, hidden=3)
     probe, _ = next(fit_path(vectors, positive, weights, [0.7], config, seed=4))
     scaler = StandardScaler().fit(vectors.astype(float), sample_weight=weights)
     columns = scaler.transform(vectors.astype(float))

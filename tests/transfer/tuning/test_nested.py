@@ -114,7 +114,7 @@ def test_tuning_from_embeddings_to_the_report(manifest, tmp_path, opened):
 
 def test_warnings_of_the_trials_solvers_are_recorded_and_shown(manifest, tmp_path, opened, caplog):
     probe = ProbeConfig(max_iterations=1)
-    space = ProbeSpace(kinds=("logistic",), pca=(0,), linear_c=(0.5, 1.0))
+    space = ProbeSpace(heads=("logistic",), pca=(0,), linear_c=(0.5, 1.0))
     config = replace(CONFIG, transfer=replace(CONFIG.transfer, probe=probe), space=space, trials=2)
     tuning = run(manifest, tmp_path / "run", config)["tuning"]
     ((text, count),) = tuning["warnings"].items()
@@ -158,7 +158,7 @@ def test_pooling_layer_and_attention_are_searched_on_embeddings_made_once(manife
     monkeypatch.setattr(InnerData, "__post_init__", lambda data: shared.append(data) or build(data))
     monkeypatch.setattr(workflow, "open_encoder", open_fake)
     space = ProbeSpace(
-        aggregation=("attention",),
+        heads=("attention",),
         pca=(2,),
         mlp_hidden=(2,),
         pooling=("mean", "mean_std"),
@@ -172,7 +172,7 @@ def test_pooling_layer_and_attention_are_searched_on_embeddings_made_once(manife
     tuning = metrics["tuning"]
     assert tuning["embeddings"] == ["mean", "mean_std", "layer 2, mean", "layer 2, mean_std"]
     best = load_config(TransferConfig, tmp_path / "run" / "best.yaml")
-    assert best.aggregation == "attention"
+    assert best.probe.head == "attention"
     assert best.layer == (tuning["best"]["layer"] or None)
     assert best.pooling == tuning["best"]["pooling"]
     assert metrics["encoder_details"]["layer"] == best.layer
@@ -271,7 +271,7 @@ def test_preparation_is_fitted_once_and_axes_are_a_prefix(monkeypatch):
 @pytest.mark.parametrize("kind", ["logistic", "rbf_svm"])
 def test_inner_scores_separate_what_can_be_separated(kind):
     steps = []
-    config = replace(make_data().base, probe=ProbeConfig(kind=kind, c_grid=(1.0,), pca=2))
+    config = replace(make_data().base, probe=ProbeConfig(head=kind, c_grid=(1.0,), pca=2))
     found = inner_score(make_data(), config, 2, lambda step, value: steps.append((step, value)))
     assert found.value > 0.9
     assert [step for step, _ in steps] == [0, 1]
@@ -301,7 +301,12 @@ def test_a_chosen_threshold_is_chosen_on_the_other_folds():
 
 
 SEARCHED = TuneConfig(
-    space=ProbeSpace(aggregation=("mean", "attention"), pooling=("mean", "mean_std"), threshold=("fixed",))
+    space=ProbeSpace(
+        heads=("logistic", "linear_svm", "rbf_svm", "mlp", "attention"),
+        aggregation=("mean",),
+        pooling=("mean", "mean_std"),
+        threshold=("fixed",),
+    )
 )
 
 

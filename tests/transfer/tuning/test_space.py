@@ -15,7 +15,8 @@ BASE = TransferConfig(threshold=ThresholdConfig(value=0.4), folds=3)
 def test_every_suggestion_is_a_run_that_can_be_made():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     space = ProbeSpace(
-        aggregation=("majority", "top_k", "attention"),
+        heads=("logistic", "linear_svm", "rbf_svm", "mlp", "attention"),
+        aggregation=("majority", "top_k"),
         top_k=(2, 3),
         mlp_hidden=(4, 8),
         pca=(0, 8),
@@ -29,13 +30,13 @@ def test_every_suggestion_is_a_run_that_can_be_made():
         trial = study.ask()
         config = space.suggest(trial, BASE)
         config.check()
-        kinds.add(config.probe.kind)
+        kinds.add(config.probe.head)
         wanted.add(candidate_of(config))
-        assert config.aggregation != "attention" or config.probe.kind == "logistic"
+        assert config.method != "attention" or config.probe.kind == "logistic"
         assert (config.folds, config.threshold.value) == (3, 0.4)
         assert len(config.probe.c_grid) == 1
         assert space.suggest(FixedTrial(trial.params), BASE) == config
-    assert kinds == set(space.kinds)
+    assert kinds == set(space.heads)
     assert wanted == set(candidates)
     asked = {name: kept for trial in study.get_trials() for name, kept in trial.distributions.items()}
     assert asked["kind"].choices == space.kinds
@@ -50,7 +51,7 @@ def test_every_suggestion_is_a_run_that_can_be_made():
 
 
 def test_nothing_is_asked_of_a_choice_of_one():
-    space = ProbeSpace(kinds=("linear_svm",), pca=(4,), aggregation=("mean",), threshold=("fixed",))
+    space = ProbeSpace(heads=("linear_svm",), pca=(4,), aggregation=("mean",), threshold=("fixed",))
     trial = optuna.create_study().ask()
     config = space.suggest(trial, BASE)
     assert set(trial.params) == {"linear_c"}
@@ -68,7 +69,7 @@ def test_layer_and_pooling_that_are_not_searched_are_the_runs():
     searched = replace(config, space=ProbeSpace(layer=(0,)))
     assert searched.protocol()["space"]["layer"] == (0,)
     assert searched.candidates == ((None, "mean_std"),)
-    assert ProbeSpace(aggregation=("attention",), pca=(0, 16)).axes == 64
+    assert ProbeSpace(heads=("attention",), pca=(0, 16)).axes == 64
     assert ProbeSpace(pca=(0, 16)).axes == 16
 
 
@@ -90,10 +91,10 @@ def _asked(study):
         (TuneConfig(trials=0), "trials = 0"),
         (TuneConfig(outer_folds=1), "outer_folds = 1"),
         (TuneConfig(study="a/b"), "without '/'"),
-        (TuneConfig(space=ProbeSpace(kinds=())), "space.kinds"),
+        (TuneConfig(space=ProbeSpace(heads=())), "space.heads"),
         (TuneConfig(space=ProbeSpace(pca=(8, 8))), "space.pca"),
         (TuneConfig(space=ProbeSpace(pca=(-1,))), "space.pca = -1"),
-        (TuneConfig(space=ProbeSpace(kinds=("logistik",))), "did you mean 'logistic'"),
+        (TuneConfig(space=ProbeSpace(heads=("logistik",))), "did you mean 'logistic'"),
         (TuneConfig(space=ProbeSpace(rbf_c=(1.0, 0.1))), "space.rbf_c"),
         (TuneConfig(space=ProbeSpace(pooling=("men",))), "did you mean 'mean'"),
         (TuneConfig(space=ProbeSpace(layer=(-1,))), "space.layer = -1"),

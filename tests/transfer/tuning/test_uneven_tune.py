@@ -22,7 +22,7 @@ from sertransfer.transfer.tuning.workflow import tune
 CONFIG = TuneConfig(
     transfer=PROBE,
     space=ProbeSpace(
-        kinds=("logistic",),
+        heads=("logistic",),
         linear_c=(0.001, 10.0),
         pca=(2, 4),
         aggregation=("mean",),
