@@ -17,10 +17,9 @@ from sertransfer.audio.fingerprint import recording_prints
 from sertransfer.audio.quality import measure_condition
 from sertransfer.audio.reading import AudioInfo, inspect, listen, read_segment
 from sertransfer.audio.recordings import find_audio, name_others, readable_path
-from sertransfer.audio.vad import find_speech
 from sertransfer.config import load_config
 from sertransfer.corpora.interviews.interview import speech_gain
-from sertransfer.corpora.interviews.new_interview import CutOptions, cut_transcript
+from sertransfer.corpora.interviews.new_interview import CutOptions, cut_transcript, find_speech
 from sertransfer.corpora.interviews.segments import Utterance
 from sertransfer.corpora.interviews.sessions import TRANSCRIPT_LIMIT
 from sertransfer.corpora.recordings import sound_warnings

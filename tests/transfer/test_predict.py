@@ -14,8 +14,8 @@ import soundfile
 import torch
 from support.finetune_fakes import make_asr, make_ssl
 
-from sertransfer.audio import vad
 from sertransfer.cli.main import main
+from sertransfer.corpora.interviews import new_interview
 from sertransfer.corpora.prepare import prepare
 from sertransfer.demo.corpora import make_daic_woz
 from sertransfer.errors import BadInput
@@ -321,7 +321,7 @@ def test_without_a_detector_the_message_says_what_to_install(
 
 def test_the_detector_hears_speech_like_sound_and_no_silence():
     pytest.importorskip("silero_vad", reason="the voice activity detector is an extra: make vad")
-    assert vad.find_speech(np.zeros(32_000, dtype=np.float32)) == []
+    assert new_interview.find_speech(np.zeros(32_000, dtype=np.float32)) == []
     assert torch.get_num_threads() >= 1
 
 

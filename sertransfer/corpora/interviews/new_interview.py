@@ -1,10 +1,18 @@
-"""An interview of no corpus: its transcript, in DAIC-WOZ's or E-DAIC's form, cut as the corpora's are."""
+"""An interview of no corpus: cut by its transcript as the corpora's are, or without one by voice activity.
+
+A transcript has DAIC-WOZ's or E-DAIC's form. Silero's detector of speech is an optional library, whose network
+comes inside its package: nothing is downloaded. It knows speech from silence and noise, not one speaker from
+another.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sertransfer.corpora.interviews.segments import (
     Overlaps,
@@ -14,7 +22,8 @@ from sertransfer.corpora.interviews.segments import (
     cut_utterances,
 )
 from sertransfer.corpora.interviews.transcript import INTERVIEWER, as_daic_woz, is_e_daic, parse_transcript
-from sertransfer.errors import Faults
+from sertransfer.errors import Faults, bad_input
+from sertransfer.timebase import SAMPLE_RATE, samples_to_seconds
 
 
 @dataclass(frozen=True)
@@ -85,3 +94,54 @@ def cut_transcript(
         return None
     interviewer = bool(transcript.spoken_by(INTERVIEWER))
     return Cuts(cutting.utterances, sorted([*transcript.dropped, *cutting.left_out]), interviewer)
+
+
+LONGEST = 15.0
+"""Seconds after which speech without a pause is cut at its best place."""
+
+PAUSE_MS = 300
+"""Shortest pause in milliseconds that ends a piece: within a sentence people pause for less."""
+
+
+def find_speech(waveform: NDArray[np.float32], *, longest: float = LONGEST) -> list[tuple[float, float]]:
+    """Return begin and end in seconds of each piece of speech, in order.
+
+    Args:
+        waveform: Shape ``(samples,)``, at :data:`sertransfer.timebase.SAMPLE_RATE`, full scale 1.
+        longest: Seconds that a piece has at most; ``math.inf`` for no limit.
+
+    Raises:
+        BadInput: If the detector is not installed.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    detector = _open()  # whose import sets one thread for the whole process
+    try:
+        found: list[dict[str, int]] = detector.get_speech_timestamps(
+            torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)),
+            detector.load_silero_vad(),
+            sampling_rate=SAMPLE_RATE,
+            min_silence_duration_ms=PAUSE_MS,
+            max_speech_duration_s=longest if math.isfinite(longest) else float("inf"),
+        )
+    finally:
+        torch.set_num_threads(threads)
+    return [
+        (samples_to_seconds(piece["start"], SAMPLE_RATE), samples_to_seconds(piece["end"], SAMPLE_RATE))
+        for piece in found
+    ]
+
+
+def _open() -> Any:
+    try:
+        import silero_vad
+    except ImportError:
+        raise bad_input(
+            "voice activity",
+            found="no detector installed",
+            expected="the package silero-vad",
+            remedy="run 'make vad' (or pip install -r requirements-vad.lock), or give a transcript with"
+            " --transcript FILE",
+        ) from None
+    return silero_vad
