@@ -17,6 +17,7 @@ from sertransfer.cli.options import (
     scores_text,
     skip_bad,
 )
+from sertransfer.encoders import DEFAULT
 from sertransfer.errors import choose
 
 
@@ -61,7 +62,7 @@ def _encoder(command: argparse.ArgumentParser) -> None:
     """Add what every command that trains on an encoder takes."""
     manifest(command, positional=False)
     command.add_argument("--config", type=Path, help="YAML with settings")
-    command.add_argument("--encoder", default="ser", help="name; 'sertransfer encoders' lists them")
+    command.add_argument("--encoder", default=DEFAULT, help="name; 'sertransfer encoders' lists them")
     command.add_argument(
         "--checkpoint",
         type=Path,
@@ -178,7 +179,7 @@ def run_demo_recogniser(args: argparse.Namespace, overrides: Overrides) -> Comma
     """Train the demo's recogniser."""
     import sys
 
-    from sertransfer.demo.recogniser import EXPERIMENT, train_demo_recogniser
+    from sertransfer.demo.recogniser import ENCODER, EXPERIMENT, train_demo_recogniser
 
     def say(text: str) -> None:
         if not args.quiet:
@@ -189,10 +190,10 @@ def run_demo_recogniser(args: argparse.Namespace, overrides: Overrides) -> Comma
     return CommandResult(
         found,
         f"character error rate {found['cer']:.3f} after {found['epochs']} epochs, {found['seconds']:.0f} s\n"
-        f"{found['note']}\nencoder: --encoder asr --checkpoint {checkpoint}",
+        f"{found['note']}\nencoder: --encoder {ENCODER} --checkpoint {checkpoint}",
         following=(
             command_line(
-                *("transfer", "--encoder", "asr", "--checkpoint", checkpoint),
+                *("transfer", "--encoder", ENCODER, "--checkpoint", checkpoint),
                 *("--manifest", "INTERVIEWS.csv", "--run-dir", "DIR"),
             ),
         ),

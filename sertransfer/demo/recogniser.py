@@ -30,7 +30,7 @@ from sertransfer.encoders.espnet.folder import read_experiment
 from sertransfer.io.files import make_folder, open_own, refuse_links, write_json, write_text
 
 RATE = 16_000
-EXPERIMENT = "exp/asr_train"
+ENCODER, EXPERIMENT = AsrEncoder.name, "exp/asr_train"
 BLANK, UNKNOWN, END = "<blank>", "<unk>", "<sos/eos>"
 
 

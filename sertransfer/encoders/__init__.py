@@ -6,3 +6,6 @@ KINDS = {
     "ssl": "a self-supervised model",
 }
 """The encoders of this package by name, and what they are in a sentence."""
+
+DEFAULT = "ser"
+"""The encoder of a command that names none."""

@@ -1,8 +1,8 @@
 """An interview of no corpus: cut by its transcript as the corpora's are, or without one by voice activity.
 
-A transcript has DAIC-WOZ's or E-DAIC's form. Silero's detector of speech is an optional library, whose network
-comes inside its package: nothing is downloaded. It knows speech from silence and noise, not one speaker from
-another.
+A transcript has DAIC-WOZ's or E-DAIC's form. Silero's detector of speech is an optional library, whose
+network comes inside its package: nothing is downloaded. It knows speech from silence and noise, not one
+speaker from another.
 """
 
 from __future__ import annotations
