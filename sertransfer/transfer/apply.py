@@ -242,10 +242,7 @@ def _finetuned(run_dir: Path, metrics: Mapping[str, Any], checkpoint: Path | Non
                     gain=sentence.gain,
                 )
                 if len(waveform) < model.encoder.shortest:
-                    expected = f"{model.encoder.shortest} or more, for one frame of this encoder"
-                    raise BadInput(
-                        Fault(sentence.place, f"{len(waveform)} samples", expected, "leave this sentence out")
-                    )
+                    raise BadInput(sentence.too_short(len(waveform), model.encoder.shortest))
                 seconds = samples_to_seconds(len(waveform), model.encoder.sample_rate)
                 if model.encoder.front_end and sentence.start is not None and sentence.end is not None:
                     seconds = sentence.end - sentence.start  # as the run has it, to the last digit

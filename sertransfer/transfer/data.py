@@ -11,7 +11,7 @@ import pandas as pd
 
 from sertransfer.corpora.splits import shared_speakers
 from sertransfer.encoders.base import Encoder
-from sertransfer.errors import Faults, bad_input, nearest
+from sertransfer.errors import Fault, Faults, bad_input, nearest
 from sertransfer.io.files import hash_value
 from sertransfer.manifest import WITHOUT_SENTENCES, AudioSource, Manifest
 from sertransfer.transfer.settings import TransferConfig
@@ -189,6 +189,11 @@ class Sentence:
         if self.start is None or self.end is None:
             return str(self.source)
         return f"{self.source}, {self.start:g} to {self.end:g} s"
+
+    def too_short(self, samples: int, shortest: int) -> Fault:
+        """Return the fault of a sentence of *samples* for an encoder that needs *shortest*."""
+        expected = f"{shortest} or more, for one frame of this encoder"
+        return Fault(self.place, f"{samples} samples", expected, "leave this sentence out")
 
 
 def embedding_key(manifest: Manifest, encoder: Encoder, pooling: str = "mean") -> str:

@@ -318,7 +318,7 @@ def predict(
         score = float(by_name[one.name]) if one.name in by_name else None
         results.append(
             {
-                **_about(one, predictor),
+                **_about(one),
                 "score": score,
                 "decision": None if score is None else predictor.classes[int(score >= predictor.threshold)],
                 "sentences_scored": len(own),
@@ -407,7 +407,7 @@ def _left_out(one: Recording, entries: Sequence[dict[str, str]]) -> list[str]:
     return [f"sentence {entry['item']}: {entry['reason']}" for entry in entries if entry["item"] in own]
 
 
-def _about(one: Recording, predictor: Predictor) -> dict[str, Any]:
+def _about(one: Recording) -> dict[str, Any]:
     return {
         "recording": one.name,
         "audio": printable(str(one.audio)),

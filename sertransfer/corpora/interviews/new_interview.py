@@ -103,12 +103,11 @@ PAUSE_MS = 300
 """Shortest pause in milliseconds that ends a piece: within a sentence people pause for less."""
 
 
-def find_speech(waveform: NDArray[np.float32], *, longest: float = LONGEST) -> list[tuple[float, float]]:
+def find_speech(waveform: NDArray[np.float32]) -> list[tuple[float, float]]:
     """Return begin and end in seconds of each piece of speech, in order.
 
     Args:
         waveform: Shape ``(samples,)``, at :data:`sertransfer.timebase.SAMPLE_RATE`, full scale 1.
-        longest: Seconds that a piece has at most; ``math.inf`` for no limit.
 
     Raises:
         BadInput: If the detector is not installed.
@@ -123,7 +122,7 @@ def find_speech(waveform: NDArray[np.float32], *, longest: float = LONGEST) -> l
             detector.load_silero_vad(),
             sampling_rate=SAMPLE_RATE,
             min_silence_duration_ms=PAUSE_MS,
-            max_speech_duration_s=longest if math.isfinite(longest) else float("inf"),
+            max_speech_duration_s=LONGEST,
         )
     finally:
         torch.set_num_threads(threads)

@@ -316,9 +316,7 @@ def _read(sentences: list[Sentence], encoder: Encoder, workers: int, progress: b
             if isinstance(found, Fault):
                 yield sentence.id, 0.0, found
             elif len(found) < shortest:
-                expected = f"{shortest} or more, for one frame of this encoder"
-                fault = Fault(sentence.place, f"{len(found)} samples", expected, "leave this sentence out")
-                yield sentence.id, 0.0, fault
+                yield sentence.id, 0.0, sentence.too_short(len(found), shortest)
             else:
                 yield sentence.id, samples_to_seconds(len(found), rate), found[:, None]
 
