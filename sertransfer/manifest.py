@@ -336,7 +336,7 @@ def check_recordings(manifest: Manifest) -> None:
     """
     audio = manifest.table["audio"].unique()
     places = (manifest.source(one).path for one in audio)
-    if len(audio) > 1 and not any(place.exists() for place in places):
+    if len(audio) > 1 and not any(map(_is_there, places)):
         raise none_found(manifest.root, list(audio), manifest.root)
 
 
@@ -351,11 +351,19 @@ def none_found(root: Path, audio: Sequence[str], where: object) -> BadInput:
     found = f"none of {len(audio)} recordings under {root}, such as {audio[0]}"
     remedy = "check the corpus root, and that the recordings are unpacked"
     right = find_root(root, audio[0])
-    if right is not None and (right / audio[0]).exists():
+    if right is not None and _is_there(right / audio[0]):
         found, remedy = f"{found}; they are under {right}", f"name {right} as the root"
     elif right is not None:
         found, remedy = f"{found}; they are in {right}", "correct the names, or the root"
     return bad_input(where, found=found, expected="the recordings that the table names", remedy=remedy)
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether *path* is there and no folder; one whose name no disk takes is not."""
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:  # a name of a thousand characters, or a folder that is closed to us
+        return False
 
 
 _FOLDERS_SEARCHED = 2000
@@ -369,9 +377,9 @@ def find_root(root: Path, audio: str) -> Path | None:
     name = audio.rpartition("/")[2]
     holds_name = None
     for folder in itertools.islice(_folders_near(root), _FOLDERS_SEARCHED):
-        if (folder / audio).is_file():
+        if _is_there(folder / audio):
             return folder
-        if holds_name is None and (folder / name).is_file():
+        if holds_name is None and _is_there(folder / name):
             holds_name = folder
     return holds_name
 

@@ -8,6 +8,7 @@ Audio is checked last: a damaged file that is skipped does not move any other ut
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -499,7 +500,14 @@ class Disk:
     def _list(self, folder: str) -> tuple[str, dict[str, str], frozenset[str]] | None:
         if folder not in self._folders:
             actual: str | None = folder
-            if not (self._root / folder).is_dir():
+            try:
+                there = (self._root / folder).is_dir()
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                self._folders[folder] = None  # no disk takes such a name
+                return None
+            if not there:
                 actual = self.find(folder) if folder else None
             names = self._names(actual)
             others = {clean(name): name for name in sorted(names or ()) if not name.isascii()}

@@ -327,6 +327,14 @@ def test_a_wrong_root_is_one_fault_that_says_where_the_recordings_are(tmp_path: 
     assert f"they are in {tmp_path / 'here' / place / 'c'};" in fault
 
 
+def test_names_that_no_disk_takes_are_named(tmp_path: Path) -> None:
+    rows = one_each(["a", "b"])
+    write_rows(tmp_path, rows)
+    write_table(tmp_path / "t.csv", [{**row, "audio": f"{'a' * 300}{row['audio']}"} for row in rows])
+    (fault,) = faults_of(tmp_path, split="none", table="t.csv")
+    assert "none of 2 recordings" in fault
+
+
 def test_hidden_tables_and_our_own_manifests_are_passed_over(folder: Path) -> None:
     (folder / "._mine.csv").write_bytes(b"\0\5\26\7Mac OS X")
     prepare("csv", folder, csv.Options(**NAMES), folder / "manifest.csv")
