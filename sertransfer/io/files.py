@@ -250,7 +250,12 @@ def regular_file(path: str | Path) -> Path:
     path = Path(path)
     with contextlib.suppress(OSError):
         refuse_special(path, path.stat().st_mode)
+    _looked_at[:] = [path]
     return path
+
+
+_looked_at: list[Path] = []
+"""The file that was to be read last; an input/output error of reading does not name it."""
 
 
 def refuse_special(where: object, mode: int) -> None:
@@ -411,8 +416,11 @@ def storage_error(error: BaseException, place: object = None) -> StorageError | 
             number = _in_words(str(link))
     if number is None:
         return None
-    name = os.fsdecode(named) if isinstance(named, (str, bytes, Path)) else None
-    return StorageError(number, _without_suffix(name) if name else place or Path.cwd())
+    if isinstance(named, (str, bytes, Path)) and named:
+        place = _without_suffix(os.fsdecode(named))
+    elif place is None and number == errno.EIO and _looked_at:
+        place = f"{_looked_at[0]} (the file that was read last)"  # an error of reading names none
+    return StorageError(number, place or Path.cwd())
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

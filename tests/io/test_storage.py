@@ -195,3 +195,17 @@ def test_too_little_memory_is_called_that(error, monkeypatch, capsys):
 def test_other_errors_are_not_about_memory():
     assert memory_error(RuntimeError("x")) is None
     assert memory_error(ImportError("No module named 'x'")) is None
+
+
+def test_a_disk_that_fails_at_reading_names_the_file(tmp_path, monkeypatch, capsys):
+    """The system names no file in an error of reading from an open one."""
+
+    def fail(self, *_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "metrics.json").write_text("{}")
+    monkeypatch.setattr(Path, "read_text", fail)
+    assert main(["tables", str(tmp_path)]) == 1
+    shown = capsys.readouterr().err
+    assert f"{tmp_path / 'metrics.json'} (the file that was read last): the disk fails" in shown
+    assert shown.count("\n") == 1
