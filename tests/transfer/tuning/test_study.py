@@ -2,6 +2,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import optuna
 import pytest
@@ -186,6 +187,51 @@ def test_a_trial_at_work_elsewhere_is_waited_for(tmp_path):
     assert other.wait() == 0
     assert states(where) == [TrialState.COMPLETE] * 2  # no heartbeat was missed in six seconds
     assert trials[0].value == trials[0].params["x"]
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_jumps_loses_no_trial(tmp_path, whole, monkeypatch, hours):
+    """To the database a clock set forward makes heartbeats an hour old, and one set back puts them in the future."""
+    where = tmp_path / "study.db"
+    real, calls = time.time, []
+
+    def jumping(trial, settings):
+        calls.append(trial.number)
+        if len(calls) == 4:
+            monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+            shift_heartbeats(where, -hours)
+        return score(trial, settings)
+
+    assert seen(run(begin(where), 8, jumping)) == seen(whole)
+    assert calls == list(range(8))
+
+
+def test_a_clock_set_back_while_a_worker_is_killed_delays_its_trial_alone(tmp_path, whole):
+    where = tmp_path / "study.db"
+    run(begin(where), 3)
+    assert work(where, count=4, score=KILL).wait() == -9
+    shift_heartbeats(where, 1)
+    assert seen(run(begin(where), 8)) == seen(whole)
+    assert states(where)[3:5] == [TrialState.FAIL, whole[3].state]
+
+
+def test_a_worker_whose_clock_jumped_forward_leaves_its_trial_to_the_other(tmp_path):
+    """The other takes it for dead: the trial is run twice and counts once."""
+    where = tmp_path / "study.db"
+    slow = work(where, count=2, score="time.sleep(4); return settings[0]", stderr=subprocess.DEVNULL)
+    while not (where.exists() and where.stat().st_size and states(where)):
+        time.sleep(0.1)
+    shift_heartbeats(where, -1)
+    trials = run(begin(where), 2, lambda trial, settings: settings[0])
+    assert slow.wait() == 0
+    assert [trial.value for trial in trials] == [trial.params["x"] for trial in trials]
+    finished = [trial for trial in begin(where).optuna.trials if trial.state != TrialState.FAIL]
+    assert [trial.state for trial in finished] == [TrialState.COMPLETE] * 2
+
+
+def shift_heartbeats(where, hours):
+    with closing(sqlite3.connect(where, timeout=30)) as database, database:
+        database.execute(f"UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '{hours} hours')")
 
 
 def test_workers_that_begin_at_once_share_the_trials_and_agree(tmp_path):
