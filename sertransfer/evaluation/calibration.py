@@ -25,9 +25,25 @@ def correct_prevalence(scores: ArrayLike, assumed: float, prevalence: float) -> 
         [0.0, 0.25, 0.5, 1.0]
     """
     values = np.asarray(scores, dtype=np.float64)
-    positive = values * (prevalence / assumed)
-    negative = (1 - values) * ((1 - prevalence) / (1 - assumed))
-    return np.asarray(positive / (positive + negative), dtype=np.float64)
+    both = np.stack([1 - values, values], axis=-1)
+    return correct_shares(both, [1 - assumed, assumed], [1 - prevalence, prevalence])[..., 1]
+
+
+def correct_shares(scores: ArrayLike, assumed: ArrayLike, shares: ArrayLike) -> Floats:
+    """Return scores of several classes, as :func:`correct_prevalence` those of two.
+
+    Args:
+        scores: Of each class, of sum 1, shape ``(items, classes)``.
+        assumed: Share of each class, by weight, that the scores were trained with, above 0.
+        shares: Shares that they are wanted for.
+
+    Examples:
+        >>> correct_shares([[0.25, 0.25, 0.5]], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.25, 0.25]).tolist()
+        [[0.4, 0.2, 0.4]]
+    """
+    ratio = np.asarray(shares, dtype=np.float64) / np.asarray(assumed, dtype=np.float64)
+    weighted = np.asarray(scores, dtype=np.float64) * ratio
+    return np.asarray(weighted / weighted.sum(axis=-1, keepdims=True), dtype=np.float64)
 
 
 def bin_edges(bins: int) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,6 +142,7 @@ def evaluate(
                     "generated": manifest.generated or generated_model,
                     "generated_data": manifest.generated,
                     "generated_model": generated_model,
+                    **_prior(carried),
                     "speakers_shared": _shared(carried, part),
                     "audio_shared": shared_audio(
                         carried.training_audio, part, "the checkpoint's training part", cache=cache
@@ -181,6 +182,34 @@ def _shared(checkpoint: Checkpoint, part: Split) -> int | None:
     if shared:
         _log.warning("speakers shared with the checkpoint's training part: %d", shared)
     return shared
+
+
+def _prior(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the block of :func:`prior_facts`; nothing where the checkpoint does not tell its training."""
+    train = checkpoint.provenance.get("train")
+    if not isinstance(train, dict) or not {"labels", "class_weights"} <= set(train):
+        return {}
+    labels = train["labels"]
+    if not isinstance(labels, dict) or not set(checkpoint.classes) <= set(labels):
+        return {}
+    return prior_facts({name: labels[name] for name in checkpoint.classes}, train["class_weights"])
+
+
+def prior_facts(labels: Mapping[str, int], class_weights: str) -> dict[str, Any]:
+    """Return the block ``prior`` of ``metrics.json``: the shares of the classes behind the scores.
+
+    Args:
+        labels: Number of training utterances of each class.
+        class_weights: Of the training, ``none`` or ``balanced``.
+
+    Returns:
+        Of each class ``assumed``, its share of the weights in training, and ``prevalence``, its share of the
+        training utterances, to which the report corrects scores before it shows their calibration.
+    """
+    total = sum(labels.values())
+    shares = {name: count / total for name, count in labels.items()}
+    equal = dict.fromkeys(labels, 1 / len(labels))
+    return {"prior": {"assumed": equal if class_weights == "balanced" else shares, "prevalence": shares}}
 
 
 def _front_end(checkpoint: Checkpoint, path: Path) -> FrontEnd:

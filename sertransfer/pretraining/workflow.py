@@ -41,7 +41,7 @@ from sertransfer.pretraining.data import (
     take_utterances,
     used_rows,
 )
-from sertransfer.pretraining.evaluate import score_split, write_report
+from sertransfer.pretraining.evaluate import prior_facts, score_split, write_report
 from sertransfer.pretraining.settings import PretrainConfig, check_settings
 from sertransfer.training import distributed
 from sertransfer.training.batches import TrainingBatches, Utterances, keep_on_device
@@ -160,6 +160,7 @@ def _work(
             "speakers": len(parts["train"].speakers),
             "labels": parts["train"].counts(classes),
         },
+        **prior_facts(parts["train"].counts(classes), config.class_weights),
         "speakers_shared": len(shared),
         "audio_shared": audio_shared,
         "filled_up": filled_up,
@@ -206,6 +207,7 @@ def _checkpoint(
         "train": {
             "n": len(train),
             "labels": train.counts(config.classes),
+            "class_weights": config.class_weights,
             "speakers": sorted(train.speakers),
         },
         "epochs": config.epochs,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sertransfer.evaluation.calibration import expected_calibration_error, reliability
+from sertransfer.evaluation.calibration import correct_shares, expected_calibration_error, reliability
 from sertransfer.reporting.check_page import reliability_plot
 from sertransfer.reporting.curves import curve
 from sertransfer.reporting.page import Page, ScoreRow, Section, Table, majority_row, tile, verdict
@@ -41,6 +42,7 @@ _ELSEWHERE = (
     "generated",
     "generated_data",
     "generated_model",
+    "prior",
     "errata",
     "assumptions",
     "stamp",
@@ -82,7 +84,7 @@ def utterance_page(folder: Path, metrics: dict[str, Any]) -> Page:
         sections=[
             _scores(folder, metrics, classes),
             *([Section("confusion", "Confusion", plots=confusions)] if confusions else []),
-            *_by_score(folder, classes),
+            *_by_score(folder, metrics, classes),
             *learning_section(folder),
         ],
         facts=flat({key: value for key, value in metrics.items() if key not in _ELSEWHERE}),
@@ -133,7 +135,7 @@ def _paper_rows(model: str, attacked: bool) -> list[tuple[ScoreRow, dict[str, An
     return rows
 
 
-def _by_score(folder: Path, classes: list[str]) -> list[Section]:
+def _by_score(folder: Path, metrics: dict[str, Any], classes: list[str]) -> list[Section]:
     """Return curves of each class and the calibration, of a run that has scores of classes."""
     if not (folder / "utterances.csv").is_file():
         return []
@@ -147,23 +149,40 @@ def _by_score(folder: Path, classes: list[str]) -> list[Section]:
     drawn = curve_plots(folder, curves, "classes")
     note = "Each class against all others, by its own score; the legend has the area under each curve."
     sections = [Section("curves", "ROC and precision-recall by class", None, note, plots=drawn)]
-    return [*(sections if drawn else []), _calibration(folder, table, names)]
+    return [*(sections if drawn else []), _calibration(folder, metrics, table, classes)]
 
 
-def _calibration(folder: Path, table: pd.DataFrame, names: list[str]) -> Section:
+def _calibration(folder: Path, metrics: dict[str, Any], table: pd.DataFrame, classes: list[str]) -> Section:
     """Return how often the answer is right, against the score that it was given."""
     right = (table["label"] == table["prediction"]).to_numpy(bool)
-    confidence = table[names].max(axis=1).clip(0, 1).to_numpy(float)
-    error = expected_calibration_error(right, confidence)
-    cells = [number(confidence.mean()), number(right.mean()), number(error)]
-    rows = [ScoreRow("answers", cells)]
+    given = table[[f"score_{name}" for name in classes]].clip(0, 1).to_numpy(float)
+    columns = ["mean score", "share right", "calibration error"]
     note = (
         "The score of the class that was answered, against the share of right answers; 0 is the best error. "
-        "A mean score above the share right is overconfidence."
+        "A mean score above the share right is overconfidence. "
     )
+    answered = np.arange(len(table)), given.argmax(axis=1)
+    confidence = uncorrected = given[answered]
+    prior = metrics.get("prior")
+    if prior is None:
+        note += "Scores are not corrected: the run does not tell whether classes were weighted in training."
+    elif prior["assumed"] == prior["prevalence"]:
+        note += "Classes were not weighted in training, so scores need no correction to their shares."
+    else:
+        shares = [[prior[what][name] for name in classes] for what in ("assumed", "prevalence")]
+        confidence = correct_shares(given, *shares)[answered]
+        columns.append("the same, uncorrected")
+        told = ", ".join(f"{name} {number(share)}" for name, share in zip(classes, shares[1], strict=True))
+        note += (
+            "In training all classes weighed the same. Scores are corrected here, and only here, to the "
+            f"shares of the classes in the training part ({told}); answers stay as they are."
+        )
+    cells = [confidence.mean(), right.mean(), expected_calibration_error(right, confidence)]
+    if len(columns) > len(cells):
+        cells.append(expected_calibration_error(right, uncorrected))
+    rows = [ScoreRow("answers", [number(value) for value in cells])]
     plot = reliability_plot(
         folder / "plots" / "reliability.svg", reliability(right, confidence), "answers (positive: right)"
     )
-    columns = ["mean score", "share right", "calibration error"]
     title = "Calibration: can a score be read as a probability?"
     return Section("calibration", title, Table(columns, rows, False, "scores of"), note, plots=[plot])

@@ -6,6 +6,7 @@ from sertransfer.evaluation.calibration import (
     bins_of,
     brier,
     correct_prevalence,
+    correct_shares,
     expected_calibration_error,
     reliability,
 )
@@ -54,6 +55,16 @@ def test_correction_is_bayes_rule():
     assert correct_prevalence(balanced, 0.5, prevalence) == pytest.approx(expected)
     back = correct_prevalence(expected, prevalence, 0.5)
     assert back == pytest.approx(balanced)
+
+
+def test_the_correction_of_several_classes_is_bayes_rule():
+    x, shares = np.random.default_rng(0).normal(size=50), np.array([0.6, 0.3, 0.1])
+    likely = np.exp(-((x[:, None] - np.array([-1.0, 0.0, 1.5])) ** 2) / 2)
+    balanced = likely / likely.sum(axis=1, keepdims=True)
+    expected = likely * shares / (likely * shares).sum(axis=1, keepdims=True)
+    corrected = correct_shares(balanced, np.full(3, 1 / 3), shares)
+    assert corrected == pytest.approx(expected)
+    assert correct_shares(corrected, shares, np.full(3, 1 / 3)) == pytest.approx(balanced)
 
 
 def test_a_score_without_information_is_calibrated_after_correction():

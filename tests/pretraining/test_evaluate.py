@@ -44,6 +44,28 @@ def test_evaluation_repeats_the_scores_of_the_run(trained, tmp_path):
 
 
 @pytest.mark.usefixtures("no_report")
+def test_metrics_hold_the_shares_of_the_classes_behind_the_scores(tmp_path):
+    manifest = make_tones(tmp_path / "corpus", train=24, test=12)
+    table = manifest.table
+    few = table.index[(table["split"] == "train") & (table["label"] == "happy")][2:]
+    manifest = manifest.with_table(table.drop(few).reset_index(drop=True))
+    shares = {"angry": 0.3, "happy": 0.1, "neutral": 0.3, "sad": 0.3}
+    for weights, assumed in (("none", shares), ("balanced", dict.fromkeys(shares, 0.25))):
+        config = replace(tone_config(), epochs=1, class_weights=weights)
+        trained = pretrain(config, manifest, tmp_path / weights, progress=False)
+        assert trained["prior"] == {"assumed": assumed, "prevalence": shares}
+        checkpoint = tmp_path / weights / "checkpoints" / "model.safetensors"
+        scored = evaluate(checkpoint, manifest, run_dir=tmp_path / f"{weights}_again", progress=False)
+        assert scored["prior"] == trained["prior"]
+    carried = read_checkpoint(checkpoint)
+    train = carried.provenance["train"]
+    for number, told in enumerate(({}, {"labels": train["labels"]}, {**train, "labels": {"angry": 1}})):
+        write_checkpoint(replace(carried, provenance={"train": told}), tmp_path / "old.safetensors")
+        run = tmp_path / f"old{number}"
+        assert "prior" not in evaluate(tmp_path / "old.safetensors", manifest, run_dir=run, progress=False)
+
+
+@pytest.mark.usefixtures("no_report")
 def test_the_training_speakers_are_known_to_the_checkpoint(trained, tmp_path):
     checkpoint, manifest, _ = trained
     metrics = evaluate(checkpoint, manifest, split="train", run_dir=tmp_path / "run", progress=False)

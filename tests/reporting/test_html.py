@@ -196,6 +196,34 @@ def test_classes_have_curves_and_a_calibration_where_their_scores_are_there(tmp_
     assert "answers 0.767 0.667 0.300" in page.text  # mean score, share right, their distance by bin
 
 
+PRIOR = {"assumed": {"angry": 0.5, "sad": 0.5}, "prevalence": {"angry": 0.8, "sad": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("prior", "row", "note"),
+    [
+        # of score 0.6 for sad, 0.6 * 0.2 / (0.6 * 0.2 + 0.4 * 0.8) = 0.273; of 0.8, 0.5; angry's 0.9 is 0.973
+        (
+            PRIOR,
+            "answers 0.582 0.667 0.267 0.300",
+            "corrected here, and only here, to the shares of the classes",
+        ),
+        ({**PRIOR, "assumed": PRIOR["prevalence"]}, "answers 0.767 0.667 0.300", "not weighted in training"),
+        (None, "answers 0.767 0.667 0.300", "does not tell whether classes were weighted"),
+    ],
+)
+def test_the_calibration_of_classes_is_of_scores_corrected_to_their_shares(tmp_path, prior, row, note):
+    utterances = (
+        "id,speaker,split,label,prediction,score_angry,score_sad\n"
+        "a,1,test,angry,angry,0.9,0.1\nb,1,test,angry,sad,0.4,0.6\nc,2,test,sad,sad,0.2,0.8\n"
+    )
+    metrics = STAGE_1 if prior is None else {**STAGE_1, "prior": prior}
+    page = report(make_run(tmp_path / "run", metrics, **{"utterances.csv": utterances}))
+    assert row in page.text
+    assert note in page.text
+    assert ("the same, uncorrected" in page.text) == (prior is PRIOR)
+
+
 def test_an_adversarial_model_is_shown_on_clean_and_on_attacked_inputs(tmp_path):
     fake = {**STAGE_1["utterance"], "wa": 0.25, "ua": 0.125, "wa_ci95": None, "confusion": [[0, 2], [1, 1]]}
     metrics = {**STAGE_1, "model": "adv_resnet152", "adversarial": {"epsilon": 0.1, "utterance": fake}}
