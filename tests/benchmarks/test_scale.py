@@ -14,6 +14,8 @@ from types import ModuleType
 import pytest
 import soundfile
 
+from sertransfer.manifest import read_manifest
+
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "scale"
 MODULES = ("daic", "growth", "interviews", "lssed", "own_process", "stores")
 
@@ -36,7 +38,8 @@ def test_lssed_goes_from_its_metadata_to_an_epoch(
     lssed = script("lssed")
     lssed.generate(tmp_path, 600)
     found = {name: work(tmp_path)() for name, work in lssed.WORK.items()}
-    assert found["prepare: with every recording's header"] == {"rows": 600}
+    assert found["prepare: with every recording opened and listened to"] == {"rows": 600}
+    assert not read_manifest(tmp_path / "manifest.csv").notes["silent"]
     assert found["paper's split alone"] == {"test_rows": 120}
     assert found["store: open"]["rows"] == 600
     planned = found["store: plan from the headers"]["store_gb"]
@@ -53,9 +56,11 @@ def test_a_promised_recording_has_the_length_that_its_header_says(
     header = lssed.wav_header(16_000)
     assert len(header) == 44
     assert struct.unpack("<I", header[40:])[0] == 32_000
-    with (tmp_path / "a.wav").open("wb") as stream:
-        stream.write(header)
-        stream.truncate(44 + 32_000)
+    lssed.write_recording(tmp_path / "a.wav", 16_000, b"\x10\x27" * 1000)
+    samples, _ = soundfile.read(tmp_path / "a.wav", dtype="int16")
+    assert not samples[:7500].any()
+    assert (samples[7500:8500] == 10_000).all()
+    assert not samples[8500:].any()
     about = soundfile.info(tmp_path / "a.wav")
     assert (about.samplerate, about.frames, about.channels) == (16_000, 16_000, 1)
     assert (tmp_path / "a.wav").stat().st_blocks * 512 < 32_000
