@@ -22,10 +22,10 @@ TAIL = 0.025
 """False alarms of a statement, on each side."""
 
 UA_CONFIDENCE = 0.975
-"""Of the interval that decides about UA with clusters: a 95 % one has up to 3.4 % false alarms a side."""
+"""Of the interval that decides about UA with clusters: 95 % has up to 6 % false alarms a side."""
 
-WA_CONFIDENCE = 0.99
-"""Of the one that decides about WA: gains and losses of a cluster are skewed, 95 % has up to 5.7 % a side."""
+WA_CONFIDENCE = 0.995
+"""Of the one that decides about WA: clusters differ unevenly there, and 99 % has up to 3.6 %."""
 
 State = Literal["above", "below", "open"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sertransfer.evaluation import chance
+from sertransfer.evaluation import chance, intervals
 from sertransfer.evaluation.intervals import Clusters
 
 
@@ -55,6 +55,29 @@ def test_sessions_of_a_person_do_not_multiply_evidence():
     whole = chance.against_constant(truth, predicted, 2, Clusters(np.repeat(np.arange(10), 5), "persons"))
     assert alone["ua"]["state"] == "above"
     assert whole["ua"]["state"] == "open"
+
+
+def test_clusters_decide_by_intervals_that_make_few_false_alarms():
+    """Twenty speakers with four items of each class, of which ever more are decided rightly."""
+    truth, names = np.tile([0, 0, 0, 0, 1, 1, 1, 1], 20), np.repeat(np.arange(20), 8)
+    ranks = np.random.default_rng(0).permutation(160)
+    clusters = Clusters(names, "speakers")
+    differs = {"ua": set(), "wa": set()}
+    for count in range(60, 150):
+        right = ranks < count
+        said = chance.against_constant(truth, np.where(right, truth, 1 - truth), 2, clusters)
+        sizes, hits = clusters.counts(truth, right, 2)
+        gained, lost = hits[:, 1], sizes[:, 0] - hits[:, 0]
+        for name, level, bounds, given in (
+            ("ua", 0.975, intervals.recall_mean_bounds, (hits, sizes)),
+            ("wa", 0.995, intervals.share_bounds, (gained, gained + lost)),
+        ):
+            low, high = bounds(*given, confidence=level)
+            state = "above" if low > 0.5 else "below" if high < 0.5 else "open"
+            assert said[name]["state"] == state, (name, count)
+            differs[name].add(state == ("above" if bounds(*given)[0] > 0.5 else state))
+    # somewhere an interval of 95 % would have said more
+    assert differs == {"ua": {True, False}, "wa": {True, False}}
 
 
 @pytest.fixture(scope="module")
