@@ -137,7 +137,7 @@ def test_each_encoder_with_head_tuning(place, stage_2, encoder):
     assert (metrics["encoder"], metrics["mode"]) == (encoder, "probe")
     trials = pd.read_csv(place / name / "trials.csv")
     assert trials.groupby("study").size().to_dict() == {"final": 2, "outer-1": 2, "outer-2": 2}
-    assert yaml.safe_load((place / name / "best.yaml").read_text())["probe"]["kind"] == "logistic"
+    assert yaml.safe_load((place / name / "best.yaml").read_text())["probe"]["head"] == "logistic"
 
 
 def test_encoders_are_searched_alike():
