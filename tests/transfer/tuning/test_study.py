@@ -191,7 +191,7 @@ def test_a_trial_at_work_elsewhere_is_waited_for(tmp_path):
 
 @pytest.mark.parametrize("hours", [1, -1])
 def test_a_clock_that_jumps_loses_no_trial(tmp_path, whole, monkeypatch, hours):
-    """To the database a clock set forward makes heartbeats an hour old, and one set back puts them in the future."""
+    """A clock set forward makes heartbeats an hour old to the database, one set back puts them in the future."""
     where = tmp_path / "study.db"
     real, calls = time.time, []
 
