@@ -191,7 +191,7 @@ def test_a_trial_at_work_elsewhere_is_waited_for(tmp_path):
 
 @pytest.mark.parametrize("hours", [1, -1])
 def test_a_clock_that_jumps_loses_no_trial(tmp_path, whole, monkeypatch, hours):
-    """A clock set forward makes heartbeats an hour old to the database, one set back puts them in the future."""
+    """Set forward, a clock makes heartbeats an hour old; set back, it puts them in the future."""
     where = tmp_path / "study.db"
     real, calls = time.time, []
 
