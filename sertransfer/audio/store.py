@@ -143,60 +143,36 @@ def _build(
             _log.warning("%d of %d mel filters are empty at this framing", empty, plan.front_end.mels)
         path = folder / FeatureStore.VALUES
         result = extract(plan, path, workers=workers, progress=progress)
-        refuse_faults(result, resting, len(plan.ids), skip_bad=skip_bad)
+        faults = _faults(result, resting)
+        if (faults and not skip_bad) or len(result.failures) == len(plan.ids):
+            raise BadInput(faults)
         entries = plan.entries(result.failures)
         sha256 = hash_onto_disk(path)
         write_index(folder, entries)
-        write_meta(folder, describe(plan, result, resting, target.name, len(entries), sha256))
+        more = {"key": target.name, "utterances": len(entries), "sha256": sha256}
+        write_meta(folder, _describe(plan, result, resting, **more))
     remember_hash(target, FeatureStore.VALUES, sha256)
 
 
-def refuse_faults(result: ExtractionResult, resting: Resting, utterances: int, *, skip_bad: bool) -> None:
-    """Refuse a store whose utterances are faulty, unless these may be left out and some are left.
-
-    Raises:
-        BadInput: With every fault.
-    """
-    faults = _faults(result, resting)
-    if (faults and not skip_bad) or len(result.failures) == utterances:
-        raise BadInput(faults)
-
-
-def describe(
-    plan: ExtractionPlan,
-    result: ExtractionResult,
-    resting: Resting,
-    key: str,
-    utterances: int,
-    sha256: str,
+def _describe(
+    plan: ExtractionPlan, result: ExtractionResult, resting: Resting, **more: object
 ) -> dict[str, Any]:
-    """Return what ``meta.json`` says of a store.
-
-    Args:
-        plan: What was to be computed.
-        result: What came of it.
-        resting: The resting states that were used.
-        key: Of the store.
-        utterances: Number of utterances in the index.
-        sha256: Of the features.
-    """
+    """Return what ``meta.json`` says of a store; *more* is its key, number of utterances, and hash."""
     failed = {identity for identity, _ in result.failures}
     meta: dict[str, Any] = {
         "format": FORMAT_VERSION,
-        "key": key,
         "front_end": plan.front_end.as_dict(),
         "dtype": plan.dtype,
         "mels": plan.front_end.mels,
         "frames": plan.frames,
-        "utterances": utterances,
         "clipped_share": result.clipped_share,
-        "sha256": sha256,
         "left_out": [
             {"item": identity, "reason": f"{fault.where}: found {fault.found}"}
             for identity, fault in result.failures
         ]
         + [entry for entry in resting.left_out if entry["item"] not in failed],
         "faults": [fault.as_dict() for fault in _faults(result, resting)],
+        **more,
     }
     if uses_rest(plan.front_end):
         meta["resting"] = {"speakers": len(resting.states), "recordings": resting.rows}

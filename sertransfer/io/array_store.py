@@ -179,29 +179,20 @@ def building(target: Path) -> Iterator[Path | None]:
             yield None
             return
         _clear_abandoned(target)
-        with renamed_when_whole(target, target.parent) as temporary:
-            yield temporary
-
-
-@contextmanager
-def renamed_when_whole(place: Path, beside: Path) -> Iterator[Path]:
-    """Yield a new folder in *beside* that becomes *place*, unless another process was first.
-
-    Its name is nobody else's on any machine: no lock is needed. A process that is killed leaves it behind.
-    """
-    make_folder(beside)
-    temporary = beside / f".{place.name}.{machine()}.{os.getpid()}.{secrets.token_hex(8)}.tmp"
-    with writing(place):
-        temporary.mkdir(mode=PRIVATE_FOLDER)
-    try:
-        yield temporary
+        # a name that is nobody else's on any machine; a process that is killed leaves it behind
+        name = f".{target.name}.{machine()}.{os.getpid()}.{secrets.token_hex(8)}.tmp"
+        temporary = target.with_name(name)
+        with writing(target):
+            temporary.mkdir(mode=PRIVATE_FOLDER)
         try:
-            temporary.rename(place)
-        except OSError:
-            if not place.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            yield temporary
+            try:
+                temporary.rename(target)
+            except OSError:  # a process that the lock did not hold, on another machine, was first
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

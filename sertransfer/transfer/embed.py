@@ -359,7 +359,7 @@ class Embeddings:
         """
         if candidate not in self._sets:
             encoder = self.encoder(candidate.layer)
-            measure_now(encoder)
+            encoder.measure()  # the subjects' resting states, before anything is encoded
             self._sets[candidate] = embed(
                 self.manifest,
                 encoder,
@@ -456,16 +456,6 @@ def with_rest(
         return found.states
 
     return encoder.with_rest(resting_key(manifest, front_end, manifest), measure)
-
-
-def measure_now(encoder: Encoder) -> None:
-    """Measure the subjects' states, if *encoder* needs them, before anything is encoded.
-
-    Raises:
-        BadInput: With the fault of every resting recording that cannot be read, unless these may be skipped.
-    """
-    if encoder.by_speaker:
-        encoder.measure()
 
 
 def resting_facts(encoder: Encoder, manifest: Manifest, kept: Manifest) -> dict[str, Any]:
