@@ -189,6 +189,18 @@ def test_a_trial_at_work_elsewhere_is_waited_for(tmp_path):
     assert trials[0].value == trials[0].params["x"]
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_heartbeat_that_the_disk_does_not_take_prints_no_traceback(tmp_path, monkeypatch):
+    def fail(*_):
+        raise optuna.exceptions.StorageInternalError("disk I/O error")
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "record_heartbeat", fail)
+    study = begin(tmp_path / "study.db")
+    assert len(run(study, 1)) == 1
+    with pytest.raises(optuna.exceptions.StorageInternalError):  # where somebody waits for the answer
+        study.storage.record_heartbeat(1)
+
+
 @pytest.mark.parametrize("hours", [1, -1])
 def test_a_clock_that_jumps_loses_no_trial(tmp_path, whole, monkeypatch, hours):
     """Set forward, a clock makes heartbeats an hour old; set back, it puts them in the future."""
