@@ -51,6 +51,7 @@ class BadInput(SertransferError):
     Attributes:
         faults: All of them.
         report: JSON file in which all of them are written; ``None`` if there is none.
+        skippable: Whether all of them are of single items that ``skip_bad`` leaves out.
     """
 
     exit_status = 2
@@ -58,6 +59,7 @@ class BadInput(SertransferError):
     def __init__(self, faults: Fault | Iterable[Fault]) -> None:
         self.faults: tuple[Fault, ...] = (faults,) if isinstance(faults, Fault) else tuple(faults)
         self.report: Path | None = None
+        self.skippable = False
         super().__init__(self.faults)
 
     def __str__(self) -> str:
@@ -128,7 +130,9 @@ class Faults:
         """
         faults = self._fatal if self.skip_bad else self._fatal + self._skippable
         if faults:
-            raise BadInput(faults)
+            refusal = BadInput(faults)
+            refusal.skippable = not self._fatal
+            raise refusal
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

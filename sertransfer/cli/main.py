@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from sertransfer import __version__
 from sertransfer.cli import completion, corpora, prediction, pretraining, results, transfer
 from sertransfer.cli.options import Commands, Overrides
-from sertransfer.errors import FailedElsewhere, SertransferError, bad_input, nearest
+from sertransfer.errors import BadInput, FailedElsewhere, SertransferError, bad_input, nearest
 from sertransfer.io.files import memory_error, storage_error
 from sertransfer.io.scratch import signal_received, signals_raise
 from sertransfer.io.spelling import LINES, LogLine, mask_secrets, printable
@@ -105,7 +105,10 @@ def _main(argv: Sequence[str] | None) -> int:
     except FailedElsewhere as error:
         return error.exit_status
     except SertransferError as error:
-        return _fail(str(error), error.exit_status, verbose=args.verbose)
+        text = str(error)
+        if isinstance(error, BadInput) and error.skippable and "skip_bad" in args:
+            text += f"\n  --skip-bad leaves {'it' if len(error.faults) == 1 else 'them'} out and records that"
+        return _fail(text, error.exit_status, verbose=args.verbose)
     except KeyboardInterrupt:
         return _fail(STOPPED, 130, verbose=False)
     except SystemExit as stop:  # TERM, or HUP, after which there is no terminal to write to

@@ -113,6 +113,7 @@ def _reporting(faults: Faults, output: Path) -> Iterator[None]:
         write_json(report, [fault.as_dict() for fault in every])
         refusal = BadInput(every)
         refusal.report = report
+        refusal.skippable = error.skippable and len(every) == len(error.faults)
         raise refusal from None
     report.unlink(missing_ok=True)
 

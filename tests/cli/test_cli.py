@@ -141,7 +141,11 @@ def test_faults_of_a_corpus_are_listed_at_once_and_can_be_skipped(capsys, tmp_pa
     assert status == 2
     assert "03a01Wa.wav" in err
     assert "notaname.wav" in err
+    assert err.endswith("  --skip-bad leaves them out and records that\n")
     assert not (tmp_path / "m.csv").exists()
+    status, _, err = run(capsys, "prepare", "emodb", tmp_path / "none", "-o", tmp_path / "m.csv")
+    assert status == 2
+    assert "--skip-bad" not in err  # a root that is missing cannot be left out
     status, out, _ = run(capsys, "prepare", "emodb", root, "-o", tmp_path / "m.csv", "--skip-bad")
     assert status == 0
     left_out = json.loads((tmp_path / "m.json").read_text())["left_out"]
