@@ -86,6 +86,7 @@ def pick_columns(
     required: Mapping[str, str],
     optional: Mapping[str, str],
     faults: Faults | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Return the table with its columns named by role; absent optional ones are empty.
 
@@ -97,6 +98,7 @@ def pick_columns(
         required: Role -> name of the column in the file.
         optional: Likewise for columns that may be absent; a role without a name is empty.
         faults: Receives a skippable fault for each bad row, which is left out; without it they are raised.
+        settings: Role -> the setting that names its column, where it is not the role itself.
 
     Raises:
         BadInput: For every required column that is missing, listing the columns that were found.
@@ -109,7 +111,7 @@ def pick_columns(
                 where,
                 found=f"columns {', '.join(found)}"[:200],
                 expected=f"a column '{name}' ({role})",
-                remedy=_column_remedy(role, name, found),
+                remedy=_column_remedy(role, name, found, (settings or {}).get(role, role)),
             )
     missing.raise_if_any()
     picked = {role: table[clean(name)] for role, name in required.items()}
@@ -196,12 +198,12 @@ def timed_ids(ids: pd.Series[str], rows: pd.DataFrame) -> pd.Series[str]:
     return timed.where(((rows["start"] != "") | (rows["end"] != "")) & (ids != ""), ids)
 
 
-def _column_remedy(role: str, name: str, found: list[str]) -> str:
+def _column_remedy(role: str, name: str, found: list[str], option: str) -> str:
     if len(found) == 1 and (
         others := [shown for mark, shown in _OTHER_DELIMITERS.items() if mark in found[0]]
     ):
         return f"set --delimiter {others[0]}"
-    option = {"split": "split_column", "id": "name"}.get(role, role)
+    option = "split_column" if role == "split" else option
     remedy = f"name the column with --{option}: {nearest(name, found)}"
     if role == "speaker":
         remedy += "; or say --speakers unknown if the table does not tell who speaks"

@@ -129,7 +129,7 @@ def decode_lines(data: bytes, where: object, *, encoding: str = "", errors: str 
 def _other_encoding(where: object, found: str, encoding: str, name: str) -> BadInput:
     remedy = "save it as UTF-8"
     if encoding:
-        remedy += f", or name its encoding with --encoding{f' {name}' if name else ''}"
+        remedy += f", or name its encoding with --encoding {name or 'NAME, such as cp1252'}"
     return bad_input(where, found=found, expected=f"a table in {encoding or 'UTF-8'}", remedy=remedy)
 
 

@@ -123,6 +123,7 @@ def test_encodings(table, name: str) -> None:
     if name == "cp1252":
         (fault,) = faults_of(table, content)
         assert "--encoding" not in fault  # a reader without that option
+        assert faults_of(table, content, encoding="utf-8-sig")[0].endswith("--encoding NAME, such as cp1252")
         assert ", row 2: found text that is not utf-8-sig" in fault
     assert rows_of(table(b"\xef\xbb\xbfa,b\n1,x\n", encoding="utf-8")) == {2: ["1", "x"]}
 

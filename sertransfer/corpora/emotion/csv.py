@@ -67,7 +67,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
             remedy="name such a column by its own option, or rename it in the table",
         )
     required |= {name: name for name in options.extra}
-    rows = pick_columns(table, str(path), required, optional, faults)
+    rows = pick_columns(table, str(path), required, optional, faults, dict.fromkeys(options.extra, "extra"))
     home = path.parent if root.is_file() else root
     rows["audio"] = forward_slashes(rows["audio"], home)
     if not options.id:

@@ -69,7 +69,7 @@ def read(root: Path, options: Options, faults: Faults) -> Manifest:
     required = {"id": options.name, **required}
     if options.recording:
         required["recording"] = options.recording
-    rows = pick_columns(table, str(path), required, optional, faults)
+    rows = pick_columns(table, str(path), required, optional, faults, {"id": "name"})
     for role in required.keys() & {"id", "recording"}:
         rows[role] = forward_slashes(rows[role], root / options.audio_folder)
     recording = rows.pop("recording") if options.recording else rows["id"]

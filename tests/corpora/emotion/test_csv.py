@@ -100,7 +100,13 @@ def test_the_table_must_be_found(folder: Path) -> None:
 
 def test_columns_of_the_manifest_are_not_extra(folder: Path) -> None:
     assert "column(s) label" in faults_of(folder, **NAMES, extra=("label", "gain"))[0]
-    assert "a column 'mood' (mood)" in faults_of(folder, **NAMES, extra=("mood",))[0]
+    (fault,) = faults_of(folder, **NAMES, extra=("mood",))
+    assert "a column 'mood' (mood); name the column with --extra" in fault
+
+
+def test_a_missing_column_of_ids_is_named_by_the_setting_of_this_corpus(folder: Path) -> None:
+    (fault,) = faults_of(folder, **NAMES, id="number")
+    assert "a column 'number' (id); name the column with --id" in fault
 
 
 def test_a_row_without_audio_is_refused(tmp_path: Path) -> None:
