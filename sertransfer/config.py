@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import glob
 import inspect
 import json
 import logging
@@ -180,7 +181,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = parse_yaml(regular_file(path).read_bytes())
     except FileNotFoundError:
-        raise bad_input(path, found="no file", expected="a YAML config", remedy="check the path") from None
+        raise bad_input(
+            path, found="no file", expected="a YAML config", remedy=_shipped_remedy(path)
+        ) from None
     except IsADirectoryError:
         raise bad_input(path, found="a folder", expected="a YAML config", remedy="check the path") from None
     except ValueError as error:
@@ -198,6 +201,13 @@ def _read(path: Path) -> dict[str, Any]:
             remedy="correct the file",
         )
     return values
+
+
+def _shipped_remedy(path: Path) -> str:
+    """Return what to do where *path* is no file: a config of the project is found by its name alone."""
+    shipped = sorted(Path(__file__).parents[1].glob(f"configs/*/{glob.escape(path.stem)}.yaml"))
+    here = "check the path, which starts from the current folder"
+    return f"{here}; did you mean {' or '.join(map(str, shipped))}?" if shipped else here
 
 
 def _value(text: Any, hint: Any) -> Any:
@@ -292,7 +302,8 @@ def _said_plainly(entry: Mapping[str, Any]) -> tuple[str, str]:
     about, kind, remedy = entry.get("ctx", {}), entry["type"], "correct the value"
     if kind == "literal_error":
         choices = [text.strip("'") for text in re.split(", | or ", about["expected"])]
-        return f"one of {', '.join(choices)}", nearest(str(entry["input"]), choices)
+        meant = nearest(str(entry["input"]), choices).partition("valid: ")[0].strip()
+        return f"one of {', '.join(choices)}", meant or "choose one of them"
     if kind == "predicate_failed":
         return next(text for rule, text in _RULES.items() if rule.__name__ in entry["msg"]), remedy
     if kind == "too_short":

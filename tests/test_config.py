@@ -86,6 +86,21 @@ def test_missing_and_empty_files(tmp_path):
     assert load_config(Settings, tmp_path / "empty.yaml") == Settings()
 
 
+def test_a_config_of_the_project_is_named_where_its_name_alone_is_given(tmp_path):
+    with pytest.raises(BadInput, match=r"current folder; did you mean /.*/configs/pretrain/small\.yaml\?"):
+        load_config(Settings, tmp_path / "small")
+    with pytest.raises(BadInput, match=r"starts from the current folder$"):
+        load_config(Settings, tmp_path / "[s]mall.yaml")
+
+
+def test_choices_are_listed_once():
+    with pytest.raises(BadInput) as caught:
+        load_config(Settings, None, {"kind": "onn"})
+    assert str(caught.value).endswith("found kind = 'onn'; expected one of on, off; did you mean 'on'?")
+    with pytest.raises(BadInput, match="expected one of on, off; choose one of them"):
+        load_config(Settings, None, {"kind": "zzz"})
+
+
 def test_a_broken_override_stays_text():
     assert load_config(Settings, None, {"name": "[a"}).name == "[a"
     with pytest.raises(BadInput, match="epochs"):
