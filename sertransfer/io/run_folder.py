@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import re
 import resource
 import shlex
 import sys
@@ -361,11 +362,18 @@ class RunFolder:
             if old.get(key) != new.get(key):
                 faults.add(
                     self.path / name,
-                    found=f"{key} = {old.get(key)!r}",
-                    expected=f"{new.get(key)!r}, as this run's {what} have it",
+                    found=f"{key} = {_shown(old.get(key))} of an earlier run",
+                    expected=f"{_shown(new.get(key))}, as in the {what} of this command",
                     remedy="give another --run-dir, or remove the folder to start over",
                 )
         faults.raise_if_any()
+
+
+def _shown(value: Any) -> str:
+    """Return a recorded value for a message: of a file's hash no more than tells two apart."""
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        return f"the content of hash {value[:12]}"
+    return repr(value)
 
 
 class _LogFile(logging.FileHandler):

@@ -40,7 +40,7 @@ def test_another_config_or_input_is_refused_with_what_differs(tmp_path):
     with RunFolder(tmp_path).claim(CONFIG, {"manifest": "1"}):
         pass
     with (
-        pytest.raises(BadInput, match=r"model\.name = 'a'; expected 'b'"),
+        pytest.raises(BadInput, match=r"model\.name = 'a' of an earlier run; expected 'b', as in"),
         RunFolder(tmp_path).claim({"epochs": 2, "model": {"name": "b"}}, {"manifest": "1"}),
     ):
         pass
@@ -48,6 +48,14 @@ def test_another_config_or_input_is_refused_with_what_differs(tmp_path):
         pytest.raises(BadInput, match="another --run-dir"),
         RunFolder(tmp_path).claim(CONFIG, {"manifest": "2"}),
     ):
+        pass
+
+
+def test_another_file_is_told_by_the_beginning_of_its_hash(tmp_path):
+    with RunFolder(tmp_path).claim(CONFIG, {"manifest": "a" * 64}):
+        pass
+    told = "= the content of hash aaaaaaaaaaaa of an earlier run; expected the content of hash bbbbbbbbbbbb,"
+    with pytest.raises(BadInput, match=told), RunFolder(tmp_path).claim(CONFIG, {"manifest": "b" * 64}):
         pass
 
 
