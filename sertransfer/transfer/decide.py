@@ -192,7 +192,9 @@ def inner_folds(
             remedy="train on more subjects, or with fewer folds",
         )
     if count < wanted:
-        _log.warning("%d folds instead of %d: the smaller class has no more clusters", count, wanted)
+        _log.warning(
+            "%d folds instead of %d: the smaller class has only %d clusters", count, wanted, clusters
+        )
     return held
 
 
@@ -245,7 +247,11 @@ def choose_c(training: TrainingSet, config: TransferConfig) -> ChosenC:
     ]
     best = int(np.argmax([row["auroc"] for row in table]))  # the first of equals: the smallest C
     if len(grid) > 1 and best in (0, len(grid) - 1):
-        _log.warning("the chosen C %g is at the edge of its grid", grid[best])
+        edge = "smaller" if best == 0 else "larger"
+        _log.warning(
+            "the chosen C %g is at the edge of its grid (%g to %g): give %s values too with --probe.c_grid",
+            *(grid[best], grid[0], grid[-1], edge),
+        )
     chosen = None if attention is None else attention[best]
     return ChosenC(grid[best], table, scores[best], len(folds), counts, fold_of, chosen)
 

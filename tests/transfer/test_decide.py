@@ -109,7 +109,7 @@ def test_among_equals_the_strongest_regularisation_wins(caplog):
         found = choose_c(training, TransferConfig(probe=ProbeConfig(c_grid=(10.0, 0.1, 1.0))))
     assert [row["auroc"] for row in found.table] == [1.0, 1.0, 1.0]
     assert found.c == 0.1
-    assert "edge of its grid" in caplog.text
+    assert "edge of its grid (0.1 to 10): give smaller values too with --probe.c_grid" in caplog.text
 
 
 def test_warnings_of_all_fits_are_counted():
