@@ -83,7 +83,7 @@ def _pairs(result: dict[str, Any], names: list[str]) -> Section:
             f"{test['p']:.3g}",
             f"{test['p_holm']:.3g}",
         ]
-        rows.append(ScoreRow(f"{names[pair['b']]} less {names[pair['a']]}", cells))
+        rows.append(ScoreRow(f"{names[pair['b']]} minus {names[pair['a']]}", cells))
     count = len(rows)
     many = (
         f"{count} comparisons were made: one in twenty of such falls below p = 0.05 where nothing differs. "
@@ -108,7 +108,7 @@ def _pairs(result: dict[str, Any], names: list[str]) -> Section:
         f"Differences with paired 95 % intervals; p of the {clusters['test']}, for the number of subjects "
         f"right (WA). {whom}{few} {many}"
     )
-    table = Table(columns, rows, leads=False, corner="second less first")
+    table = Table(columns, rows, leads=False, corner="second minus first")
     return Section("pairs", "Paired differences", table, note)
 
 

@@ -304,7 +304,7 @@ def _scores(truth: list[str], guess: list[str], classes: list[str]) -> dict[str,
 def _difference(
     truth: list[str], right: list[NDArray[np.bool_]], classes: list[str], clusters: list[str]
 ) -> dict[str, Any]:
-    """Return B less A in WA and UA, with paired intervals; ``None`` where a class is absent."""
+    """Return B - A in WA and UA, with paired intervals; ``None`` where a class is absent."""
     gain = right[1].astype(float) - right[0].astype(float)  # -1, 0 or 1 a subject
     by_class = [gain[np.array(truth) == name] for name in classes]
     whole = all(len(part) for part in by_class)
@@ -322,7 +322,7 @@ def _difference(
 def comparison_text(result: dict[str, Any]) -> str:
     """Return the result of :func:`compare` as a table and two sentences."""
     lines = [_table([result["a"], result["b"]]), f"{result['n']} subjects, the same in both runs"]
-    lines += [_difference_text(result, name, "B less A") for name in ("wa", "ua")]
+    lines += [_difference_text(result, name, "B - A") for name in ("wa", "ua")]
     test = result["mcnemar"]
     lines.append(
         f"right in A alone: {test['only_a']}, in B alone: {test['only_b']}; "
@@ -338,7 +338,7 @@ def comparisons_text(result: dict[str, Any]) -> str:
         a, b = letter(pair["a"]), letter(pair["b"])
         test = pair["mcnemar"]
         lines.append(
-            f"{b} less {a}: "
+            f"{b} - {a}: "
             + "; ".join(_difference_text(pair, name, "", note=False) for name in ("wa", "ua"))
             + f"; right in {a} alone {test['only_a']}, in {b} alone {test['only_b']}, {_short(result)} "
             + f"p = {test['p']:.3g}, {test['p_holm']:.3g} after Holm's correction"
@@ -386,7 +386,7 @@ def _difference_text(pair: dict[str, Any], name: str, of: str, *, note: bool = T
     value, bounds = pair["difference"][name], pair["difference"][f"{name}_ci95"]
     interval = f"[{bounds[0]:+.3f}, {bounds[1]:+.3f}]" if bounds else "[no interval]"
     text = "undefined" if value is None else f"{value:+.3f}"
-    start = f"{name.upper()} of {of}:" if of else name.upper()
+    start = f"{name.upper()} difference ({of}):" if of else name.upper()
     return f"{start} {text} {interval}" + (" (paired, 95 %)" if note else "")
 
 

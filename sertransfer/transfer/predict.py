@@ -105,7 +105,7 @@ def precedents_of(score: float, bins: Bins) -> list[dict[str, Any]]:
         }
         span = f"a score from {low:.1f} to {high:.1f}"
         if entry is None or n < FEWEST:
-            row["text"] = f"not calibrated: {n} {group} had {span}, under the {FEWEST} that it takes"
+            row["text"] = f"not calibrated: only {n} {group} had {span}, and {FEWEST} are needed"
         else:
             share = float(entry["positive"])
             bounds = clopper_pearson(round(share * n), n)

@@ -37,7 +37,7 @@ def test_scores_pairs_curves_agreement_and_settings_stand_on_one_page(folders, t
         "No interval: 3 clusters, and 6 are needed",
         "exact McNemar test",
         "The 3 subjects are taken to be independent of each other",
-        ">x/one less ",
+        ">x/one minus ",
         "-0.333",
         "wrong, 0.400",
         "2 of 3",

@@ -199,7 +199,7 @@ def test_several_runs_are_compared_in_every_pair_with_a_correction(tmp_path):
     assert result["subjects"][-1]["predictions"] == [NO, NO, NO]
     assert result["subjects"][0]["scores"] == [0.5, 0.5, 0.5]
     text = comparisons_text(result)
-    assert "C less A: WA +0.257" in text
+    assert "C - A: WA +0.257" in text
     assert "p = 0.0312, 0.0625 after Holm's correction" in text
     assert "3 comparison(s)" in text
 
