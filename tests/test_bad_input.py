@@ -50,6 +50,8 @@ def check(result: tuple[int, str], *expected: str, count: int | None = None) -> 
     assert error.startswith("sertransfer: error: ")
     assert error.count("sertransfer: error") == 1
     lines = error.splitlines()
+    if lines[-1].startswith("  --skip-bad leaves "):
+        lines.pop()
     if lines[-1].startswith("  also in "):
         assert lines.pop().endswith("faults.json")
     faults = lines[1:] if lines[0].endswith("faults in the input") else lines
@@ -264,8 +266,9 @@ def test_thousands_of_faults_are_cut_with_a_file_of_all(run, tmp_path):
     assert status == 2
     lines = error.splitlines()
     assert lines[0] == "sertransfer: error: 5000 faults in the input"
-    assert len(lines) == SHOWN + 2
-    assert lines[-1] == f"  and {5000 - SHOWN} more in {tmp_path / 'm.faults.json'}"
+    assert len(lines) == SHOWN + 3
+    assert lines[-1] == "  --skip-bad leaves them out and records that"
+    assert lines[-2] == f"  and {5000 - SHOWN} more in {tmp_path / 'm.faults.json'}"
     assert len(json.loads((tmp_path / "m.faults.json").read_text())) == 5000
 
 
