@@ -14,12 +14,17 @@ PACKAGE = Path(__file__).parents[2] / "sertransfer"
 
 LIMITS = {
     "modules": 150,
-    "lines": 28_000,
+    "lines": 38_500,
     "modules with a single importer": 30,
     "modules in the fullest folder": 22,
     "public class names used twice": 0,
 }
-"""The most of each. Plug-ins (a corpus, a model, an encoder, a command, a page) have one importer."""
+"""The most of each; lower what can be lowered, and never raise it without a reason in the commit.
+
+28,000 lines were aimed at when the package had 33,000. What deletions saved went into safety, audio
+formats and statistics, and a fifth are docstrings: the aim needs less function, not tidier code.
+
+Plug-ins (a corpus, a model, an encoder, a command, a page) have one importer."""
 
 PLUG_INS = ("cli.", "corpora.emotion.", "corpora.interviews.", "demo.", "encoders.", "models.", "reporting.")
 """Packages whose modules are found by a registry or a command, and need no second importer."""
