@@ -30,7 +30,8 @@ def add_to(commands: Commands) -> None:
         "pretrain",
         run_pretrain,
         "stage 1: train a speech emotion recogniser",
-        settings="Settings: see configs/pretrain; any can be given as --group.key VALUE.",
+        settings="Settings: see configs/pretrain; any can be given as --group.key VALUE."
+        " A run's config.yaml lists all of them.",
     )
     manifest(command, positional=False)
     command.add_argument("--config", type=Path, help="YAML with settings (default: the paper's protocol)")

@@ -27,7 +27,8 @@ def add_to(commands: Commands) -> None:
         "transfer",
         run_transfer,
         "stage 2: from interviews to subject-level decisions",
-        settings="Settings: see configs/transfer; any can be given as --group.key VALUE.",
+        settings="Settings: see configs/transfer; any can be given as --group.key VALUE."
+        " A run's config.yaml lists all of them.",
     )
     _encoder(command)
     command.add_argument("--mode", help="probe (default) or finetune; see configs/transfer")
