@@ -42,8 +42,13 @@ def test_skippable_faults_are_raised_when_not_skipping():
     faults = Faults()
     faults.add("a", found="x", expected="y", remedy="z", skippable=True)
     assert faults.skipped == []
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput) as caught:
         faults.raise_if_any()
+    assert caught.value.skippable
+    faults.add("b", found="x", expected="y", remedy="z")
+    with pytest.raises(BadInput) as caught:
+        faults.raise_if_any()
+    assert not caught.value.skippable  # leaving items out does not help with the other
 
 
 def test_nearest_names_the_close_one_and_all_of_a_few():
