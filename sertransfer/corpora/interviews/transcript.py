@@ -294,6 +294,9 @@ def _names(line: str) -> list[str]:
     return [cell.strip(" ,").lower() for cell in line.split("\t")]
 
 
+NO_COLUMNS = "none of the columns of a transcript in its first line"
+
+
 def _header_problem(data: bytes, filled: list[tuple[int, str]]) -> str | None:
     """Return what is wrong with the file as a whole, or ``None``."""
     if b"\0" in data:
@@ -310,7 +313,7 @@ def _header_problem(data: bytes, filled: list[tuple[int, str]]) -> str | None:
             return f"the {name} as the delimiter"
     if len(missing) < len(COLUMNS):
         return f"a header without {', '.join(missing)}"
-    return "no header"
+    return NO_COLUMNS
 
 
 def _seconds(cell: str) -> float | None:
@@ -369,7 +372,7 @@ def as_daic_woz(data: bytes, where: str, faults: Faults) -> bytes | None:
             sure = " ".join(cells[at[CONFIDENCE]].split()) if whole else ""
             lines[number - 1] = f"{start}\t{stop}\tParticipant\t{sure}\t{text}"
     if at is None:
-        found = "no header" if data.strip() else "an empty file"
+        found = NO_COLUMNS if data.strip() else "an empty file"
         bad(where, found, "a comma-separated transcript with Start_Time, End_Time, Text, Confidence")
         return None
     return ("\n".join(lines) + "\n").encode()

@@ -81,7 +81,7 @@ def test_blank_lines_count_as_lines_but_not_as_rows():
         (b"start_time;stop_time;speaker;value\n", "the semicolon as the delimiter"),
         (b"start_time stop_time speaker value\n", "the space as the delimiter"),
         (b"start_time\tstop_time\tvalue\n", "a header without speaker"),
-        (b"0.1\t0.2\tEllie\thi\n", "no header"),
+        (b"0.1\t0.2\tEllie\thi\n", "none of the columns of a transcript in its first line"),
         (HEADER.encode("utf-16"), "binary data, or text that is not UTF-8"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

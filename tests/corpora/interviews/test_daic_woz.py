@@ -718,7 +718,7 @@ def damage(tree: Tree) -> dict[str, str]:
         "302_P": "no 302_AUDIO.wav",
         "304_TRANSCRIPT.csv, row 1": "the comma as the delimiter",
         "305_TRANSCRIPT.csv": "an empty file",
-        "306_TRANSCRIPT.csv, row 1": "no header",
+        "306_TRANSCRIPT.csv, row 1": "none of the columns of a transcript in its first line",
         "307_TRANSCRIPT.csv, row 4": "start '3.0', stop '2.0'",
         "307_TRANSCRIPT.csv, row 5": "start '50.0'",
         "307_TRANSCRIPT.csv, row 6": "start 'abc'",

@@ -124,8 +124,8 @@ def test_faulty_rows_are_named_without_their_text(tmp_path: Path) -> None:
     ("words", "found"),
     [
         ("", "an empty file"),
-        ("0.5,1.0,secret,1\n", "no header"),
-        ("start_time\tstop_time\tspeaker\tvalue\n", "no header"),
+        ("0.5,1.0,secret,1\n", "none of the columns of a transcript in its first line"),
+        ("start_time\tstop_time\tspeaker\tvalue\n", "none of the columns of a transcript in its first line"),
         (HEADER, "no usable sentence of the participant"),
         (HEADER + '0.5,1.0,"' + "x" * 200_000 + '",1\n', "no usable sentence"),
         (b"\0\1" + HEADER.encode(), "binary data"),
