@@ -153,3 +153,16 @@ def test_a_report_on_labels_of_any_kind(run, tmp_path):
     page = (run / "report.html").read_text(encoding="utf-8")
     assert page.count("\u6124\u6012</text>") == 2
     assert page.count("$sad$</text>") == 2
+
+
+def test_variables_that_turn_downloads_or_displays_on_are_overruled(monkeypatch, capsys):
+    hostile = {
+        "MPLBACKEND": "module://evil",
+        "HF_HUB_OFFLINE": "0",
+        "TRANSFORMERS_OFFLINE": "0",
+        "HF_HUB_DISABLE_TELEMETRY": "0",
+    }
+    for name, value in hostile.items():
+        monkeypatch.setenv(name, value)
+    assert main(["models", "--json"]) == 0
+    assert [os.environ[name] for name in hostile] == ["Agg", "1", "1", "1"]

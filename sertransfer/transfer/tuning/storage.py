@@ -7,7 +7,6 @@ journals beside it, so that a file is looked at before Optuna opens it.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sqlite3
 import threading
@@ -66,8 +65,6 @@ _ALEMBIC = """CREATE TABLE alembic_version (
 
 _SAFELY = "PRAGMA trusted_schema = OFF"
 
-_log = logging.getLogger(__name__)
-
 
 class StudyStorage(RDBStorage):
     """A database of studies that knows its place for messages."""
@@ -89,10 +86,9 @@ class StudyStorage(RDBStorage):
         """
         try:
             super().record_heartbeat(trial_id)
-        except Exception as error:
+        except Exception:  # not logged either: the log lies on the same disk
             if threading.current_thread() is threading.main_thread():
                 raise
-            _log.info("a heartbeat could not be written: %s", error)
 
 
 def open_storage(where: str | Path) -> StudyStorage:
