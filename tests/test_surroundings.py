@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sertransfer.cli.main import main
+
 METRICS = {
     "utterance": {
         "n": 4, "wa": 0.5, "ua": 0.5, "wa_ci95": [0.2, 0.8], "ua_ci95": [0.1, 0.9],
