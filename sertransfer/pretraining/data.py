@@ -158,7 +158,12 @@ def check_split(part: Split, classes: Sequence[str], faults: Faults, *, absent: 
             where,
             found=found,
             expected=f"rows labelled {', '.join(classes)}",
-            remedy="prepare the corpus with a split, or choose other classes",
+            remedy=(
+                "prepare the corpus with --label_map to rename labels, or pretrain with "
+                f'--classes "[{", ".join(sorted(part.other_labels))}]"'
+                if part.other_labels
+                else "prepare the corpus with a split"
+            ),
         )
         return
     missing = [name for name, count in part.counts(classes).items() if count == 0]

@@ -41,6 +41,9 @@ def test_a_missing_folder_and_missing_classes_are_refused(tmp_path: Path, config
         make_features(config, manifest, None)
     with pytest.raises(BadInput, match="no row labelled"):
         make_features(replace(config, classes=("angry", "bored")), manifest, tmp_path)
+    with pytest.raises(BadInput, match=r'pretrain with --classes "\[angry, happy, neutral, sad\]"') as caught:
+        make_features(replace(config, classes=("calm", "tense")), manifest, tmp_path)
+    assert "--label_map" in str(caught.value)
 
 
 def test_the_command_makes_the_store_once(tmp_path: Path, tones, capsys) -> None:
