@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sertransfer.corpora.splits import (
     CollectionOptions,
+    _nearest_draw,
     check_disjoint,
     describe_division,
     divide,
@@ -328,3 +329,9 @@ def test_the_record_says_what_was_done(rows: pd.DataFrame) -> None:
         "rule": "corpus",
         "speakers_in_two_splits": 8,
     }
+
+
+def test_a_class_counts_by_its_own_size_where_the_draws_are_compared() -> None:
+    counts = pd.DataFrame({"common": [100, 80], "rare": [0, 2]}, index=["none of the rare", "near"])
+    draw = _nearest_draw(counts, pd.Series({"common": 100.0, "rare": 2.0}), 1, 0)
+    assert list(draw.speakers) == ["near"]

@@ -107,3 +107,7 @@ def test_several_classes_are_tested_by_permuted_labels():
     assert found["ua"]["chance"] == pytest.approx(1 / 3)
     shifted = chance.against_constant(truth, (truth + 1) % 3, 3, Clusters(range(24)))
     assert shifted["ua"]["state"] == "below"
+
+
+def test_where_only_one_table_can_be_drawn_its_p_is_one():
+    assert chance._permuted(np.array([[4, 0, 0], [3, 0, 0], [2, 0, 0]])) == (1.0, 1.0)

@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 
 from sertransfer.evaluation.metrics import exact_mcnemar
-from sertransfer.evaluation.significance import holm, joined_clusters, paired_interval, sign_flip_test
+from sertransfer.evaluation.significance import (
+    _design_effect,
+    holm,
+    joined_clusters,
+    paired_interval,
+    sign_flip_test,
+)
 
 
 def test_the_sign_flip_test_is_mcnemars_where_items_are_independent():
@@ -105,3 +111,10 @@ def test_holm_by_hand():
 def test_clusters_are_joined_across_namings():
     assert joined_clusters([["a", "b", "c", "c"], ["1", "1", "2", "3"]]) == ["0", "0", "1", "1"]
     assert joined_clusters([["a", "b"], ["b", "a"]]) == ["0", "1"]  # names of two namings are not compared
+
+
+def test_the_design_effect_of_copies_is_their_number_by_the_jackknife():
+    values, size = np.array([1.0, 0.0, 0.0, -1.0, 1.0, 0.5]), 4
+    counts = np.full((1, len(values)), float(size))
+    effect = _design_effect(counts, size * values[None], size * values[None] ** 2)
+    assert effect == pytest.approx(size * len(values) / (len(values) - 1))

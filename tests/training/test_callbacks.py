@@ -2,7 +2,7 @@
 
 import torch
 
-from sertransfer.training.callbacks import BestEpoch, WeightMean
+from sertransfer.training.callbacks import BestEpoch, ResumePoint, WeightMean
 
 
 class Logging:
@@ -117,3 +117,21 @@ def test_training_is_the_same_with_and_without_a_mean(probe):
     with torch.no_grad():
         mean.network.get_parameter("layers.6.bias").fill_(5.0)
     assert probe.get_parameter("layers.6.bias").max().item() < 5.0
+
+
+def test_a_run_that_goes_on_in_other_processes_says_so(tmp_path, monkeypatch, caplog):
+    class Batches:
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            pass
+
+    point = ResumePoint(tmp_path / "last.ckpt", Batches(), every=1)
+    monkeypatch.setattr("sertransfer.training.distributed.count", lambda: 3)
+    state = point.state_dict()
+    point.load_state_dict(state)
+    assert caplog.text == ""
+    monkeypatch.setattr("sertransfer.training.distributed.count", lambda: 1)
+    point.load_state_dict(state)
+    assert "goes on in 1 processes instead of 3" in caplog.text
