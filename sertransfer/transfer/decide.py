@@ -209,7 +209,7 @@ def choose_c(training: TrainingSet, config: TransferConfig) -> ChosenC:
     Raises:
         BadInput: See :func:`inner_folds`.
     """
-    grid = sorted(set(config.probe.c_grid))
+    grid = sorted(set(config.probe.grid))
     folds = inner_folds(training, config)
     scores = np.full((len(grid), len(training.positive)), np.nan)
     attention = scores.copy() if config.method == ATTENTION else None

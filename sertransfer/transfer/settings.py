@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Required, TypedDict
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge
 
 from sertransfer.config import (
     AtLeast0,
@@ -32,6 +32,17 @@ Rule = Literal["fixed", "out_of_fold"]
 Depth = Literal["head", "last", "all"]
 Layers = Literal["output", "mix"]
 
+_LINEAR = (0.000001, 0.00001, 0.0001, 0.001, 0.01, 0.1)
+GRIDS: dict[Head, tuple[float, ...]] = {
+    "logistic": _LINEAR,
+    "linear_svm": _LINEAR,
+    "rbf_svm": (0.001, 0.01, 0.1, 1.0, 10.0),
+    "mlp": (0.0001, 0.001, 0.01, 0.1),
+    "attention": _LINEAR,
+}
+"""Strengths to choose from by head: on thousands of standardised columns a linear head takes small ones; a
+kernel's features have length 1, so that with those it would give one answer. ``tune`` has the same ranges."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +55,8 @@ class ProbeConfig:
             ``rbf_svm`` (radial basis functions), ``mlp`` (one hidden layer), or a learned ``attention``,
             which is trained on subjects: a logistic regression of sentences, and their weights among a
             subject's, which leave nothing for ``aggregation`` to do.
-        c_grid: Inverse regularisation strengths to choose from, on a loss whose weights have mean 1.
+        c_grid: Inverse regularisation strengths to choose from, on a loss whose weights have mean 1; empty:
+            those of :data:`GRIDS` for the head.
         standardise: Whether columns are brought to mean 0 and deviation 1 over the training sentences.
         pca: Principal axes to keep, found on the training sentences; 0 keeps all columns. A kernel machine
             on thousands of columns takes minutes a fit without.
@@ -56,7 +68,7 @@ class ProbeConfig:
     """
 
     head: Head = "logistic"
-    c_grid: Annotated[tuple[Positive, ...], MinLen(1)] = (0.000001, 0.00001, 0.0001, 0.001, 0.01, 0.1)
+    c_grid: tuple[Positive, ...] = ()
     standardise: bool = True
     pca: AtLeast0 = 0
     gamma: Positive = 1.0
@@ -69,6 +81,11 @@ class ProbeConfig:
     def kind(self) -> Kind:
         """What classifies a sentence: of a learned attention a logistic regression."""
         return "logistic" if self.head == "attention" else self.head
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The strengths that are given, or the head's own."""
+        return self.c_grid or GRIDS[self.head]
 
 
 @dataclass(frozen=True)
@@ -218,7 +235,7 @@ class TransferConfig:
 
     def by_former_names(self) -> dict[str, Any]:
         """Return the settings by the names that run folders and studies have, so that older ones go on."""
-        probe = {"kind": self.probe.kind, **asdict(self.probe)}
+        probe = {"kind": self.probe.kind, **asdict(self.probe), "c_grid": self.probe.grid}
         del probe["head"]
         return {**asdict(self), "probe": probe, "aggregation": self.method}
 
@@ -230,7 +247,7 @@ class TransferConfig:
     @property
     def seed_remark(self) -> str:
         """That the decisions do not depend on the seed, where that is so; else empty."""
-        chosen = len(self.probe.c_grid) > 1 or self.threshold.rule != "fixed"
+        chosen = len(self.probe.grid) > 1 or self.threshold.rule != "fixed"
         drawn = self.probe.kind not in ("logistic", "rbf_svm") or self.probe.pca or self.method == ATTENTION
         if self.mode != "probe" or chosen or drawn:
             return ""

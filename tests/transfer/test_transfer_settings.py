@@ -102,3 +102,21 @@ def test_all_senseless_values_are_listed_at_once():
 def test_a_choice_that_does_not_exist_is_refused():
     with pytest.raises(BadInput, match="split = 'train'"):
         replace(TransferConfig(), split="train").check()
+
+
+def test_each_head_has_a_grid_of_its_own_which_is_what_tuning_searches():
+    space = ProbeSpace()
+    for head, (low, high) in {
+        "logistic": space.linear_c,
+        "linear_svm": space.linear_c,
+        "attention": space.linear_c,
+        "rbf_svm": space.rbf_c,
+        "mlp": space.mlp_c,
+    }.items():
+        config = load_config(TransferConfig, CONFIGS / "ser_probe.yaml", {"probe.head": head})
+        grid = config.probe.grid
+        assert (min(grid), max(grid)) == (low, high)
+        assert config.by_former_names()["probe"]["c_grid"] == grid
+    assert ProbeConfig(head="mlp", c_grid=(3.0,)).grid == (3.0,)
+    former = (0.000001, 0.00001, 0.0001, 0.001, 0.01, 0.1)  # runs of before have it in their settings
+    assert TransferConfig().by_former_names()["probe"]["c_grid"] == former

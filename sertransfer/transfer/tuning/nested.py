@@ -358,7 +358,7 @@ def inner_score(
         rest = np.setdiff1d(np.arange(len(positive)), held)
         weights = data.training.weights(config, rest)
         given = columns[rest], positive[rest]
-        settings = config.probe.c_grid, config.probe
+        settings = config.probe.grid, config.probe
         machine: Machine
         if learnt:
             machine, head, messages = next(

@@ -97,7 +97,11 @@ def test_rates_fall_with_the_distance_from_the_classifier():
     assert {name: rates[id(parameters[name])] for name in wanted} == pytest.approx(wanted)
     decays = {id(weight): group["weight_decay"] for group in depth.groups() for weight in group["params"]}
     assert (decays[id(parameters["fc.weight"])], decays[id(parameters["fc.bias"])]) == (0.1, 0.0)
-    assert depth.describe()["trained"] == ["fc", "layer4", "layer3", "layer2", "layer1", "conv1"]
+    assert depth.describe() == {
+        "trained": ["fc", "layer4", "layer3", "layer2", "layer1", "conv1"],
+        "frozen": [],
+        "trained_numbers": sum(w.numel() for w in parameters.values() if w.requires_grad),
+    }
 
 
 def test_more_stages_than_there_are_is_refused():

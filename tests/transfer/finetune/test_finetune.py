@@ -128,6 +128,19 @@ def test_the_written_network_gives_the_written_scores(undisturbed, manifest, che
     )
 
 
+def test_training_has_the_precision_that_is_asked_for(manifest, checkpoint, tmp_path, monkeypatch):
+    given, fit = [], finetune_training.fit
+
+    def watched(*words, **more):
+        given.append(more["precision"])
+        fit(*words, **more)
+
+    monkeypatch.setattr(finetune_training, "fit", watched)
+    settings = FinetuneConfig(depth="head", epochs=1, inner_share=0.5, precision="bf16-mixed")
+    run(manifest, checkpoint, tmp_path, replace(CONFIG, finetune=settings))
+    assert given == ["bf16-mixed"]
+
+
 @pytest.mark.parametrize("pooling", ["mean_std", "attention"])
 def test_another_pooling_over_frames_is_learned_and_written(pooling, manifest, checkpoint, tmp_path):
     config = replace(CONFIG, finetune=FinetuneConfig(pooling=pooling, epochs=1, inner_share=0.5))

@@ -7,7 +7,7 @@ from optuna.trial import FixedTrial
 from sertransfer.errors import BadInput
 from sertransfer.transfer.embed import candidate_of
 from sertransfer.transfer.settings import ThresholdConfig, TransferConfig
-from sertransfer.transfer.tuning.space import ProbeSpace, TuneConfig
+from sertransfer.transfer.tuning.space import FinetuneSpace, ProbeSpace, TuneConfig
 
 BASE = TransferConfig(threshold=ThresholdConfig(value=0.4), folds=3)
 
@@ -106,3 +106,17 @@ def _asked(study):
 def test_senseless_settings_are_refused(config, message):
     with pytest.raises(BadInput, match=message):
         config.check()
+
+
+def test_what_a_trial_of_fine_tuning_asks_for_by_name_and_on_what_scale():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    base = TransferConfig(mode="finetune")
+    asked = {}
+    for _ in range(20):
+        trial = study.ask()
+        FinetuneSpace(layers=("output", "mix")).suggest(trial, base)
+        asked |= trial.distributions
+    assert set(asked) == {"depth", "pooling", "lr", "weight_decay", "layers", "layer_decay", "stages"}
+    ranges = {"lr": (0.00003, 0.003), "weight_decay": (0.0001, 0.1)}
+    for name, (low, high) in ranges.items():
+        assert (asked[name].low, asked[name].high, asked[name].log) == (low, high, True)
