@@ -208,6 +208,7 @@ def test_of_many_runs_each_is_compared_with_the_first(tmp_path):
     folders = [write_run(tmp_path / str(index), table_6(index)) for index in range(6)]
     pairs = compare_all(folders)["pairs"]
     assert [(pair["a"], pair["b"]) for pair in pairs] == [(0, index) for index in range(1, 6)]
+    assert len(compare_all(folders[:5])["pairs"]) == 10  # five are still compared in every pair
 
 
 def test_faults_of_every_run_are_named_at_once(tmp_path):

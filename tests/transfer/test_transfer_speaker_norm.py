@@ -18,10 +18,11 @@ from sertransfer.front_end import Denoise, FrontEnd
 from sertransfer.models.checkpoint import Checkpoint, write_checkpoint
 from sertransfer.models.registry import build_model
 from sertransfer.transfer import workflow
+from sertransfer.transfer.apply import open_predictor
 from sertransfer.transfer.data import embedding_key, take_parts
 from sertransfer.transfer.embed import Embeddings, candidate_of, with_rest, without_rest
 from sertransfer.transfer.finetune.data import take_features
-from sertransfer.transfer.settings import TransferConfig
+from sertransfer.transfer.settings import FinetuneConfig, TransferConfig
 
 pytestmark = pytest.mark.usefixtures("no_report")
 RESTING = FrontEnd(mels=32, denoise=Denoise(method="none"), normalise="resting")
@@ -54,10 +55,10 @@ def bind(encoder, manifest, folder, **options):
     return with_rest(encoder, manifest, folder, **options)
 
 
-def run(manifest, checkpoint, folder, **options):
+def run(manifest, checkpoint, folder, *, config=CONFIG, **options):
     write_checkpoint(checkpoint, folder / "m.safetensors")
     options = {"encoder": "ser", "checkpoint": folder / "m.safetensors", "progress": False} | options
-    return workflow.transfer(CONFIG, manifest, run_dir=folder / "run", **options)
+    return workflow.transfer(config, manifest, run_dir=folder / "run", **options)
 
 
 def test_a_sentence_is_seen_against_its_subjects_rest(encoder, checkpoint, interviews, tmp_path):
@@ -125,6 +126,14 @@ def test_a_run_leaves_the_marked_rows_out_and_says_so(checkpoint, interviews, tm
     scored = pd.read_csv(tmp_path / "run" / "sentences.csv")["id"]
     assert {identity[-1] for identity in scored} == {"2", "3"}
     assert run(interviews, checkpoint, tmp_path) == metrics
+
+
+@pytest.mark.parametrize("mode", ["probe", "finetune"])
+def test_a_recording_alone_is_not_scored_by_such_a_run(mode, checkpoint, interviews, tmp_path):
+    settings = FinetuneConfig(depth="head", epochs=1, inner_share=0.5)
+    run(interviews, checkpoint, tmp_path, config=replace(CONFIG, mode=mode, finetune=settings))
+    with pytest.raises(BadInput, match="resting state"):
+        open_predictor(tmp_path / "run")
 
 
 def test_subjects_without_rest_or_with_nothing_else_are_all_named(checkpoint, encoder, interviews, tmp_path):
