@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from sertransfer.errors import BadInput
 from sertransfer.transfer.decide import TrainingSet, choose_c, choose_threshold, fit_probe, inner_folds
 from sertransfer.transfer.probe.probe import fit_path
-from sertransfer.transfer.settings import ProbeConfig, ThresholdConfig, TransferConfig
+from sertransfer.transfer.settings import GRIDS, ProbeConfig, ThresholdConfig, TransferConfig
 
 
 def make_training(negatives=8, positives=5, sentences=4, clusters=None, dim=4, signal=1.0):
@@ -152,3 +152,10 @@ def test_among_equal_thresholds_the_nearest_to_the_fixed_value_wins():
 def test_one_score_for_all_leaves_the_fixed_value():
     same = SUBJECTS.assign(score=0.4)
     assert choose_threshold(same, ThresholdConfig(rule="out_of_fold"), "p") == 0.5
+
+
+@pytest.mark.parametrize("head", ["logistic", "mlp"])
+def test_without_a_grid_the_heads_own_is_searched(head):
+    training = make_training()
+    table = choose_c(training, TransferConfig(probe=ProbeConfig(head), folds=2)).table
+    assert [row["c"] for row in table] == list(GRIDS[head])
