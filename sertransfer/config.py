@@ -18,7 +18,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
 
@@ -170,11 +170,25 @@ def describe_settings(kind: type) -> str:
     defaults = _leaves(config_dict(kind()), kind)
     lines = []
     for name, hint in _keys(kind).items():
-        kind_text = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-        lines.append(f"  --{name} {json.dumps(defaults.get(name))}  ({kind_text})")
+        lines.append(f"  --{name} {json.dumps(defaults.get(name))}  ({_kind_text(hint)})")
     bases = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
     notes = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in bases)
     return "\n".join([notes, "settings and their defaults:", *lines])
+
+
+def _kind_text(hint: Any) -> str:
+    """Return what a setting takes, in words."""
+    inner = get_args(hint)
+    if get_origin(hint) is Literal:
+        return " | ".join(map(str, inner))
+    if get_origin(hint) is tuple:
+        return f"list of {_kind_text(inner[0])}"
+    if type(None) in inner:
+        return " or ".join(_kind_text(one) for one in inner if one is not type(None)) + " or none"
+    return _KINDS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+_KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 
 
 def _read(path: Path) -> dict[str, Any]:

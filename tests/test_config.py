@@ -115,7 +115,7 @@ def test_a_setting_taken_for_a_group():
 def test_settings_are_described():
     text = describe_settings(Settings)
     assert text.startswith("Settings of a test.")
-    assert "--front_end.framing.hop 512  (int)" in text
+    assert "--front_end.framing.hop 512  (whole number)" in text
     assert "front_end.denoise.floor" in setting_names(Settings)
 
 

@@ -204,7 +204,7 @@ def share(run_dir: Path, target: Path, *, key: Path | None = None) -> list[Path]
 
     Args:
         run_dir: Folder of a finished run of either stage.
-        target: New or empty folder, or an earlier copy, which is written over.
+        target: New or empty folder, or an earlier copy of this run, which is written over.
         key: Key file, made if it is not there; ``run_dir/pseudonyms.key`` if not given.
 
     Raises:
@@ -219,7 +219,10 @@ def share(run_dir: Path, target: Path, *, key: Path | None = None) -> list[Path]
         value for table in tables.values() for column in PEOPLE if column in table for value in table[column]
     }
     subjects |= set(_named(metrics))
-    names = Pseudonyms(read_key(key or run_dir / KEY_FILE), sorted(subjects))
+    secret = read_key(key or run_dir / KEY_FILE)
+    mark = _mark(run_dir, secret)
+    _check_mark(target, mark)
+    names = Pseudonyms(secret, sorted(subjects))
     listed = pd.DataFrame(sorted(names.names.items()), columns=["subject", "pseudonym"])
     write_text(run_dir / LIST_FILE, listed.to_csv(index=False, lineterminator="\n"))
 
@@ -239,7 +242,7 @@ def share(run_dir: Path, target: Path, *, key: Path | None = None) -> list[Path]
         write_json(folder / "metrics.json", with_hash({key: shared[key] for key in shared if key != HASH}))
         write_report(folder)
         written = sorted(path.name for path in folder.iterdir() if path.is_file())
-        write_json(folder / _RECORD, {"files": sorted(_names(folder))})
+        write_json(folder / _RECORD, {"files": sorted(_names(folder)), "run": mark})
     return [target / name for name in written]
 
 
@@ -254,6 +257,25 @@ def _check_target(run_dir: Path, target: Path) -> None:
     else:
         return
     raise bad_input(target, found=found, expected="a new folder", remedy="name another place: -o DIR")
+
+
+def _mark(run_dir: Path, key: bytes) -> str:
+    """Return what recognises the run by its settings and inputs, for those alone who hold the key."""
+    told = (run_dir / name for name in ("config.yaml", "inputs.json"))
+    texts = [regular_file(path).read_text(encoding="utf-8") for path in told if path.is_file()]
+    return hmac.new(key, repr(texts).encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _check_mark(target: Path, mark: str) -> None:
+    record = target / _RECORD
+    before = read_json(record, "the record of a copy").get("run", mark) if record.is_file() else mark
+    if before != mark:
+        raise bad_input(
+            target,
+            found="a copy of another run, or one under another key",
+            expected="a new folder, or an earlier copy of this run",
+            remedy="name another place: -o DIR",
+        )
 
 
 def _others(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import stat
 from unittest.mock import Mock
 
@@ -237,6 +238,21 @@ def test_a_copy_that_was_killed_can_be_made_again(run, tmp_path, monkeypatch):
         assert not (tmp_path / "copy").exists()
     share(run, tmp_path / "copy")
     assert {path.name for path in tmp_path.iterdir()} == {"run", "copy"}
+
+
+def test_the_copy_of_another_run_is_never_replaced(run, tmp_path):
+    other = tmp_path / "other run"
+    shutil.copytree(run, other)
+    (other / "config.yaml").write_text((run / "config.yaml").read_text() + "# another\n")
+    key = tmp_path / "key"
+    share(run, tmp_path / "copy", key=key)
+    before = (tmp_path / "copy/metrics.json").read_bytes()
+    with pytest.raises(BadInput, match="a copy of another run"):
+        share(other, tmp_path / "copy", key=key)
+    with pytest.raises(BadInput, match="under another key"):
+        share(run, tmp_path / "copy", key=tmp_path / "another key")
+    assert (tmp_path / "copy/metrics.json").read_bytes() == before
+    share(run, tmp_path / "copy", key=key)
 
 
 def test_nothing_of_an_older_copy_stays(run, tmp_path):
