@@ -66,7 +66,7 @@ def test_a_model_that_fails_is_named_and_stops_no_table_of_others(place, recipe)
     words = ("--lssed-root", place / "a", "--models", "pyresnet_tiny", "--run-dir", place / "failing")
     done = recipe("lssed_benchmark.sh", *words, *QUICK, "--optimiser.lr", "-1", "--prepare.split", "speaker")
     assert done.returncode == 2
-    assert "setting optimiser.lr" in done.stderr
+    assert "found optimiser.lr = -1" in done.stderr
     assert "not in the tables: pyresnet_tiny" in done.stderr
     assert "found no finished run" in done.stderr
 

@@ -146,7 +146,8 @@ def sparse_store(work: Path) -> Path:
     with (folder / "features.bin").open("wb") as stream:
         stream.truncate(found.frames * found.front_end.mels * 2)
     write_index(folder, [(job.id, job.offset, job.frames) for job in found.jobs])
-    write_meta(folder, describe(found, ExtractionResult(), Resting(), "sparse", len(found.jobs), sha256=""))
+    more = {"key": "sparse", "utterances": len(found.jobs), "sha256": ""}
+    write_meta(folder, describe(found, ExtractionResult(), Resting(), **more))
     return folder
 
 

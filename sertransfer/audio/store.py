@@ -150,11 +150,11 @@ def _build(
         sha256 = hash_onto_disk(path)
         write_index(folder, entries)
         more = {"key": target.name, "utterances": len(entries), "sha256": sha256}
-        write_meta(folder, _describe(plan, result, resting, **more))
+        write_meta(folder, describe(plan, result, resting, **more))
     remember_hash(target, FeatureStore.VALUES, sha256)
 
 
-def _describe(
+def describe(
     plan: ExtractionPlan, result: ExtractionResult, resting: Resting, **more: object
 ) -> dict[str, Any]:
     """Return what ``meta.json`` says of a store; *more* is its key, number of utterances, and hash."""
