@@ -238,6 +238,9 @@ def frame_rows(frame: pd.DataFrame, corner: str) -> list[list[object]]:
     return [head, *([index, *values] for index, *values in frame.itertuples(name=None))]
 
 
+_SWAPPED = "The paper's own Table 3 prints its Training and Test columns swapped in every row but the total."
+
+
 def format_description(description: Description) -> str:
     """Return the corpus in the form of the paper's Tables 1 to 3 and Figure 1, with captions."""
     overview = description.overview
@@ -255,7 +258,7 @@ def format_description(description: Description) -> str:
         "",
         "Utterances of each label in each split (the paper's Table 3)",
         table3,
-        "The paper's own Table 3 prints its Training and Test columns swapped in every row but the total.",
+        *([_SWAPPED] if "lssed" in set(overview["corpus"]) else []),
         "",
         "Share of each label (the paper's Figure 1)",
         align([("label", "share"), *shares]),

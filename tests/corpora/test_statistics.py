@@ -171,7 +171,10 @@ def test_the_text_names_the_papers_tables_and_their_error(tmp_path: Path) -> Non
         "the paper's Figure 1",
     ):
         assert caption in text
-    assert "prints its Training and Test columns swapped in every row but the total" in text
+    swapped = "prints its Training and Test columns swapped in every row but the total"
+    assert swapped not in text
+    manifest.table["corpus"] = "lssed"
+    assert swapped in format_description(statistics.describe(manifest))
     assert "sad    50.0 %" in text
     assert "Note: 1 speaker(s)" in text
     assert not any(line != line.rstrip() for line in text.splitlines())
