@@ -27,6 +27,8 @@ from sertransfer.io.files import regular_file
 from sertransfer.io.plain_values import parse_yaml
 from sertransfer.timebase import parse_framing
 
+T = TypeVar("T")
+
 
 def each_once(values: tuple[Any, ...]) -> bool:
     """Whether *values* are all different."""
@@ -61,9 +63,8 @@ Name = Annotated[str, MinLen(1)]
 PartName = Annotated[str, MinLen(1), Predicate(without_slash)]
 Range = Annotated[tuple[Positive, ...], Predicate(low_and_high)]
 Different = Predicate(each_once)
+Choices = Annotated[tuple[T, ...], MinLen(1), Different]
 
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 

@@ -267,9 +267,7 @@ def _mark(run_dir: Path, key: bytes) -> str:
 
 
 def _check_mark(target: Path, mark: str) -> None:
-    record = target / _RECORD
-    before = read_json(record, "the record of a copy").get("run", mark) if record.is_file() else mark
-    if before != mark:
+    if _recorded(target).get("run", mark) != mark:
         raise bad_input(
             target,
             found="a copy of another run, or one under another key",
@@ -280,10 +278,15 @@ def _check_mark(target: Path, mark: str) -> None:
 
 def _others(folder: Path) -> list[str]:
     """Return what in *folder* no earlier copy has written; all of it where none is recorded."""
-    record = folder / _RECORD
-    listed = read_json(record, "the record of a copy").get("files") if record.is_file() else None
+    listed = _recorded(folder).get("files")
     ours = set(map(str, listed)) if isinstance(listed, list) else set()
     return sorted(_names(folder) - ours - {_RECORD})[:_NAMED]
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """Return what an earlier copy in *folder* says of itself, nothing where there is none."""
+    record = folder / _RECORD
+    return read_json(record, "the record of a copy") if record.is_file() else {}
 
 
 def _names(folder: Path) -> set[str]:

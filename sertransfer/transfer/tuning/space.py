@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge
 from optuna.trial import BaseTrial, FixedTrial
 
-from sertransfer.config import AtLeast0, Count, Different, Factor, PartName, Range, check_fields
+from sertransfer.config import AtLeast0, Choices, Count, Different, Factor, PartName, Range, check_fields
 from sertransfer.encoders.base import LearnedPooling, Pooling
 from sertransfer.evaluation.aggregation import ATTENTION, Method
 from sertransfer.reporting.tables import flat
@@ -58,17 +58,17 @@ class ProbeSpace:
             encoder runs once for each.
     """
 
-    heads: Annotated[tuple[Head, ...], MinLen(1), Different] = ("logistic", "linear_svm", "rbf_svm", "mlp")
+    heads: Choices[Head] = ("logistic", "linear_svm", "rbf_svm", "mlp")
     linear_c: Range = (0.000001, 0.1)
     rbf_c: Range = (0.001, 10.0)
     rbf_gamma: Range = (0.1, 10.0)
     mlp_c: Range = (0.0001, 0.1)
-    mlp_hidden: Annotated[tuple[Count, ...], MinLen(1), Different] = (8,)
-    standardise: Annotated[tuple[bool, ...], MinLen(1), Different] = (True,)
-    pca: Annotated[tuple[AtLeast0, ...], MinLen(1), Different] = (16, 64)
-    aggregation: Annotated[tuple[Aggregation, ...], MinLen(1), Different] = ("majority", "mean")
-    top_k: Annotated[tuple[Count, ...], MinLen(1), Different] = (5,)
-    threshold: Annotated[tuple[Rule, ...], MinLen(1), Different] = ("fixed", "out_of_fold")
+    mlp_hidden: Choices[Count] = (8,)
+    standardise: Choices[bool] = (True,)
+    pca: Choices[AtLeast0] = (16, 64)
+    aggregation: Choices[Aggregation] = ("majority", "mean")
+    top_k: Choices[Count] = (5,)
+    threshold: Choices[Rule] = ("fixed", "out_of_fold")
     pooling: Annotated[tuple[Pooling, ...], Different] = ()
     layer: Annotated[tuple[AtLeast0, ...], Different] = ()
 
@@ -145,11 +145,11 @@ class FinetuneSpace:
 
     lr: Range = (0.00003, 0.003)
     weight_decay: Range = (0.0001, 0.1)
-    layer_decay: Annotated[tuple[Factor, ...], MinLen(1), Different] = (0.2, 0.5)
-    depth: Annotated[tuple[Depth, ...], MinLen(1), Different] = ("head", "last")
-    stages: Annotated[tuple[Count, ...], MinLen(1), Different] = (1, 2)
+    layer_decay: Choices[Factor] = (0.2, 0.5)
+    depth: Choices[Depth] = ("head", "last")
+    stages: Choices[Count] = (1, 2)
     layers: Annotated[tuple[Layers, ...], Different] = ()
-    pooling: Annotated[tuple[LearnedPooling, ...], MinLen(1), Different] = ("mean", "attention")
+    pooling: Choices[LearnedPooling] = ("mean", "attention")
 
     def suggest(self, trial: BaseTrial, base: TransferConfig) -> TransferConfig:
         """Return *base* with what *trial* suggests; of a choice of one, nothing is asked."""
